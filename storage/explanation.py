@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from datetime import date, datetime
 from decimal import Decimal
@@ -36,7 +36,7 @@ class Movement(NamedTuple):
     """A leg that moved a customer's balance: positive where the customer gains.
 
     `day`: which one it counts for. `period`, `component`: what a charge is about; an adjustment is
-    about a month that was closed before."""
+    about a month that was closed before. `reasons`: why days before cost more."""
 
     transaction: int
     kind: str
@@ -46,10 +46,12 @@ class Movement(NamedTuple):
     period: date | None
     component: str | None
     fen: int
+    reasons: Sequence[str]
 
 
 class TransactionRow(NamedTuple):
-    """A transaction of the ledger. `reverses`, `reversed_by`: numbers of others."""
+    """A transaction of the ledger. `reverses`, `reversed_by`: numbers of others. `reasons`: why
+    days before cost more."""
 
     id: int
     key: str
@@ -61,6 +63,7 @@ class TransactionRow(NamedTuple):
     document: int | None
     reverses: int | None
     reversed_by: int | None
+    reasons: Sequence[str]
 
 
 class BilledLink(NamedTuple):

@@ -25,18 +25,26 @@ CROSS JOIN LATERAL (
 ORDER BY a.number
 
 -- movements -- what moved a customer's balance, leg by leg, in order of the days that they count for
-SELECT j.id AS transaction, k.kind, j.recorded_at, j.value_date AS day, j.channel, s.about_month, s.about_component, l.fen
+SELECT j.id AS transaction, k.kind, j.recorded_at, j.value_date AS day, j.channel, s.about_month, s.about_component, l.fen,
+       coalesce(o.reasons, '{}') AS reasons
 FROM ledger_account a
 CROSS JOIN LATERAL journal_of(a.id) j
 JOIN transaction_kind k ON k.id = j.kind
 CROSS JOIN LATERAL unnest(j.accounts, j.amounts, j.streams) WITH ORDINALITY AS l (account, fen, stream, leg)
 LEFT JOIN posting_stream s ON s.id = l.stream
+LEFT JOIN (SELECT transaction_id, array_agg(DISTINCT reason) AS reasons
+           FROM old_charge o JOIN account c ON c.id = o.account_id CROSS JOIN unnest(o.reasons) reason
+           WHERE c.number = %(account)s GROUP BY 1) o ON o.transaction_id = j.id
 WHERE a.name = 'customer:' || %(account)s || ':prepaid' AND l.account = a.id
 ORDER BY day, j.id, l.leg
 
 -- transaction -- one of the ledger, and what took it back
 SELECT t.id, t.key, t.kind, t.recorded_at, t.value_date, t.actor, t.channel, t.document, t.reverses,
-       (SELECT r.id FROM journal r WHERE r.reverses = t.id) AS reversed_by
+       (SELECT r.id FROM journal r WHERE r.reverses = t.id) AS reversed_by,
+       ARRAY(SELECT DISTINCT unnest(o.reasons)
+             FROM journal j JOIN ledger_account l ON l.id = j.accounts[1] JOIN account a ON l.name = 'customer:' || a.number || ':prepaid'
+             JOIN old_charge o ON o.account_id = a.id AND o.transaction_id = j.id
+             WHERE j.id = t.id ORDER BY 1) AS reasons
 FROM ledger_transaction t WHERE t.id = %(transaction)s
 
 -- billed_with -- the links that a transaction billed, in force or replaced since. One settlement posts each month by itself, so

@@ -22,12 +22,16 @@ class MonthRow(NamedTuple):
 
 
 class OldCharge(NamedTuple):
-    """Money posted for days long past, the first of which is told."""
+    """Money posted for days long past, the first of which is told.
+
+    `reasons`: why earlier days cost more than before, as a statement names it."""
 
     account_id: int
     posted_at: datetime
     first_day: date
     fen: int
+    transaction: int
+    reasons: Sequence[str] = ()
 
 
 class UsualDays(NamedTuple):
@@ -73,6 +77,8 @@ async def add_old_charges(connection: Connection, charges: Sequence[OldCharge]) 
         "at": [it.posted_at for it in charges],
         "firsts": [it.first_day for it in charges],
         "fen": [it.fen for it in charges],
+        "transactions": [it.transaction for it in charges],
+        "reasons": [_texts(it.reasons) for it in charges],
     }
     await connection.execute(SQL["add_old_charges"], values)
 

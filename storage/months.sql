@@ -18,11 +18,13 @@ FROM account a LEFT JOIN account_month m ON m.account_id = a.id AND m.month >= %
 WHERE a.id = ANY(%(accounts)s) GROUP BY a.id
 
 -- add_old_charges -- money posted for days long past
-INSERT INTO old_charge (account_id, posted_at, first_day, fen)
-SELECT * FROM unnest(%(accounts)s::int[], %(at)s::timestamptz[], %(firsts)s::date[], %(fen)s::bigint[])
+INSERT INTO old_charge (account_id, posted_at, first_day, fen, transaction_id, reasons)
+SELECT account_id, posted_at, first_day, fen, transaction_id, reasons::text[]
+FROM unnest(%(accounts)s::int[], %(at)s::timestamptz[], %(firsts)s::date[], %(fen)s::bigint[], %(transactions)s::bigint[],
+            %(reasons)s::text[]) AS n (account_id, posted_at, first_day, fen, transaction_id, reasons)
 
 -- old_charges -- of these accounts, since then
-SELECT account_id, posted_at, first_day, fen FROM old_charge
+SELECT account_id, posted_at, first_day, fen, transaction_id, reasons FROM old_charge
 WHERE account_id = ANY(%(accounts)s) AND posted_at > %(since)s
 
 -- put_grace -- until when no trip happens by itself

@@ -17,15 +17,22 @@ NEW_MARK: Final = {"account_id": "int4", "from_day": "date", "to_day": "date"}
 class Days(NamedTuple):
     """The first and the last day whose value changed.
 
-    `is_anew`: what is kept of use since the first one is to be gathered again."""
+    `causes`: those after which the same use costs otherwise."""
 
     first: date
     last: date
-    is_anew: bool = False
+    causes: frozenset[str] = frozenset()
+
+    @property
+    def is_anew(self) -> bool:
+        """Whether what is kept of use since the first one is to be gathered again."""
+        return not self.causes.isdisjoint(GATHERED_ANEW)
 
 
 GATHERED_ANEW: Final = frozenset({"tariff", "facts"})
 """Causes of a mark after which the same links are another use: other versions, other rates."""
+REPRICED: Final = GATHERED_ANEW | {"household_bonus", "used_elsewhere"}
+"""Causes of a mark after which the same links cost otherwise."""
 ALL_DAYS: Final = Days(date(2000, 1, 1), date(9999, 12, 31))
 NO_DAYS: Final = Days(date(9999, 12, 31), date(9999, 12, 31))
 """No value changed: what the account has to pay with did."""
@@ -87,8 +94,8 @@ async def take_marks(
     rows = await fetch_rows(connection, SQL["take_marks"], values)
     for account, first, last, cause in sorted(rows):
         known = marks.get(account, Days(first, last))
-        is_anew = known.is_anew or cause in GATHERED_ANEW
-        marks[account] = Days(min(known.first, first), max(known.last, last), is_anew)
+        causes = known.causes | (REPRICED & {cause})
+        marks[account] = Days(min(known.first, first), max(known.last, last), causes)
     return marks
 
 

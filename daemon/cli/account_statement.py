@@ -147,10 +147,12 @@ def _movements(found: AccountMonth) -> Iterator[Sequence[object]]:
         first = some[0]
         fen = sum(it.fen for it in some)
         balance_fen += fen
-        note = _note(some)
+        # A minimum is a component, which has its name already.
+        note = [*_note(some), *(Word(it) for it in first.reasons if it != "minimum")]
         if first.kind in CHARGES and any(day <= first.day for day in slab_days):
             # One charge may be for several days: it is the first that holds the day.
-            note.append(Word("slab reached"))
+            if "slab reached" not in first.reasons:
+                note.append(Word("slab reached"))
             slab_days = [day for day in slab_days if day > first.day]
         yield (
             first.day,

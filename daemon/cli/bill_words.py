@@ -101,4 +101,5 @@ CHINESE: Final[Mapping[str, str]] = {
     "rolled over": "翻转",
     "split by time": "按时间分摊",
     "slab reached": "达到整月计价档",
+    "bonus ended": "家庭增量终止",
 }

@@ -163,6 +163,7 @@ def _print_relations(found: TransactionRow) -> None:
         "document": found.document,
         "takes back transaction": found.reverses,
         "taken back by transaction": found.reversed_by,
+        "days before cost more:": ", ".join(found.reasons) or None,
     }
     for what, value in told.items():
         if value is not None:

@@ -244,7 +244,7 @@ async def _write(
     connection: AsyncConnection[Any], entry: Entry, account_id: int, actor: str, number: int
 ) -> None:
     await entry.write(connection, account_id, actor, number)
-    await mark_accounts(connection, [account_id], entry.rated_anew(), "terms")
+    await mark_accounts(connection, [account_id], entry.rated_anew(), entry.kind)
 
 
 async def _moved_fen(

@@ -202,4 +202,4 @@ async def _moved(
 
 
 def _since(change: TariffChange) -> Days:
-    return Days(change.from_day, ALL_DAYS.last, is_anew=True)
+    return Days(change.from_day, ALL_DAYS.last, frozenset({"tariff"}))

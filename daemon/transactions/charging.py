@@ -1,13 +1,11 @@
-"""What accounts are charged: posted, and remembered where it is for days long past."""
+"""What accounts are charged, and how it is posted."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import date, datetime, timedelta
-from fractions import Fraction
+from datetime import date, timedelta
 from typing import Any, NamedTuple
-from zoneinfo import ZoneInfo
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,13 +14,11 @@ from psycopg import AsyncConnection
 from daemon.billing.posting import Leg, Stream, charge_legs
 from daemon.billing.pricing import days_of
 from daemon.billing.settlement import Book, Moved
-from daemon.billing.span_grace import GRACE, PastCharge, grace_until, is_old
 from daemon.transactions.relinking import Relinked
-from storage import ledger, months
+from storage import ledger
 from storage.binary import SINCE
 from storage.charge_posting import ChargeKind, Charges, post_charges
 from storage.ledger import AccountRow, prepaid
-from storage.months import OldCharge
 from storage.settling import NO_DAYS, Days
 
 DAY = timedelta(days=1)
@@ -78,9 +74,8 @@ async def put_charges(
     charged: Sequence[Charged],
     books: Mapping[int, Book],
     accounts: Mapping[int, AccountRow],
-) -> dict[int, dict[date, int]]:
-    """Post them; by account and by month that they are about the number of the transaction. The
-    books get what was posted."""
+) -> list[int]:
+    """Post them; the number of the transaction of each. The books get what was posted."""
     legs: list[Leg] = []
     counts: list[int] = []
     for it in charged:
@@ -93,7 +88,7 @@ async def put_charges(
         counts.append(len(theirs))
         legs += theirs
     if not charged:
-        return {}
+        return []
     numbers = await ledger.ledger_accounts(connection, {leg.account for leg in legs})
     of = [(leg.period, leg.component) for leg in legs if leg.period and leg.component]
     assert len(of) == len(legs), "every leg of a charge is for something"
@@ -106,45 +101,7 @@ async def put_charges(
         fen=_column(leg.amount_fen for leg in legs),
         streams=_column(streams[stream] for stream in of),
     )
-    ids = (await post_charges(connection, told)).tolist()
-    found: defaultdict[int, dict[date, int]] = defaultdict(dict)
-    for it, number in zip(charged, ids, strict=True):
-        found[it.account_id] |= {stream.about.period: number for stream in it.moved_fen}
-    return found
-
-
-async def remember_old(
-    connection: AsyncConnection[Any],
-    charged: Iterable[Charged],
-    accounts: Mapping[int, AccountRow],
-    zone: ZoneInfo,
-    now: datetime,
-) -> None:
-    """SPAN_GRACE by sums (amendment 2): what is posted for days long past, and until when nobody is
-    cut for it by itself. Asked before the books are put: the usual cost is that of before."""
-    old = [
-        OldCharge(it.account_id, now, it.first_day, sum(it.moved_fen.values()))
-        for it in charged
-        if is_old(PastCharge(now, it.first_day, 0), zone)
-    ]
-    if not old:
-        return
-    ids = {it.account_id for it in old}
-    today = now.astimezone(zone).date()
-    since = (today.replace(day=1) - DAY).replace(day=1)
-    usual = {
-        account: Fraction(max(0, fen), max(1, (today - first).days))
-        for account, fen, first in await months.usual_days(connection, ids, since)
-    }
-    await months.add_old_charges(connection, old)
-    untils = {}
-    recent = await months.old_charges(connection, ids, now - 2 * GRACE)
-    for account in ids:
-        past = [PastCharge(*it[1:]) for it in recent if it.account_id == account]
-        until = grace_until(past, usual.get(account, Fraction(0)), zone)
-        if until is not None:
-            untils[account] = until
-    await months.put_grace(connection, untils)
+    return list(map(int, await post_charges(connection, told)))
 
 
 def _days(
@@ -157,7 +114,7 @@ def _days(
     first = min((it.from_day for it in links), default=last)
     # Other days than those of the links may have another price: a tariff, a bonus was changed.
     earliest = min((stream.period for stream in streams), default=last)
-    if marked.is_anew or not links or earliest < first.replace(day=1):
+    if marked.causes or not links or earliest < first.replace(day=1):
         first = min(first, max(marked.first, earliest))
     return first, last
 

@@ -93,7 +93,7 @@ async def _portion(
     accounts = {it.account_id: it.began_with for it in some}
     days = ALL_DAYS._replace(first=rehearsal.since)
     present = dict.fromkeys(accounts, days)
-    anew = dict.fromkeys(accounts, days._replace(is_anew=True))
+    anew = dict.fromkeys(accounts, days._replace(causes=frozenset({"tariff"})))
     async with reading(connection):
         points = await links.billed_points(connection, present)
         ground = await ground_of(connection, accounts, points)

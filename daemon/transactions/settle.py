@@ -16,7 +16,8 @@ from daemon.billing.links import Link
 from daemon.billing.settlement import charging_versions
 from daemon.billing.use import NoPrice
 from daemon.transactions.books import ground_of, put_books
-from daemon.transactions.charging import charges, put_charges, remember_old
+from daemon.transactions.charging import Charged, charges, put_charges
+from daemon.transactions.old_charges import old_charges, remember_old
 from daemon.transactions.owed import owed
 from daemon.transactions.relinking import Relinked, link_row, relinked
 from storage import ledger, links, tariffs
@@ -49,10 +50,12 @@ async def settle_accounts(
     books, closed, moved = await owed(connection, marks, found, ground, zone, today)
     charged = charges(books, moved, found, marks, await ledger.open_from(connection), today)
     # Nothing was written up to here: the rules saw one state of all accounts.
-    await remember_old(connection, charged, accounts, zone, now)
     by_account = {book.account_id: book for book in books}
-    billed_by = await put_charges(connection, charged, by_account, accounts)
-    await _put_links(connection, found, billed_by)
+    numbers = await put_charges(connection, charged, by_account, accounts)
+    posted = list(zip(charged, numbers, strict=True))
+    old = old_charges(posted, by_account, found, marks, ground.registers, closed, zone, now)
+    await remember_old(connection, list(old), zone, now)
+    await _put_links(connection, found, posted)
     await put_books(connection, books, ground)
     used = {
         ground.tariffs[book.account_id].numbers[number]
@@ -87,13 +90,16 @@ async def _activate(
 async def _put_links(
     connection: AsyncConnection[Any],
     changes: Mapping[int, Relinked],
-    billed_by: Mapping[int, Mapping[date, int]],
+    posted: Iterable[tuple[Charged, int]],
 ) -> None:
     # First out of force, then in force: no two live links of a point may begin on one day (M1).
     leaving = [old.link for change in changes.values() for old in change.leaving]
     await links.put_out(connection, [(link.point_id, link.from_day) for link in leaving])
+    billed_by: defaultdict[int, dict[date, int]] = defaultdict(dict)
+    for it, number in posted:
+        billed_by[it.account_id] |= {stream.about.period: number for stream in it.moved_fen}
     coming = [
-        link_row(account, link, None if link.hold else _billed_by(link, billed_by.get(account, {})))
+        link_row(account, link, None if link.hold else _billed_by(link, billed_by[account]))
         for account, change in changes.items()
         for link in change.coming
     ]

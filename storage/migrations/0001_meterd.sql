@@ -1407,8 +1407,11 @@ CREATE TABLE old_charge (
     account_id  integer NOT NULL REFERENCES account,
     posted_at   timestamptz NOT NULL,
     first_day   date NOT NULL,
-    fen         bigint NOT NULL
+    fen         bigint NOT NULL,
+    transaction_id bigint NOT NULL,
+    reasons     text[] NOT NULL
 );
+COMMENT ON COLUMN old_charge.reasons IS 'why days cost more than before: slab reached, minimum, bonus ended';
 CREATE INDEX old_charges_of_account ON old_charge (account_id, posted_at);
 
 -- No key: a mark is only written, and whoever settles an account takes all that it has. An index is what is looked up by.

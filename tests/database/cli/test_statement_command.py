@@ -150,3 +150,21 @@ def test_what_comes_after_a_month_was_closed_leaves_its_statement_as_it_was(plac
     (adjusted,) = [it for it in today["movements"] if it["what"] == "adjustment"]
     # Of the kWh that others billed: the slab that the month reached, less what it cost by itself.
     assert (adjusted["yuan"], adjusted["note"]) == ("-0.17", "energy 0.17 (2026-03)")
+
+
+def test_the_end_of_a_bonus_is_named_in_both_languages(place: Place) -> None:
+    for number, kwh in ((1, "100"), (2, "0")):
+        correct = ("--correct",) if number == 2 else ()
+        said = ("--from", "2026-03-01", "--reason", "it is so", "--actor", "li", *correct)
+        place.done("account", "bonus", "A1", kwh, *said)
+        place.done("document", "approve", f"{number}", "--actor", "wang")
+        place.balance("A1")
+    (ended,) = [
+        it for it in statement(place, "2026-03")["movements"] if "bonus ended" in str(it["note"])
+    ]
+    # 93 kWh at 0.333 with the bonus, at 0.50 without.
+    assert (ended["yuan"], ended["note"]) == ("-15.53", "energy 15.53 bonus ended")
+    asked = ("account", "statement", "A1", "--month", "2026-03", "--language", "zh")
+    assert "家庭增量终止" in place.done(*asked)
+    told = place.done("explain", "charge", str(ended["transaction"]))
+    assert "days before cost more: bonus ended" in told
