@@ -232,9 +232,12 @@ async def _start(daemon: _Daemon, joined: Joined, opened: AsyncExitStack) -> Non
         daemon.billing,
     )
     await opened.enter_async_context(ticks)
-    daemon.running.start("notifications", lambda: _wake_lines(daemon.pool.url, daemon.lines))
+    documented = asyncio.Event()
+    daemon.running.start("notifications", lambda: _hear(daemon, documented))
     daemon.running.start("missed", lambda: _whenever(daemon.missed, configuration.rebuild))
     daemon.running.start("doubts", lambda: _whenever(daemon.doubted, configuration.look_for_doubts))
+    follow = configuration.follow_documents
+    daemon.running.start("documents", lambda: _whenever(documented, follow))
     daemon.asking.start("reload", configuration.run)
 
 
@@ -319,16 +322,21 @@ async def _whenever(asked: asyncio.Event, act: Callable[[], Awaitable[None]]) ->
         await act()
 
 
-async def _wake_lines(url: str, lines: Lines) -> None:
-    """Wake a line as soon as a command for it is committed."""
+async def _hear(daemon: _Daemon, documented: asyncio.Event) -> None:
+    """Wake a line as soon as a command for it is committed, and follow a document."""
     while True:
         try:
-            async with await connect(url) as connection:
+            async with await connect(daemon.pool.url) as connection:
                 await connection.execute("LISTEN meterd_command")
-                lines.wake(await supply.lines_with_commands(connection))
+                await connection.execute("LISTEN meterd_document")
+                daemon.lines.wake(await supply.lines_with_commands(connection))
+                documented.set()
                 async for notice in connection.notifies():
-                    lines.wake([notice.payload])
+                    if notice.channel == "meterd_document":
+                        documented.set()
+                    else:
+                        daemon.lines.wake([notice.payload])
         except psycopg.Error as error:
             # That it is away is told by those who hold the site and who store.
-            log.debug("commands are not heard of", error=str(error).strip())
+            log.debug("notifications are not heard", error=str(error).strip())
             await asyncio.sleep(LISTEN_AGAIN_S)

@@ -197,16 +197,31 @@ async def take_over(
         # Behind the accounts: who settles has locked those when it marks a version as used.
         await tariff_filing.follow_files(connection, filing, actor, today)
         differing = await fetch_rows(connection, SQL["differing_accounts"])
-        stale = await fetch_rows(connection, SQL["stale"])
+        stale = await _stale(connection)
         await _refuse_unpriced(connection)
     return TakenOver(
         limited=limited,
         differing_accounts=tuple(number for (number,) in differing),
-        stale=(
-            *(STALE.format(*row[:5], _by_document(row[5])) for row in stale),
-            *filing.rejected,
-        ),
+        stale=(*stale, *filing.rejected),
     )
+
+
+async def documented_points(connection: Connection) -> set[str]:
+    """Points of which a document says who is billed, the ratio or the meter."""
+    return {number for (number,) in await fetch_rows(connection, SQL["documented_points"])}
+
+
+async def stale(connection: Connection, rows: ArchiveRows) -> tuple[str, ...]:
+    """What documents say otherwise than these points and meters of the files, and what to write
+    where."""
+    async with connection.transaction(force_rollback=True):
+        await _stage(connection, rows)
+        return await _stale(connection)
+
+
+async def _stale(connection: Connection) -> tuple[str, ...]:
+    rows = await fetch_rows(connection, SQL["stale"])
+    return tuple(STALE.format(*row[:5], _by_document(row[5])) for row in rows)
 
 
 async def import_accounts(connection: Connection, accounts: Sequence[Row], actor: str) -> list[str]:
@@ -360,6 +375,11 @@ async def site_meters(
         "addresses": None if addresses is None else list(addresses),
     }
     return await fetch_records(connection, SiteMeter, SQL["site_meters"], values)
+
+
+async def put_by_documents(connection: Connection) -> list[tuple[str, str, int]]:
+    """(line, address, point id) of each meter that serves where a document put it."""
+    return await fetch_rows(connection, SQL["put_by_documents"])
 
 
 async def pages(connection: Connection, points: Collection[str]) -> dict[str, PointPage]:

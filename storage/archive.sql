@@ -352,6 +352,13 @@ WHERE i.document_id IS NOT NULL AND i.to_at IS NULL AND i.first_day <> s.install
   AND NOT EXISTS (SELECT FROM installation y WHERE y.point_id = i.point_id AND y.id <> i.id)
 ORDER BY 1, 2, 3
 
+-- documented_points -- of which the files may say otherwise than a document
+SELECT p.number
+FROM (SELECT point_id FROM point_account WHERE document_id IS NOT NULL OR to_day IS NOT NULL
+      UNION SELECT point_id FROM point_ratio WHERE document_id IS NOT NULL
+      UNION SELECT point_id FROM installation WHERE document_id IS NOT NULL AND to_at IS NULL) told
+JOIN point p ON p.id = told.point_id
+
 -- assign_points -- points that stand empty are billed from today on, new ones and those of new accounts from their meter on
 INSERT INTO point_account (point_id, account_id, from_day)
 SELECT s.id, a.id,
@@ -387,6 +394,11 @@ CROSS JOIN LATERAL limit_now(p.id) l
 WHERE (%(lines)s::text[] IS NULL OR m.line = ANY(%(lines)s::text[]))
   AND (%(addresses)s::text[] IS NULL OR m.address = ANY(%(addresses)s::text[]))
 ORDER BY m.line, m.address
+
+-- put_by_documents -- meters that serve where a document put them
+SELECT m.line, m.address, i.point_id
+FROM installation i JOIN meter m ON m.id = i.meter_id
+WHERE i.document_id IS NOT NULL AND i.to_at IS NULL
 
 -- account_id -- the row of a customer number
 SELECT id FROM account WHERE number = %(account)s

@@ -97,3 +97,8 @@ async def documents(
         "waiting": only_waiting,
     }
     return await fetch_records(connection, StoredDocument, SQL["documents"], values)
+
+
+async def tell(connection: Connection) -> None:
+    """Let the daemon know, when this transaction is committed, that facts are others now."""
+    await connection.execute(SQL["tell"])

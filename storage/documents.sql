@@ -16,3 +16,6 @@ WHERE (%(number)s::int IS NULL OR d.id = %(number)s)
   AND (%(point)s::text IS NULL OR %(point)s IN (d.point, d.content ->> 'other'))
   AND (NOT %(waiting)s OR d.waits AND r.document_id IS NULL)
 ORDER BY d.id
+
+-- tell -- whoever listens hears of a document when it is committed
+NOTIFY meterd_document

@@ -11,25 +11,23 @@ WITH held AS (
 ), served AS (
     SELECT i.point_id, min(i.first_day) AS from_day, max(i.meter_id) FILTER (WHERE i.to_at IS NULL) AS meter_id
     FROM installation i GROUP BY 1
-), linked AS MATERIALIZED (
-    -- One point after the other: the next one's lies beside it in the index.
-    SELECT p.id AS point_id, newest.to_day FROM point p
-    CROSS JOIN LATERAL (SELECT l.to_day FROM link l WHERE l.point_id = p.id
-                        ORDER BY l.from_day DESC LIMIT 1) newest
+), late AS MATERIALIZED (
+    -- One point after the other: the next one's link lies beside it in the index. Most points end here.
+    SELECT p.id, p.number, newest.to_day AS linked_to
+    FROM point p
+    LEFT JOIN LATERAL (SELECT l.to_day FROM link l WHERE l.point_id = p.id ORDER BY l.from_day DESC LIMIT 1) newest ON true
+    WHERE coalesce(newest.to_day < %(due)s, true) OR p.id IN (SELECT h.point_id FROM held h)
 ), behind AS MATERIALIZED (
     SELECT p.id AS point_id, p.number AS point, x.account_id, a.number AS account, a.state AS account_state, a.opened_on,
            a.agreement IS NOT NULL AS is_agreed, a.tariff_id, greatest(x.from_day, a.opened_on, served.from_day) AS opens_on,
-           served.from_day AS serves_from, served.meter_id, linked.to_day AS linked_to, h.from_day AS held_from, h.to_day AS held_to, h.hold, h.is_released
-    FROM point p
+           served.from_day AS serves_from, served.meter_id, p.linked_to, h.from_day AS held_from, h.to_day AS held_to, h.hold, h.is_released
+    FROM late p
     LEFT JOIN point_account x ON x.point_id = p.id AND x.from_day < %(due)s AND coalesce(x.to_day, 'infinity') >= %(due)s
     LEFT JOIN account a ON a.id = x.account_id
     LEFT JOIN served ON served.point_id = p.id
-    -- Points that are linked as far as that are many; those that are not are mostly few, and looked at closely below.
-    LEFT JOIN linked ON linked.point_id = p.id
     LEFT JOIN held h ON h.point_id = p.id
-    WHERE (h.point_id IS NOT NULL OR coalesce(linked.to_day < %(due)s, true))
-      -- What begins today owes nothing of yesterday.
-      AND coalesce(served.from_day < %(due)s, true)
+    -- What begins today owes nothing of yesterday.
+    WHERE coalesce(served.from_day < %(due)s, true)
       AND coalesce(a.opened_on < %(due)s, true)
       AND (x.point_id IS NOT NULL OR p.id NOT IN (SELECT y.point_id FROM point_account y WHERE y.from_day >= %(due)s))
 ), opening AS (

@@ -58,14 +58,14 @@ def print_difference(difference: Mapping[str, Any], *, is_done: bool = False) ->
         click.echo(f"{key} differs")
     for key in difference["needs_restart"]:
         click.echo(f"{key} differs and needs a restart; until then it stays as it was")
-    for words in difference["waiting"]:
+    for words in (*difference["waiting"], *difference["stale"]):
         click.echo(words)
 
 
 def is_nothing(difference: Mapping[str, Any]) -> bool:
     """True for a difference of nothing."""
     return not any(
-        value for key, value in difference.items() if key not in ("unchanged", "waiting")
+        value for key, value in difference.items() if key not in ("unchanged", "waiting", "stale")
     )
 
 

@@ -45,7 +45,7 @@ def standstill(reason: str | None, site_path: Path, as_json: bool) -> None:
     elif found:
         print_with_steps(
             ["point", "account", "meter", "line", "since", "days", "why", "owner"],
-            [(_cells(row), [_next_step(row)]) for row in found],
+            ((_cells(row), [_next_step(row)]) for row in found),
             steps="next step",
         )
     click.echo(f"{len(found)} points are not billed to {due}", err=True)
@@ -55,7 +55,7 @@ def standstill(reason: str | None, site_path: Path, as_json: bool) -> None:
 def _told(row: Standing) -> dict[str, Any]:
     """The row with its reason in words, the owner and the command."""
     return {
-        **row._asdict(),
+        **dict(zip(Standing._fields, row, strict=True)),
         "why": _why(row),
         "owner": REASONS[row.reason].owner,
         "next": _next_step(row),

@@ -40,7 +40,8 @@ class Difference:
     `changed`: the lines that are built anew, and why. `moved`: meters that change their line,
     (address, from, to). `archive`: how many rows of each table came, went or changed; `days`: what
     that means for points, day by day, in words, where the database was asked. `waiting`: versions
-    of tariffs that wait for a second person, in words; they are no difference."""
+    of tariffs that wait for a second person; `stale`: what documents say otherwise than the files;
+    both in words, and neither is a difference."""
 
     added: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
@@ -52,11 +53,13 @@ class Difference:
     settings: tuple[str, ...] = ()
     needs_restart: tuple[str, ...] = ()
     waiting: tuple[str, ...] = ()
+    stale: tuple[str, ...] = ()
 
     @property
     def is_empty(self) -> bool:
         """True if a reload would do nothing and a restart neither."""
-        return self == Difference(unchanged=self.unchanged, waiting=self.waiting)
+        told = Difference(unchanged=self.unchanged, waiting=self.waiting, stale=self.stale)
+        return self == told
 
     @property
     def touched(self) -> set[str]:

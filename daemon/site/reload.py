@@ -30,9 +30,10 @@ from daemon.runtime import logs, systemd
 from daemon.runtime.supervision import in_thread
 from daemon.site.assembly import Assembly
 from daemon.site.difference import Difference, applicable, changed_part, difference
+from daemon.site.installed import built_as_installed, lines_to_follow
 from daemon.site.listeners import lines_of
 from daemon.transactions.archive import (
-    configured,
+    stale_cells,
     take_over_part,
     told_in_days,
     waiting_versions,
@@ -87,10 +88,10 @@ class Configuration:
         self._known_at = datetime.now(UTC) - OVERLAP
         """What slots showed at this time is known to the lines."""
 
-    async def start(self, connection: AsyncConnection[Any], meters: Collection[SiteMeter]) -> None:
+    async def start(self, connection: AsyncConnection[Any], meters: Sequence[SiteMeter]) -> None:
         """Every line starts, knowing what the database has."""
         self._is_alone = False
-        built = self._assembly.lines(line_specs(self.site), meters)
+        built = built_as_installed(self._assembly, self.site, meters)
         await self._know(connection, self.site, built)
         self._lines.start(built)
         self._lines.wake(await supply.lines_with_commands(connection))
@@ -147,12 +148,14 @@ class Configuration:
         async with self._one_at_a_time:
             new, found = await self._compare(path)
             if not found.archive:
-                return replace(found, waiting=await self._waiting_versions(new))
+                return await self._with_what_waits(new, found)
             part, points = await in_thread(partial(changed_part, self.site, new))
             # Only the database knows what contradicts what was billed: it is asked and undone.
             async with self._pool.connection(lasts_s=LONG_USE_S) as connection:
                 told = await told_in_days(connection, part, points)
-                return replace(found, days=told.days, waiting=told.waiting)
+                stale = await stale_cells(connection, new)
+            days = tuple(words for words in told.days if words not in stale)
+            return replace(found, days=days, waiting=told.waiting, stale=stale)
 
     async def rebuild(self) -> None:
         """Presence is a cache of what the database has: look at that again."""
@@ -178,9 +181,10 @@ class Configuration:
         return due_day(datetime.now(self.site.settings.site.zone))
 
     async def refresh(self) -> None:
-        """Look again at the lines of meters whose slots were changed by somebody else's word.
+        """Look again at the lines of meters that somebody else's word changed, or their slots.
 
         What lines read themselves they are told of as it is stored."""
+        await self.follow_documents()
         since = self._known_at
         async with self._pool.connection(lasts_s=LONG_USE_S) as connection:
             self._known_at = datetime.now(UTC) - OVERLAP
@@ -192,6 +196,18 @@ class Configuration:
             ]
             if lines:
                 await self._know(connection, self.site, lines)
+
+    async def follow_documents(self) -> None:
+        """Let lines read the meters that documents put there, and not those that they took away.
+
+        The files may name the former ones until the next reload."""
+        async with self._one_at_a_time:
+            async with self._pool.connection(lasts_s=LONG_USE_S) as connection:
+                others = await lines_to_follow(connection, self.site, self._lines)
+            if others:
+                changed = dict.fromkeys(others, ("its meters",))
+                await self._apply(self.site, Difference(changed=changed), DAEMON)
+                log.info("lines follow documents", lines=",".join(others))
 
     async def _try(self, actor: str) -> Difference | Exception:
         try:
@@ -209,7 +225,7 @@ class Configuration:
             try:
                 new, found = await self._compare(self.site.path)
                 await self._apply(new, found, actor)
-                found = replace(found, waiting=await self._waiting_versions(new))
+                found = await self._with_what_waits(new, found)
             finally:
                 systemd.notify("READY=1")
             log.info(
@@ -275,22 +291,22 @@ class Configuration:
                 part, points = await in_thread(partial(changed_part, self.site, new))
                 await take_over_part(connection, part, points, actor)
             stored = await archive.site_meters(connection, list(found.touched))
-            meters = configured(stored, new)
-            specs = line_specs(new, {*found.added, *found.changed})
-            built = self._assembly.lines(specs, meters)
+            built = built_as_installed(self._assembly, new, stored, {*found.added, *found.changed})
             # Before the stop: the pause of a line is as short as the commit.
             await self._know(connection, new, built)
             await self._lines.stop(stopping)
         return built
 
-    async def _waiting_versions(self, new: LoadedSite) -> tuple[str, ...]:
-        """What of the tariffs waits for a second person; nothing, if the database does not tell."""
+    async def _with_what_waits(self, new: LoadedSite, found: Difference) -> Difference:
+        """Besides, what waits for a second person and what documents say otherwise than the files;
+        nothing, if the database does not tell."""
         try:
             async with self._pool.connection(lasts_s=LONG_USE_S) as connection:
-                return await waiting_versions(connection, new)
+                waiting = await waiting_versions(connection, new)
+                return replace(found, waiting=waiting, stale=await stale_cells(connection, new))
         except psycopg.Error as error:
-            log.warning("not asked which tariffs wait", error=str(error).strip())
-            return ()
+            log.warning("not asked what waits for somebody", error=str(error).strip())
+            return found
 
     async def _judge_waiting(self, new: LoadedSite) -> None:
         """Let days follow the new limits; if the database fails, the next sweep does it."""

@@ -5,7 +5,8 @@ R26: what was billed cannot be changed by an edit; exchange and ratio change are
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from dataclasses import replace
 from datetime import date, datetime, time
 from typing import Any, Final, NamedTuple
 from zoneinfo import ZoneInfo
@@ -16,7 +17,7 @@ from psycopg.types.json import Jsonb
 
 from config.archive import Account, Point
 from config.load import LoadedSite
-from config.meters import DLT645, LEAST_DECIMALS, Meter
+from config.meters import DLT645, LEAST_DECIMALS, MQTT, Meter
 from config.tariff_canonical import canonical_form
 from config.tariff_version import TariffVersion
 from daemon.transactions.tariff_versions import DAEMON, waiting_in_words
@@ -31,14 +32,13 @@ MOST_TOLD: Final = 50
 
 
 async def take_over_site(connection: AsyncConnection[Any], site: LoadedSite) -> list[SiteMeter]:
-    """Take over all that is configured; returns the meters that are read.
+    """Take over all that is configured; returns the meters that serve points.
 
     One transaction: ArchiveConflict, naming every case, changes nothing. What it changes of
     accounts is settled afterwards."""
     async with connection.transaction():
         await take_over_archive(connection, site)
-        meters = await archive.site_meters(connection)
-    return configured(meters, site)
+        return await archive.site_meters(connection)
 
 
 async def take_over_archive(
@@ -128,6 +128,26 @@ async def told_in_days(
     if added:
         told.append(f"points that are new: {added}")
     return Told((*told, *stale), waiting)
+
+
+async def stale_cells(connection: AsyncConnection[Any], site: LoadedSite) -> tuple[str, ...]:
+    """What documents say otherwise than the files of `site`, and what to write where."""
+    points = await archive.documented_points(connection)
+    if not points:
+        return ()
+    known = site.archive
+    part = replace(
+        site,
+        archive=replace(
+            known,
+            meters=tuple(meter for meter in known.meters if meter.point in points),
+            points=tuple(point for point in known.points if point.point in points),
+            accounts=(),
+            texts={},
+        ),
+        tariffs={},
+    )
+    return await archive.stale(connection, archive_rows(part, site.settings.site.zone))
 
 
 async def waiting_versions(connection: AsyncConnection[Any], site: LoadedSite) -> tuple[str, ...]:
@@ -241,6 +261,24 @@ def archive_rows(site: LoadedSite, zone: ZoneInfo) -> ArchiveRows:
         points=[_point_row(point) for point in site.archive.points],
         meters=[_meter_row(meter, midnights[meter.installed_on]) for meter in site.archive.meters],
     )
+
+
+def as_installed(site: LoadedSite, serving: Iterable[SiteMeter]) -> LoadedSite:
+    """`site` with the meters that documents put where the files name another one still.
+
+    `serving`: what the database says. Such a meter is read as the row of its point says, on the
+    line of the one before it. Not what a gateway calls by a name of its own: nobody said what that
+    is called now."""
+    named = {meter.address for meter in site.archive.meters}
+    others = {meter.point: meter for meter in serving if meter.address not in named}
+    if not others:
+        return site
+    meters = tuple(
+        replace(row, address=other.address, line=other.line, device=other.address, serial=None)
+        for row in site.archive.meters
+        if (other := others.get(row.point)) and (row.protocol != MQTT or row.device == row.address)
+    )
+    return replace(site, archive=replace(site.archive, meters=(*site.archive.meters, *meters)))
 
 
 def configured(meters: Sequence[SiteMeter], site: LoadedSite) -> list[SiteMeter]:

@@ -219,9 +219,12 @@ def tell_the_exchange(site: Stage) -> None:
     waits = site.meterd(*said, "--actor", "Li").splitlines()
     (approve,) = [line.strip() for line in waits if "document approve" in line]
     typed(site, approve, actor="Wang")
-    edit(site, "meters.csv", "000000001006,", "000000001009,")
-    site.meterd("reload")
+    # The daemon reads the new meter at once; the files are to follow.
     until(site, "P1006 is billed", lambda: is_billed(site, "P1006"))
+    cell = "meters.csv, P1006: address: write 000000001009 instead of 000000001006"
+    assert cell in site.meterd("plan")
+    edit(site, "meters.csv", "000000001006,", "000000001009,")
+    assert "meters.csv, P1006" not in site.meterd("reload")
     new = Decimal(site.bench.truth("000000001009")["000000001009"][TODAY])
     before = Decimal(freezes[EXCHANGED_ON]) - Decimal(freezes[OPENS])
     assert kwh_billed(site, "P1006") == before + 1 + new - Decimal("0.50")

@@ -335,6 +335,8 @@ async def _write(
     desk = await desk_of(connection, document.point, points[document.point], now, number)
     await document.write(desk)
     await judge_again(connection, list(points.values()))
+    # The daemon may read another meter from now on.
+    await documents.tell(connection)
 
 
 async def judge_again(connection: AsyncConnection[Any], points: list[int]) -> None:
