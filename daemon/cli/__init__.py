@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 from typing import Final
@@ -14,6 +16,8 @@ from daemon.cli.output import BAD_CONFIG, FAILED, USAGE, Failure
 from daemon.runtime.garbage import collect_seldom
 from protocols.errors import MeterdError
 
+NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
+STANDARD_OUTPUT: Final = 1
 COMMANDS: Final = {
     "run": "Run the daemon until SIGTERM or Ctrl-C.",
     "migrate": "Bring the database's schema up to date.",
@@ -97,6 +101,7 @@ def cli() -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """The console script `meterd`."""
     collect_seldom()
+    _open_what_is_closed()
     try:
         for argument in sys.argv[1:] if arguments is None else arguments:
             argument.encode()  # bytes that are no UTF-8 come as lone surrogates
@@ -110,3 +115,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except MeterdError as error:
         click.echo(f"meterd: {error}", err=True)
         sys.exit(error.code if isinstance(error, Failure) else FAILED)
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        # What is still in the buffer would be written once more at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), STANDARD_OUTPUT)
+        click.echo(f"meterd: cannot write: {error.strerror}", err=True)
+        sys.exit(FAILED)
+
+
+def _open_what_is_closed() -> None:
+    """Whoever starts a program may have closed its standard streams; then nobody reads them.
+
+    In this order each takes its own number again, which a socket would take else."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,6 +19,7 @@ from daemon.cli.actor import actor_option, os_user
 from daemon.cli.on_site import on_database
 from daemon.cli.output import as_json, fail, print_columns, print_json, print_table, yuan
 from daemon.cli.site_option import site_option
+from daemon.cli.typed import Day
 from storage import archive, ledger, links, terms
 
 if TYPE_CHECKING:
@@ -139,7 +140,7 @@ def _print(found: Mapping[str, Any]) -> None:
 @click.option(
     "--from",
     "open_from",
-    type=click.DateTime(["%Y-%m-%d"]),
+    type=Day(),
     required=True,
     help="First billed day.",
 )
@@ -154,7 +155,7 @@ def _print(found: Mapping[str, Any]) -> None:
 @site_option
 def open_account(
     account_id: str,
-    open_from: datetime,
+    open_from: date,
     agreement: str,
     points: tuple[str, ...],
     site_path: Path,
@@ -168,7 +169,7 @@ def open_account(
     from daemon.transactions.opening import AccountOpening
 
     settings = load_settings(site_path)
-    opening = AccountOpening(account_id, open_from.date(), agreement, points)
+    opening = AccountOpening(account_id, open_from, agreement, points)
 
     async def ask(connection: AsyncConnection[Any]) -> Mapping[str, Any] | None:
         zone = settings.site.zone

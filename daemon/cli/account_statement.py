@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from datetime import datetime
+from datetime import date
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
@@ -18,6 +18,7 @@ from daemon.cli.bill_words import LANGUAGE
 from daemon.cli.on_site import on_database
 from daemon.cli.output import as_json, print_json, print_table
 from daemon.cli.site_option import site_option
+from daemon.cli.typed import Month
 from storage import explanation
 from storage.explanation import Movement
 
@@ -32,7 +33,7 @@ CHARGES: Final = frozenset({"charge", "true_up", "adjustment", "charge_reversal"
 
 @click.command(short_help="A month of an account: registers, prices, movements, balance.")
 @click.argument("account_id", metavar="ACCOUNT")
-@click.option("--month", type=click.DateTime(["%Y-%m"]), required=True, help="Which month.")
+@click.option("--month", type=Month(), required=True, help="Which one, as 2026-03.")
 @click.option(
     "--format",
     "how",
@@ -49,7 +50,7 @@ CHARGES: Final = frozenset({"charge", "true_up", "adjustment", "charge_reversal"
 @LANGUAGE
 @site_option
 @as_json
-def statement(account_id: str, month: datetime, language: str, site_path: Path, **to: Any) -> None:
+def statement(account_id: str, month: date, language: str, site_path: Path, **to: Any) -> None:
     """Registers, use, prices, movements and the balance of an account in a month.
 
     A charge stands on the day that it is for. What came after its month was closed is an
@@ -67,7 +68,7 @@ def statement(account_id: str, month: datetime, language: str, site_path: Path, 
 
     async def ask(connection: AsyncConnection[Any]) -> AccountMonth:
         async with explanation.one_moment(connection):
-            return await account_month(connection, account_id, month.date(), zone)
+            return await account_month(connection, account_id, month, zone)
 
     sections = list(_sections(on_database(settings, ask), zone))
     if to["as_json"]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from rich.progress import Progress
 from daemon.cli.output import FAILED, as_json, fail, print_json, print_table
 from daemon.cli.running import daemon_asked
 from daemon.cli.site_option import site_option
+from daemon.cli.typed import Day
 
 
 @click.command()
@@ -42,7 +43,7 @@ from daemon.cli.site_option import site_option
 )
 @click.option(
     "--day",
-    type=click.DateTime(["%Y-%m-%d"]),
+    type=Day(),
     help="Of the freeze; default: the newest that is due.",
 )
 @click.option(
@@ -61,7 +62,7 @@ def collect(
     line: str | None,
     which: str | None,
     what: str,
-    day: datetime | None,
+    day: date | None,
     within_s: float,
     site_path: Path,
     as_json: bool,
@@ -80,7 +81,7 @@ def collect(
         "line": line,
         "failed": which == "failed",
         "withheld": which == "withheld",
-        "day": None if day is None else day.date().isoformat(),
+        "day": None if day is None else day.isoformat(),
     }
     _refuse_wrong_use(request)
     results, asked = _results(request, site_path, as_json)

@@ -15,7 +15,7 @@ from daemon.cli.actor import os_user
 from daemon.cli.on_site import on_database
 from daemon.cli.output import as_json, fail, print_json
 from daemon.cli.site_option import site_option
-from daemon.cli.typed import Text
+from daemon.cli.typed import Month, Text
 from daemon.transactions.month_close import close_month
 from daemon.transactions.sealing import Verified, verify
 from storage import seals
@@ -108,23 +108,22 @@ async def _refuse_other_hash(connection: AsyncConnection[Any], number: int, know
 
 
 @ledger.command()
-@click.argument("month", type=click.DateTime(["%Y-%m"]))
+@click.argument("month", metavar="MONTH", type=Month())
 @click.option("--reason", type=Text(), help="Why.")
 @click.option(
     "--as", "--actor", "actor", type=Text(), help="Who says it; default: the user of this machine."
 )
 @site_option
-def close(month: datetime, reason: str | None, actor: str | None, site_path: Path) -> None:
+def close(month: date, reason: str | None, actor: str | None, site_path: Path) -> None:
     """Close MONTH (YYYY-MM) for ever: what counts for it later is posted as an adjustment.
 
     Waits for what is being posted. Months are closed in order."""
     settings = load_settings(site_path)
-    first_day = month.date()
     said = Said(actor or os_user(), reason or "")
 
     async def ask(connection: AsyncConnection[Any]) -> None:
         today: date = datetime.now(settings.site.zone).date()
-        await close_month(connection, first_day, said, today)
+        await close_month(connection, month, said, today)
 
     on_database(settings, ask)
-    click.echo(f"{first_day:%Y-%m} is closed")
+    click.echo(f"{month:%Y-%m} is closed")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from datetime import date, datetime
+from datetime import date
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
@@ -18,6 +18,7 @@ from daemon.billing.proof.bill import BillFacts, bill_files, packed
 from daemon.cli.on_site import on_database
 from daemon.cli.output import fail
 from daemon.cli.site_option import site_option
+from daemon.cli.typed import MOST, Month
 from daemon.transactions.proofs.bills import bills
 from storage import proofs
 from storage.proofs import NumberedAccount
@@ -28,7 +29,7 @@ AT_ONCE: Final = 250
 
 @click.command()
 @click.argument("accounts", nargs=-1, metavar="ACCOUNT...")
-@click.argument("month", type=click.DateTime(["%Y-%m"]), metavar="MONTH")
+@click.argument("month", metavar="MONTH", type=Month())
 @click.option("--all", "is_all", is_flag=True, help="Of each account in service in that month.")
 @click.option(
     "--to",
@@ -38,13 +39,13 @@ AT_ONCE: Final = 250
 )
 @click.option(
     "--head",
-    type=click.IntRange(1),
+    type=click.IntRange(1, MOST),
     help="Up to this sealed block, whose hash was published; default: the newest one.",
 )
 @site_option
 def prove(
     accounts: tuple[str, ...],
-    month: datetime,
+    month: date,
     is_all: bool,
     folder: Path | None,
     head: int | None,
@@ -62,23 +63,25 @@ def prove(
     if folder is None and sys.stdout.isatty():
         raise click.UsageError("a zip is not for the screen: > bill.zip, or --to FOLDER")
     settings = load_settings(site_path)
-    of_month = month.date()
 
     async def ask(connection: AsyncConnection[Any]) -> tuple[int, BillFacts | None]:
-        asked = await _asked(connection, accounts, of_month)
+        asked = await _asked(connection, accounts, month)
         last = None
         for start in range(0, len(asked), AT_ONCE):
             portion = asked[start : start + AT_ONCE]
-            for bill in await bills(connection, portion, of_month, settings.site.zone, head):
+            for bill in await bills(connection, portion, month, settings.site.zone, head):
                 write(bill, folder)
                 last = bill
         return len(asked), last
 
     if folder is not None:
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise _not_writable(folder, error) from None
     count, last = on_database(settings, ask)
     if last is None:
-        raise fail(f"no account was in service in {of_month:%Y-%m}")
+        raise fail(f"no account was in service in {month:%Y-%m}")
     sealed = last.seals.head
     proved = "1 bill" if count == 1 else f"{count} bills"
     click.echo(f"{proved} proved up to {sealed.head.number}:{sealed.hash.hex()}", err=True)
@@ -119,4 +122,11 @@ def write(bill: BillFacts, folder: Path | None) -> None:
         sys.stdout.buffer.write(content)
     else:
         name = f"{quote(bill.account, safe='')}-{bill.month:%Y-%m}.zip"
-        (folder / name).write_bytes(content)
+        try:
+            (folder / name).write_bytes(content)
+        except OSError as error:
+            raise _not_writable(folder / name, error) from None
+
+
+def _not_writable(path: Path, error: OSError) -> click.BadParameter:
+    return click.BadParameter(f"{path}: {error.strerror}", param_hint="--to")

@@ -26,6 +26,7 @@ from storage.doubts import DoubtRow, Wanted
 from storage.findings import Soft
 
 AROUND: Final = timedelta(days=7)
+MOST_DAYS: Final = 36_525
 LISTED: Final = (*SOFT, "V25", "V26", "V28")
 """What is named though nothing is withheld for it."""
 
@@ -35,7 +36,9 @@ LISTED: Final = (*SOFT, "V25", "V26", "V28")
 @click.option("--account", help="Only this account's points.")
 @click.option("--state", type=click.Choice(["published", "suspect", "rejected", "substituted"]))
 @click.option("--code", help="Only days with this code (V08), or use held for this (span).")
-@click.option("--age", type=click.IntRange(0), default=0, help="Only what is so many days old.")
+@click.option(
+    "--age", type=click.IntRange(0, MOST_DAYS), default=0, help="Only what is so many days old."
+)
 @site_option
 @as_json
 def list_doubts(

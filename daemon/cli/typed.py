@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any, Final
 from zoneinfo import ZoneInfo
@@ -12,7 +12,11 @@ from zoneinfo import ZoneInfo
 import click
 
 MOST_LETTERS: Final = 500
+YEARS: Final = range(1970, 2200)
+MOST: Final = 2**63 - 1
+"""Of a number in the database."""
 _AMOUNT: Final = re.compile(r"[0-9]{1,12}(\.[0-9]{1,4})?")
+_BETWEEN: Final = f" from {YEARS[0]} to {YEARS[-1]}"
 _CYCLE: Final = re.compile(r"20[0-9]{2}(-(0[1-9]|1[0-2]))?")
 
 
@@ -37,9 +41,22 @@ class Day(click.ParamType[Any]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """The date; a wrong use for anything but ISO 8601 in ASCII."""
         try:
-            return datetime.strptime(_ascii(value), "%Y-%m-%d").date()  # noqa: DTZ007 - a date
+            return _date(value, "%Y-%m-%d")
         except ValueError:
-            self.fail(f"{value!r} is no day, write 2026-03-12", param, ctx)
+            self.fail(f"{value!r} is no day{_BETWEEN}, write 2026-03-12", param, ctx)
+
+
+class Month(click.ParamType[Any]):
+    """A month of the site."""
+
+    name = "month"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Its first day; a wrong use for anything but year and month in ASCII."""
+        try:
+            return _date(value, "%Y-%m")
+        except ValueError:
+            self.fail(f"{value!r} is no month{_BETWEEN}, write 2026-03", param, ctx)
 
 
 class Moment(click.ParamType[datetime]):
@@ -134,6 +151,13 @@ class Cycle(click.ParamType[str]):
         if not _CYCLE.fullmatch(written):
             self.fail(f"{written!r} is no year or month, write 2026 or 2026-07", param, ctx)
         return written
+
+
+def _date(value: object, form: str) -> date:
+    found = datetime.strptime(_ascii(value), form).date()  # noqa: DTZ007 - a date
+    if found.year not in YEARS:
+        raise ValueError(found)
+    return found
 
 
 def _ascii(value: object) -> str:

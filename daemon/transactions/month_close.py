@@ -9,7 +9,7 @@ import structlog
 from psycopg import AsyncConnection
 
 from protocols.errors import MeterdError
-from storage import ledger
+from storage import ledger, terms
 from storage.documents import Said
 
 log = structlog.get_logger("billing")
@@ -32,6 +32,12 @@ async def close_month(
             raise MonthNotClosed(f"{month:%Y-%m} is closed already")
         if open_from > date.min and month > open_from:
             raise MonthNotClosed(f"{open_from:%Y-%m} is to be closed before {month:%Y-%m}")
+        opening = (await terms.known_days(connection)).opening
+        # Closed by a slip of the pen, it would have all months up to the first one closed in order.
+        if open_from == date.min and opening is not None and month < opening.replace(day=1):
+            raise MonthNotClosed(
+                f"nothing was billed in {month:%Y-%m}: the first account is open from {opening} on"
+            )
         if (month.year, month.month) >= (today.year, today.month):
             raise MonthNotClosed(f"{month:%Y-%m} has not ended yet")
         await ledger.close_month(connection, month, said.actor, said.reason)

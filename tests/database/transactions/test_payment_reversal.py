@@ -305,6 +305,19 @@ def test_months_close_once_in_order_and_when_they_are_over(
     on(database_url, story)
 
 
+def test_the_first_month_that_is_closed_is_one_in_which_somebody_was_billed(
+    database_url: str,
+) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        await Site.of().take_over(connection)
+        told = "nothing was billed in 2025-03: the first account is open from 2026-03-01 on"
+        with pytest.raises(MonthNotClosed, match=told):
+            await close_month(connection, date(2025, 3, 1), LI, date(2026, 4, 30))
+        await close_month(connection, MARCH, LI, date(2026, 4, 30))
+
+    on(database_url, story)
+
+
 def test_a_month_is_closed_when_what_was_being_posted_has_ended(database_url: str) -> None:
     async def story(connection: AsyncConnection[Any]) -> None:
         async with await connect(database_url) as slow:

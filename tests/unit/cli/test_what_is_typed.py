@@ -1,0 +1,85 @@
+"""Days, months and numbers that nobody can mean, and streams that nobody reads, end in a word."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from daemon.cli import cli
+
+METERD = str(Path(sys.executable).with_name("meterd"))
+SITE = """
+[site]
+name = "s"
+zone = "Asia/Shanghai"
+data_directory = "data"
+archive = "archive"
+tariffs = "tariffs.toml"
+"""
+TARIFF = '[[version]]\neffective_from = 2026-01-01\nprice = "0.5"\n'
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "explain day A1 9999-12-31",
+        "explain day A1 0001-01-01",
+        "explain day A1 ２０２６-03-01",
+        "quality show P1 9999-12-31",
+        "account open A1 --agreement a --from 0001-01-01",
+        "account statement A1 --month 9999-12",
+        "account statement A1 --month 2026-03-01",
+        "ledger close 0001-01",
+        "prove A1 2026-13",
+        "collect P1 --day 9999-12-31",
+    ],
+)
+def test_a_day_or_month_that_is_none_is_wrong_use(arguments: str) -> None:
+    done = CliRunner().invoke(cli, arguments.split())
+    assert done.exit_code == 2
+    assert "from 1970 to 2199, write 2026-03" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        f"account list --limit {2**63}",
+        f"explain charge {2**63}",
+        f"prove A1 2026-03 --head {2**63}",
+        "quality list --age 4000000000",
+    ],
+)
+def test_a_number_too_large_for_anything_is_wrong_use(arguments: str) -> None:
+    done = CliRunner().invoke(cli, arguments.split())
+    assert (done.exit_code, "is not in the range" in done.stderr) == (2, True)
+
+
+def test_bills_go_into_no_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    site = tmp_path / "meterd.toml"
+    site.write_text(SITE)
+    done = CliRunner().invoke(
+        cli, ["prove", "A1", "2026-03", "--to", str(site / "bills"), "-c", str(site)]
+    )
+    assert done.exit_code == 2
+    assert "Not a directory" in done.stderr
+
+
+def show(tmp_path: Path, to: str) -> subprocess.CompletedProcess[str]:
+    (tmp_path / "t.toml").write_text(TARIFF)
+    line = f'"{METERD}" tariff show t.toml {to}'
+    return subprocess.run(line, shell=True, cwd=tmp_path, capture_output=True, text=True)
+
+
+def test_what_nobody_reads_is_written_nowhere(tmp_path: Path) -> None:
+    done = show(tmp_path, "<&- >&-")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_full_disk_is_told_in_one_line(tmp_path: Path) -> None:
+    done = show(tmp_path, "> /dev/full")
+    assert (done.returncode, done.stderr) == (
+        1,
+        "meterd: cannot write: No space left on device\n",
+    )
