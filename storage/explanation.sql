@@ -5,7 +5,7 @@ WITH chosen AS MATERIALIZED (
     ORDER BY number LIMIT %(most)s
 )
 SELECT a.number, a.name, a.state, a.credit_state, coalesce(l.balance_fen, 0) AS balance_fen, a.trip_fen, a.opened_on,
-       e.started_at, greatest(b.through, a.opened_on) AS billed_through, greatest(a.opened_on, %(since)s) AS charged_since,
+       e.started_at, CASE WHEN a.state <> 'pending' THEN greatest(b.through, a.opened_on) END AS billed_through, greatest(a.opened_on, %(since)s) AS charged_since,
        coalesce(c.fen, 0) AS charged_fen
 FROM chosen a
 -- For each account by its indexes, whatever statistics say.

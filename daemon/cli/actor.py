@@ -10,7 +10,7 @@ import click
 from daemon.cli.typed import Text
 
 actor_option = click.option(
-    "--actor", type=Text(), help="Who says it; default: the user of this machine."
+    "--as", "--actor", "actor", type=Text(), help="Who says it; default: the user of this machine."
 )
 
 

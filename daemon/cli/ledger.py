@@ -11,7 +11,7 @@ from psycopg import AsyncConnection
 
 from config.settings_file import load_settings
 from daemon.billing.sealing import LEAF_BYTES
-from daemon.cli.actor import os_user
+from daemon.cli.actor import actor_option, os_user
 from daemon.cli.on_site import on_database
 from daemon.cli.output import as_json, fail, print_json
 from daemon.cli.site_option import site_option
@@ -110,9 +110,7 @@ async def _refuse_other_hash(connection: AsyncConnection[Any], number: int, know
 @ledger.command()
 @click.argument("month", metavar="MONTH", type=Month())
 @click.option("--reason", type=Text(), help="Why.")
-@click.option(
-    "--as", "--actor", "actor", type=Text(), help="Who says it; default: the user of this machine."
-)
+@actor_option
 @site_option
 def close(month: date, reason: str | None, actor: str | None, site_path: Path) -> None:
     """Close MONTH (YYYY-MM) for ever: what counts for it later is posted as an adjustment.

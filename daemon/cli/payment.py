@@ -9,7 +9,7 @@ import click
 from psycopg import AsyncConnection
 
 from config.settings_file import load_settings
-from daemon.cli.actor import os_user
+from daemon.cli.actor import actor_option, os_user
 from daemon.cli.on_site import on_database
 from daemon.cli.output import as_json, print_json, yuan
 from daemon.cli.site_option import site_option
@@ -26,9 +26,7 @@ def payment() -> None:
 @payment.command()
 @click.argument("key", type=Text(), metavar="pay:CHANNEL:KEY")
 @click.option("--reason", type=Text(), required=True, help="Why.")
-@click.option(
-    "--as", "--actor", "actor", type=Text(), help="Who says it; default: the user of this machine."
-)
+@actor_option
 @click.option("--evidence", type=Text(), help="Where it can be looked up: the bank's notice.")
 @click.option(
     "--cause",
