@@ -1,4 +1,4 @@
--- standing -- points that are not billed to 00:00 of %(due)s, each with the first reason that applies
+-- standing -- points that are not billed to 00:00 of %(due)s, each with the first reason that applies, and a point of each account that cannot be settled
 WITH held AS (
     SELECT DISTINCT ON (point_id) l.point_id, l.from_day, l.to_day, l.hold, released.day IS NOT NULL AS is_released
     FROM links_on_hold() l
@@ -88,4 +88,15 @@ WITH held AS (
 )
 SELECT point, account, address AS meter, line, reason, since, %(due)s::date - since AS age_days, held_from, held_to, hold,
        doubt_day, coalesce(codes, '{}') AS codes, next_step, coalesce(not_judged, error) AS error, waiting
-FROM named ORDER BY since, point
+FROM named
+UNION ALL
+-- Whose points are billed as far as that, or are another's by now: what was said of earlier days waits.
+SELECT held.point, a.number, NULL, NULL, 'not_settled', told.day, greatest(%(due)s::date - told.day, 0), NULL, NULL, NULL,
+       NULL, '{}', NULL, n.error, NULL
+FROM not_settled n
+JOIN account a ON a.id = n.account_id
+CROSS JOIN LATERAL (SELECT p.number AS point FROM point_account x JOIN point p ON p.id = x.point_id WHERE x.account_id = a.id
+                    ORDER BY coalesce(x.to_day, 'infinity') DESC, p.number LIMIT 1) held
+CROSS JOIN LATERAL (SELECT min(since)::date AS day FROM to_settle t WHERE t.account_id = a.id) told
+WHERE a.id NOT IN (SELECT account_id FROM behind WHERE account_id IS NOT NULL)
+ORDER BY since, point

@@ -10,7 +10,7 @@ from psycopg import AsyncConnection
 from daemon.billing.standstill import REASONS, REMEMBERED
 from storage import standstill
 from storage.standstill import Question, Standing
-from tests.database.small_site import DAY, OPEN, SHADOW, Site, freeze, on, store
+from tests.database.small_site import DAY, OPEN, SHADOW, Site, freeze, noon, on, store
 
 pytestmark = pytest.mark.hypertables
 DUE = OPEN + 4 * DAY
@@ -160,5 +160,41 @@ def test_the_counts_are_those_of_the_list(database_url: str) -> None:
         counted = await standstill.counts(connection, asked)
         assert sum(points for points, _ in counted.values()) == len(found) == 3
         assert counted["account_pending"] == (1, 4)
+
+    on(database_url, story)
+
+
+@pytest.mark.parametrize("is_given_away", [False, True])
+def test_an_account_that_cannot_be_settled_is_named_though_its_days_are_billed(
+    database_url: str, is_given_away: bool
+) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        meters = await Site.of(2).take_over(connection, OPEN)
+        for point in ("P1", "P2"):
+            told = [freeze(meters[point], OPEN + n * DAY, 100 + n) for n in range(5)]
+            await store(connection, *told, authority=SHADOW)
+        if is_given_away:
+            await connection.execute(
+                "UPDATE point_account x SET account_id = a.id FROM account a, point p "
+                "WHERE p.id = x.point_id AND (p.number, a.number) = ('P1', 'A2')"
+            )
+            await connection.execute(
+                "INSERT INTO point_account (point_id, account_id, from_day, to_day) "
+                "SELECT p.id, a.id, '2025-01-01', '2026-01-01' FROM account a, point p "
+                "WHERE (p.number, a.number) = ('P1', 'A1')"
+            )
+        await connection.execute(
+            "INSERT INTO to_settle (account_id, from_day, to_day, cause, since) "
+            "SELECT id, %s, %s, 'tariff', %s FROM account WHERE number = 'A1'",
+            (OPEN, OPEN, noon(DUE - 3 * DAY)),
+        )
+        await connection.execute(
+            "INSERT INTO not_settled (account_id, not_before, error) "
+            "SELECT id, now(), 'no register tells the rate peak' FROM account WHERE number = 'A1'"
+        )
+        (found,) = await standstill.standing(connection, Question(DUE, ("line",), REMEMBERED))
+        assert (found.point, found.account, found.reason, found.age_days, found.error) == (
+            *("P1", "A1", "not_settled", 3, "no register tells the rate peak"),
+        )
 
     on(database_url, story)
