@@ -80,6 +80,8 @@ def _settings(file: SettingsFile, terminals: Terminals, problems: list[Problem])
     problems += _equal_names(file, settings)
     problems += _unknown_traced_lines(file, settings, terminals)
     problems += _unusable_certificates(file, settings)
+    problems += _idle_fingerprints(file, settings, terminals)
+    problems += _unknown_listeners(file, settings)
     return settings
 
 
@@ -119,6 +121,30 @@ def _unusable_certificates(file: SettingsFile, settings: Site) -> Iterator[Probl
         if reason is not None:
             place = ("listener", index, "tls_certificate")
             yield file.problem(place, f"listener.{listener.name}.tls_certificate", reason)
+
+
+def _idle_fingerprints(
+    file: SettingsFile, settings: Site, terminals: Terminals
+) -> Iterator[Problem]:
+    """Fingerprints that nobody looks at, because no certificate is asked for."""
+    for index, listener in enumerate(settings.listener):
+        listed = [it.terminal for it in terminals[listener.name] if it.fingerprint]
+        if listed and listener.tls_client_ca is None:
+            message = (
+                f"{shown(listener.terminals, file.base)} has the fingerprint of terminal "
+                f"{listed[0]}'s certificate, and no certificate is asked for: set tls_client_ca"
+            )
+            place = ("listener", index, "terminals")
+            yield file.problem(place, f"listener.{listener.name}.tls_client_ca", message)
+
+
+def _unknown_listeners(file: SettingsFile, settings: Site) -> Iterator[Problem]:
+    names = {listener.name for listener in settings.listener}
+    for name in settings.control.trips_over_plain_text:
+        if name not in names:
+            message = f"no listener {name}{did_you_mean(name, names)}"
+            place = ("control", "trips_over_plain_text")
+            yield file.problem(place, "control.trips_over_plain_text", message)
 
 
 def _unusable_tls(listener: ListenerSection) -> str | None:

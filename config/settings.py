@@ -17,6 +17,7 @@ from config.values import (
     Hours,
     Minutes,
     Name,
+    Networks,
     RegistrationForm,
     Seconds,
     SecretValue,
@@ -225,6 +226,7 @@ class ListenerSection(NamedSection):
     tls_certificate: SitePath | None = None
     tls_key: SitePath | None = None
     tls_client_ca: SitePath | None = None
+    permitted_networks: Networks = ()
     reply_timeout_s: float = Field(
         default=5.0,
         ge=0.05,
@@ -309,6 +311,7 @@ class ControlSection(ControlPart, Section):
     approvals_required: int = Field(default=1, ge=0, le=5)
     min_debt_fen: YuanAsFen = Field(default=500, alias="min_debt_yuan")
     startup_hold: Minutes = Field(default=timedelta(minutes=15), alias="startup_hold_min")
+    trips_over_plain_text: tuple[str, ...] = Field(default=(), strict=False)
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:

@@ -5,19 +5,28 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from config.problems import Problem, shown
 from config.table import REQUIRED, Columns, Keys, Mistakes, read_table, table_text, word
-from config.values import NAME
+from config.values import NAME, network
+from protocols.dial_in.callers import Network
 from protocols.dial_in.registration import Registration
+
+_FINGERPRINT: Final = re.compile("[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
 class Terminal:
-    """A line, and the terminal that it is, in the spelling of its registration."""
+    """A line, and the terminal that it is, in the spelling of its registration.
+
+    `networks`: from which it calls, empty: from those of its listener. `fingerprint`: SHA-256 of
+    its certificate, empty: the certificate has the terminal's id as a name."""
 
     line: str
     terminal: str
+    networks: tuple[Network, ...] = ()
+    fingerprint: str = ""
 
 
 def load_terminals(
@@ -31,6 +40,8 @@ def load_terminals(
     columns: Columns = {
         "line": (_name, REQUIRED),
         "terminal": (word if form is None else form.spelled, REQUIRED),
+        "permitted_networks": (_networks, ()),
+        "fingerprint": (_fingerprint, ""),
     }
     found: dict[str, Terminal] = {}
     for row in read_table(table_text(path, mistakes), columns, mistakes, Keys()):
@@ -41,7 +52,9 @@ def load_terminals(
         if terminal in found:
             mistakes.tell("terminal", f"{terminal} is line {found[terminal].line} already")
         taken.setdefault(line, f"the name of a line at {mistakes.file}:{mistakes.line}")
-        found.setdefault(terminal, Terminal(line, terminal))
+        found.setdefault(
+            terminal, Terminal(line, terminal, row["permitted_networks"], row["fingerprint"])
+        )
     return tuple(found.values()), mistakes.problems
 
 
@@ -49,3 +62,19 @@ def _name(cell: str) -> str:
     if not re.match(NAME, cell):
         raise ValueError(f'"{cell}" is no name of a line: letters, digits, ".", "_" and "-"')
     return cell
+
+
+def _networks(cell: str) -> tuple[Network, ...]:
+    """Several stand in one cell with blanks between them."""
+    return tuple(network(word) for word in cell.split())
+
+
+def _fingerprint(cell: str) -> str:
+    """As openssl prints it, with or without its colons."""
+    digits = cell.lower().replace(":", "").removeprefix("sha256").lstrip(" =")
+    if cell and not _FINGERPRINT.fullmatch(digits):
+        raise ValueError(
+            f'"{cell}" is no SHA-256 fingerprint: 64 hexadecimal digits, as '
+            '"openssl x509 -noout -fingerprint -sha256" prints them'
+        )
+    return digits

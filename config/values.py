@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import date, time, timedelta
 from decimal import Decimal
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Final, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -11,6 +13,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import BeforeValidator, Field, ValidationInfo
 
 from config.secret import Secret, read_secret
+from protocols.dial_in.callers import Network
 from protocols.dial_in.registration import (
     Heartbeat,
     Kind,
@@ -60,6 +63,25 @@ def _endpoint(value: object) -> tuple[str, int]:
     ):
         raise ValueError(f"{value!r} is not HOST:PORT")
     return host.strip("[]"), int(port)
+
+
+def network(value: object) -> Network:
+    """An address with the length of its prefix, or an address alone. ValueError otherwise."""
+    if not isinstance(value, str):
+        raise ValueError('must be a network as text: "10.20.0.0/16"')
+    try:
+        return ip_network(value.strip())
+    except ValueError:
+        hint = ""
+        with suppress(ValueError):
+            hint = f'; write "{ip_network(value.strip(), strict=False)}"'
+        raise ValueError(f'"{value}" is no network, as "10.20.0.0/16" is{hint}') from None
+
+
+def _networks(value: object) -> tuple[Network, ...]:
+    if not isinstance(value, list):
+        raise ValueError('must be a list of networks: ["10.20.0.0/16"]')
+    return tuple(network(item) for item in value)
 
 
 def _clock(value: object) -> time:
@@ -153,4 +175,5 @@ HeartbeatForm = Annotated[Heartbeat, BeforeValidator(_heartbeat_form)]
 Answer = Annotated[bytes, BeforeValidator(_answer)]
 HeartbeatAnswer = Annotated[bytes | Literal["echo"], BeforeValidator(_heartbeat_answer)]
 Days = Annotated[frozenset[date], BeforeValidator(_days)]
+Networks = Annotated[tuple[Network, ...], BeforeValidator(_networks)]
 Name = Annotated[str, Field(pattern=NAME)]

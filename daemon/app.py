@@ -176,6 +176,8 @@ async def _open(
     opened.push_async_callback(pipeline.finish)
     await opened.enter_async_context(running)
     asking = await opened.enter_async_context(Supervisor())
+    for listener in listeners.values():
+        listener.on_challenge = lines.challenge
     assembly = Assembly(
         pool,
         authority,

@@ -51,5 +51,11 @@ class WriteUnconfirmed(MeterdError):
     """A write was sent and whether the meter keeps it is not known. The operator reads it back."""
 
 
+class SecretWithheld(MeterdError):
+    """A frame with a password, or a control frame, was for a far end of which it is open who it is.
+
+    It was not sent. Whoever runs the site finds out who calls."""
+
+
 class ControlForbidden(MeterdError, AssertionError):
     """A control frame was about to leave a process without authority over supply (shadow mode)."""

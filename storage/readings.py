@@ -43,6 +43,7 @@ COPIED: Final = {
     "clock_skew_s": "int8",
     "host_offset_ms": "int4",
     "serial": "text",
+    "told_by": "int4",
 }
 """Columns of a raw reading and their types, in their order: binary COPY converts nothing."""
 NO_NUMBERS: Final = frozenset({"stamp", "arrived_at", "more_rates", "serial"})
@@ -78,7 +79,7 @@ class RawReading(NamedTuple):
     `stamp`: the meter's own, aware; None where it is exactly 00:00 of `day`; of a current value the
     moment that it is of. `total` None: a
     second read that the meter refused. `serial`: of the meter that told it, where that is another
-    one than the point's."""
+    one than the point's. `told_by`: the number of its teller, 0 where it is not known."""
 
     day: date
     meter_id: int
@@ -97,6 +98,7 @@ class RawReading(NamedTuple):
     clock_skew_s: int | None
     host_offset_ms: int | None
     serial: str | None
+    told_by: int = 0
 
     @property
     def steps(self) -> tuple[int, ...]:

@@ -1,19 +1,19 @@
 -- add -- straight into the table: nothing of it is there
 COPY reading (day, meter_id, id, kind, source, decode_version, stamp, total, rate_1, rate_2, rate_3, rate_4, more_rates,
-              arrived_at, clock_skew_s, host_offset_ms, serial) FROM STDIN (FORMAT BINARY)
+              arrived_at, clock_skew_s, host_offset_ms, serial, told_by) FROM STDIN (FORMAT BINARY)
 
 -- merge -- the same rows where some are there already: those stay as they are
 INSERT INTO reading (day, meter_id, id, kind, source, decode_version, stamp, total, rate_1, rate_2, rate_3, rate_4, more_rates,
-                     arrived_at, clock_skew_s, host_offset_ms, serial)
+                     arrived_at, clock_skew_s, host_offset_ms, serial, told_by)
 SELECT day, meter_id, id, kind, source, decode_version, stamp, total, rate_1, rate_2, rate_3, rate_4,
-       string_to_array(more_rates, ',')::bigint[], arrived_at, clock_skew_s, host_offset_ms, serial
+       string_to_array(more_rates, ',')::bigint[], arrived_at, clock_skew_s, host_offset_ms, serial, told_by
 FROM unnest(%(day)s::date[], %(meter_id)s::int[], %(id)s::bigint[], %(kind)s::smallint[], %(source)s::smallint[],
             %(decode_version)s::smallint[], %(stamp)s::timestamptz[], %(total)s::bigint[], %(rate_1)s::bigint[],
             %(rate_2)s::bigint[], %(rate_3)s::bigint[], %(rate_4)s::bigint[], %(more_rates)s::text[],
             %(arrived_at)s::timestamptz[], %(clock_skew_s)s::bigint[], %(host_offset_ms)s::int[],
-            %(serial)s::text[])
+            %(serial)s::text[], %(told_by)s::int[])
      AS n (day, meter_id, id, kind, source, decode_version, stamp, total, rate_1, rate_2, rate_3, rate_4, more_rates,
-           arrived_at, clock_skew_s, host_offset_ms, serial)
+           arrived_at, clock_skew_s, host_offset_ms, serial, told_by)
 WHERE NOT EXISTS (SELECT FROM reading r WHERE (r.day, r.meter_id, r.id) = (n.day, n.meter_id, n.id) OFFSET 0)
 ON CONFLICT DO NOTHING
 RETURNING day, meter_id, id

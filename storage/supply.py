@@ -86,12 +86,18 @@ class NewVerdict:
 
 
 async def control_facts(
-    connection: Connection, accounts: Iterable[int], now: datetime, record: type[T]
+    connection: Connection,
+    accounts: Iterable[int],
+    now: datetime,
+    record: type[T],
+    *,
+    sources_since: datetime,
 ) -> list[T]:
     """The facts of every point of these accounts, each as a `record` whose fields are the columns.
 
-    The caller holds the locks on the account rows."""
-    values = {"accounts": sorted(set(accounts)), "now": now}
+    The caller holds the locks on the account rows. `sources_since`: who told readings from then on
+    is looked at, and who told the last one before."""
+    values = {"accounts": sorted(set(accounts)), "now": now, "sources_since": sources_since}
     return await fetch_records(connection, record, SQL["control_facts"], values)
 
 

@@ -18,7 +18,7 @@ SELECT p.id AS point_id, p.number AS point, a.id AS account_id, a.number AS acco
        a.span_grace_until,
        EXISTS (SELECT FROM command c WHERE c.point_id = p.id AND c.action <> 'trip'
                AND c.state IN ('persisted', 'sent', 'acked', 'unknown', 'verifying')) AS reconnect_pending,
-       trips.last_minute AS trips_last_minute
+       trips.last_minute AS trips_last_minute, source.identity AS source_identity, sources.told AS sources
 FROM account a
 JOIN point_account x ON x.account_id = a.id AND x.to_day IS NULL
 JOIN point p ON p.id = x.point_id
@@ -26,6 +26,23 @@ JOIN point_supply v ON v.point_id = p.id
 JOIN installation i ON i.point_id = p.id AND i.to_at IS NULL
 JOIN meter m ON m.id = i.meter_id
 CROSS JOIN trips
+LEFT JOIN LATERAL (SELECT t.identity FROM teller t WHERE t.line = m.line ORDER BY t.first_at DESC, t.id DESC LIMIT 1) source ON true
+CROSS JOIN LATERAL (
+    -- Of every line of the account: what one of them told may have emptied it.
+    SELECT coalesce(array_agg(ARRAY[s.proof, s.is_new::int, s.has_changed::int]), '{}') AS told
+    FROM (SELECT DISTINCT mm.line FROM point_account xx
+          JOIN installation ii ON ii.point_id = xx.point_id AND ii.to_at IS NULL
+          JOIN meter mm ON mm.id = ii.meter_id
+          WHERE xx.account_id = a.id AND xx.to_day IS NULL) l
+    CROSS JOIN LATERAL (
+        SELECT (array_agg(w.proof ORDER BY w.first_at DESC, w.id DESC))[1] AS proof, bool_and(w.is_young) AS is_new,
+               count(DISTINCT w.identity) > 1 AS has_changed
+        FROM (SELECT t.*, true AS is_young FROM teller t WHERE t.line = l.line AND t.first_at > %(sources_since)s
+              UNION ALL
+              (SELECT t.*, false FROM teller t WHERE t.line = l.line AND t.first_at <= %(sources_since)s
+               ORDER BY t.first_at DESC, t.id DESC LIMIT 1)) w
+        HAVING count(*) > 0) s
+) sources
 LEFT JOIN arrears_episode episode ON episode.account_id = a.id AND episode.ended_at IS NULL
 LEFT JOIN ledger_account b ON b.name = 'customer:' || a.number || ':prepaid'
 LEFT JOIN LATERAL newest_slot(p.id, 1::smallint, enum_range(NULL::slot_state)) newest ON true

@@ -33,12 +33,14 @@ from daemon.acquisition.planning.wanted import first_day
 from daemon.acquisition.rereading import reread_one
 from daemon.acquisition.rounds import begin_round, do_urgent, idle_for_s, is_urgent
 from daemon.acquisition.slots import read_slot
+from daemon.quality.arrival import Teller
 from daemon.quality.freeze import freeze_day, is_in_service, skew_at_freeze
 from daemon.runtime.supervision import together
 from protocols.channels.mqtt.broker_socket import Broker
 from protocols.channels.mqtt.connection import Message, MqttConnection, PublishRefused
 from protocols.errors import FrameError, LineDown
 from protocols.mqtt.events import Event, Family, FreezeReport, PresenceReport, RegisterReport
+from protocols.peer import Peer
 from storage.archive import SiteMeter
 
 log = structlog.get_logger("gateway")
@@ -121,6 +123,7 @@ class BrokerLine(Line):
         async with self._new_connection() as connection:
             # The broker sends again what the last connection did not acknowledge.
             self._delivery.forget_messages()
+            self._jobs.told_by = Teller(self.name, Peer(self._broker.name))
             await self._subscriptions.open(connection)
             self._jobs.reply_timeouts.unblock()
             await self._listen_and_work(connection)

@@ -16,6 +16,7 @@ import structlog
 from daemon.acquisition.meter_port import UNUSABLE, Action, GatewayAnswered, MeterPort, NotSent
 from daemon.acquisition.site_clock import SiteClock
 from daemon.control.commands import trip_obstacle, valid_for
+from daemon.control.sources import FarEnd
 from protocols.errors import FrameError, LineDown, MeterRefused, NoReply
 from protocols.reading import RelayState
 
@@ -95,8 +96,14 @@ class CommandSource(Protocol):
     def is_due(self) -> bool:
         """True if `serve` would look now."""
 
-    async def serve(self, execute: Callable[[CommandStep], Awaitable[None]]) -> bool:
-        """Execute the next step if one is due; True if there was one."""
+    async def serve(
+        self,
+        execute: Callable[[CommandStep], Awaitable[None]],
+        far_end: FarEnd | None = None,
+    ) -> bool:
+        """Execute the next step if one is due; True if there was one.
+
+        `far_end`: who is at the other end of the line."""
 
 
 async def execute(

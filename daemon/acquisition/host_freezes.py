@@ -92,7 +92,7 @@ async def submit_host_freeze(
     # Before it is handed on, because that may wait for room, and a push come meanwhile.
     jobs.midnights.done(number, midnight)
     try:
-        await jobs.submit(Arrival(meter, freeze))
+        await jobs.submit(Arrival(meter, freeze, jobs.told_by))
     except BaseException:
         jobs.midnights.undo(number)
         raise

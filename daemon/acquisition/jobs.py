@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import date, datetime, timedelta
 from typing import Any, TypeVar
 
@@ -27,7 +27,8 @@ from daemon.acquisition.planning.reads import ReadRequests
 from daemon.acquisition.planning.reply_times import ReplyTimeouts
 from daemon.acquisition.planning.rereads import Rereads
 from daemon.acquisition.planning.wanted import Wanted
-from daemon.quality.arrival import Arrival
+from daemon.control.sources import FarEnd
+from daemon.quality.arrival import Arrival, Teller
 from daemon.quality.freeze import freeze_day
 from protocols.reading import DailyFreeze, Quantity
 
@@ -58,9 +59,11 @@ class Jobs:
         "numbers",
         "parts",
         "progress",
+        "question",
         "reply_timeouts",
         "requests",
         "rereads",
+        "told_by",
         "wanted",
     )
 
@@ -109,6 +112,10 @@ class Jobs:
             if remembers and self.first_looks is not None:
                 self.first_looks.give_up(number)
         self.attempts = Attempts()
+        self.told_by: Teller | None = None
+        """Who is at the far end of the way that is open."""
+        self.question: Callable[[], str] = lambda: ""
+        """Why it is open who that is; empty when it is not."""
         self._told_leaving_on: date | None = None
         self.progress = time.monotonic()
         """When the line gave its last sign of life."""
@@ -127,6 +134,17 @@ class Jobs:
         """Give a sign of life."""
         self.progress = time.monotonic()
         metrics.PROGRESS.labels(self.parts.shown_as).set_to_current_time()
+
+    def far_end(self) -> FarEnd | None:
+        """Who would get a command now; None while no way is open."""
+        if self.told_by is None:
+            return None
+        return FarEnd(self.told_by.peer, self.question())
+
+    def most_likely_to_answer(self) -> int:
+        """The id of the meter that is the least suspected of being silent."""
+        number = int(self.reply_timeouts.ready_at().argmin())
+        return self.parts.meters[number].meter_id
 
     # --- what can be had no more
 
@@ -194,7 +212,7 @@ class Jobs:
             clock_skew=clock_skew,
             serial=serial,
         )
-        await self.submit(Arrival(meter, freeze))
+        await self.submit(Arrival(meter, freeze, self.told_by))
         day = freeze_day(frozen_at)
         if day is not None:
             # It is not read again while it is on its way; the database alone makes it present.

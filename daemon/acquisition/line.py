@@ -117,6 +117,16 @@ class Line(ABC):
             self._jobs.requests.reject(self.down_reason)
         self._interrupt()
 
+    def challenge(self) -> None:
+        """Ask one meter anything, to hear whether whoever is at the far end still answers."""
+        self.ask(
+            ReadRequest(
+                self._jobs.most_likely_to_answer(),
+                "registers",
+                time.monotonic() + self.longest_step_s,
+            )
+        )
+
     def give_up(self, reason: str) -> None:
         """The line was stopped: requests that wait are rejected."""
         self.down_reason = reason

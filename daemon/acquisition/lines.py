@@ -52,6 +52,12 @@ class Lines:
             if line is not None:
                 line.wake()
 
+    def challenge(self, name: str) -> None:
+        """Somebody else says to be at the far end of this line."""
+        line = self._lines.get(name)
+        if line is not None and line.meters:
+            line.challenge()
+
     async def stop(self, names: Iterable[str]) -> None:
         """Stop them as a stop of the daemon would.
 

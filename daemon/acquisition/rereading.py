@@ -93,4 +93,4 @@ async def _submit_refusal(jobs: Jobs, number: int, day: date) -> None:
         registers=(None,),
         arrived_at=jobs.parts.clock.now(),
     )
-    await jobs.submit(Arrival(meter, refused))
+    await jobs.submit(Arrival(meter, refused, jobs.told_by))

@@ -41,7 +41,7 @@ async def do_urgent(jobs: Jobs, ports: MeterPorts) -> bool:
     """Do the most urgent job that comes before any slot; False when there is none."""
     # Supply first, then what passes within a minute, then what is waited for.
     return (
-        await jobs.parts.commands.serve(partial(_execute, jobs, ports))
+        await jobs.parts.commands.serve(partial(_execute, jobs, ports), jobs.far_end())
         or await freeze_at_midnight(jobs, ports)
         or await answer_requests(jobs, ports)
     )

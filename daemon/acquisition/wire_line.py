@@ -48,7 +48,7 @@ from daemon.acquisition.rounds import (
 from daemon.acquisition.slots import read_slot
 from daemon.acquisition.wire_meter import WireMeter
 from daemon.acquisition.wire_trace import WireTrace
-from daemon.quality.arrival import PolledFreeze
+from daemon.quality.arrival import PolledFreeze, Teller
 from daemon.quality.freeze import CLOCK_LIMIT, freeze_day, skew_at_freeze
 from protocols.channels import Channel
 from protocols.channels.conversation import Timing
@@ -146,6 +146,8 @@ class WireLine(Line):
 
     async def _session(self) -> None:
         async with self._parts.open_channel() as channel:
+            self._jobs.told_by = Teller(self.name, channel.peer)
+            self._jobs.question = lambda: channel.question
             self._is_up(True)
             timeouts = self._jobs.reply_timeouts
             # On a wire the delays are the meters' own; over a network they are the network's.
@@ -370,6 +372,7 @@ class WireLine(Line):
                         registers,
                         now,
                         skew,
+                        jobs.told_by,
                     )
                 ):
                     break

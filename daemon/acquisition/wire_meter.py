@@ -19,13 +19,13 @@ from daemon.acquisition.clocks import (
 from daemon.acquisition.conversations import Conversations, giving_way
 from daemon.acquisition.drivers import Driver
 from daemon.acquisition.freezes import FreezeIndexes, FreezeSearch
-from daemon.acquisition.meter_port import Action, InstantRegisters, NoFreeze, Registers
+from daemon.acquisition.meter_port import Action, InstantRegisters, NoFreeze, NotSent, Registers
 from daemon.acquisition.planning.reads import What
 from daemon.quality.arrival import MonthEndFreeze, SettingsRead
 from daemon.quality.freeze import CLOCK_LIMIT, freeze_day, is_astray
 from daemon.quality.month_end import settled_at
 from protocols.dlt645.exchanges import FrozenRegisters, RelayAction
-from protocols.errors import FrameError, MeterRefused, NoReply
+from protocols.errors import FrameError, MeterRefused, NoReply, SecretWithheld
 from protocols.exchange import Exchange
 from protocols.reading import MeterIdentity, RelayState
 from storage.archive import SiteMeter
@@ -173,7 +173,10 @@ class WireMeter:
         # DL/T 645-2007, 1CH: the meter refuses what has expired by its own clock.
         expires = meter_clock + valid_for
         exchange = self.driver.control(RelayAction[action.upper()], expires)
-        await self._run(exchange)
+        try:
+            await self._run(exchange)
+        except SecretWithheld as error:
+            raise NotSent(str(error)) from error
         # DL/T 645-2007: 9CH says accepted, not switched; the relay is read back (04 00 05 03).
         return "accepted by the meter"
 
@@ -195,6 +198,8 @@ class WireMeter:
                     break
         except (NoReply, MeterRefused, FrameError) as error:
             self._warn("clock not read back", error)
+        except SecretWithheld as error:
+            self._warn("clock not set", error)
         return skew
 
     async def _clock_skew(self) -> timedelta | None:

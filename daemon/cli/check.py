@@ -12,6 +12,7 @@ import click
 
 from config.load import LoadedSite, load_site
 from config.problems import ConfigError
+from config.settings import ListenerSection
 from daemon.cli.output import BAD_CONFIG, as_json, print_json, print_table
 from daemon.cli.site_option import site_option
 from daemon.field.round_times import SiteRounds, listener_round, site_rounds
@@ -19,6 +20,7 @@ from daemon.field.serial_ports import is_unstable, unstable_in_words
 
 FREEZES_DUE: Final = timedelta(hours=2)
 """Today's freezes should be there two hours after midnight."""
+VOUCHED: Final = "and it gets trips with the meters' password, as trips_over_plain_text says"
 
 
 @click.command()
@@ -48,6 +50,7 @@ def check(site_path: Path, as_json: bool) -> None:
     _warn_of_slow_lines(rounds)
     _warn_of_unstable_ports(site)
     _warn_of_one_role(site)
+    _warn_of_plain_text(site)
     archive = site.archive
     click.echo(
         f"{site.settings.site.name}: {len(archive.meters)} meters, {len(archive.points)} points, "
@@ -116,6 +119,49 @@ def _warn_of_one_role(site: LoadedSite) -> None:
             "the ledger, unless the tables belong to another role than that of database.url",
             err=True,
         )
+
+
+def _warn_of_plain_text(site: LoadedSite) -> None:
+    for listener in site.settings.listener:
+        lines = site.terminals[listener.name]
+        if not lines:
+            continue
+        if listener.tls_client_ca is None:
+            click.echo(f"warning: {_what_plain_text_means(site, listener)}", err=True)
+        for fingerprint, count in Counter(it.fingerprint for it in lines).items():
+            if fingerprint and count > 1:
+                click.echo(
+                    f"warning: listener {listener.name}: {count} terminals have the certificate "
+                    f"{fingerprint[:16]}...: each of them may speak for the others",
+                    err=True,
+                )
+
+
+def _what_plain_text_means(site: LoadedSite, listener: ListenerSection) -> str:
+    open_to_all = [
+        it.terminal
+        for it in site.terminals[listener.name]
+        if not (it.networks or listener.permitted_networks)
+    ]
+    is_vouched = listener.name in site.settings.control.trips_over_plain_text
+    if open_to_all:
+        who = (
+            f"listener {listener.name} asks for no certificate: whoever reaches its port and says "
+            f"a terminal's id is taken for it ({len(open_to_all)} terminals, {open_to_all[0]} one "
+            "of them); its readings are billed"
+        )
+        if is_vouched:
+            return (
+                f"{who}, and it gets trips with the meters' password, as trips_over_plain_text says"
+            )
+        return f"{who}, and nobody is cut over it until permitted_networks or tls_client_ca is set"
+    who = (
+        f"listener {listener.name} asks for no certificate: whoever calls from its permitted "
+        "networks and says a terminal's id is taken for it"
+    )
+    if is_vouched:
+        return f"{who}, {VOUCHED}"
+    return f"{who}; nobody is cut over a session that is younger than 24 hours"
 
 
 def _short(time: timedelta) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 from daemon.control.authority import Authority
 from daemon.control.guard import MAX_TRIPS_PER_MINUTE, Facts
+from daemon.control.sources import FarEnd, LineSource, has_changed
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +45,17 @@ class PointFacts:
     span_grace_until: datetime | None
     reconnect_pending: bool
     trips_last_minute: int
+    source_identity: str | None
+    sources: Sequence[Sequence[int]]
+    """Of each line of the account, as LineSource has it."""
 
 
-def facts_for_guard(point: PointFacts, authority: Authority, now: datetime) -> Facts:
+def facts_for_guard(
+    point: PointFacts, authority: Authority, now: datetime, far_end: FarEnd | None = None
+) -> Facts:
     """What the database says, in the guard's words.
 
-    Local wall time, published readings, this site's mode."""
+    Local wall time, published readings, this site's mode. `far_end`: who would get the frame."""
     zone = authority.zone
     return Facts(
         now=_local(now, zone),
@@ -66,6 +73,7 @@ def facts_for_guard(point: PointFacts, authority: Authority, now: datetime) -> F
         life_support=point.life_support,
         reconnect_pending=point.reconnect_pending,
         relay_open=point.relay_observed == "open",
+        source_changed=is_source_changed(point, far_end),
         device_keep_power=point.keep_power_observed,
         # Over the whole site; the release counts again under a lock, so that lines can not
         # overtake each other.
@@ -74,6 +82,12 @@ def facts_for_guard(point: PointFacts, authority: Authority, now: datetime) -> F
         # A clock that was set back must not make the start lie in the future.
         running_for=max(now - authority.started_at, timedelta(0)),
     )
+
+
+def is_source_changed(point: PointFacts, far_end: FarEnd | None) -> bool:
+    """SOURCE_CHANGED, of a point and of whoever is at the far end of its line now."""
+    sources = [LineSource(proof, bool(new), bool(other)) for proof, new, other in point.sources]
+    return has_changed(sources, point.source_identity, far_end)
 
 
 def _midnight(day: date | None) -> datetime | None:

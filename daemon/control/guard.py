@@ -83,6 +83,8 @@ class Facts:
     payment_in_flight: bool = False
     reconnect_pending: bool = False
     relay_open: bool = False
+    source_changed: bool = False
+    """Who told the readings, or would get the command, is somebody new or unproven."""
     device_keep_power: bool = False
     weather_hold: bool = False
     breaker_open: bool = False
@@ -174,6 +176,8 @@ def _holds(policy: Policy, facts: Facts) -> Iterator[str]:
         ("PAYMENT_IN_FLIGHT", facts.payment_in_flight),
         ("RECONNECT_PENDING", facts.reconnect_pending),
         ("ALREADY_OPEN", facts.relay_open),
+        # A1: whoever takes a terminal's place neither causes a cut nor gets the password of one.
+        ("SOURCE_CHANGED", facts.source_changed),
         ("DEVICE_KEEP_POWER", facts.device_keep_power),
         ("WEATHER", facts.weather_hold),
         ("BREAKER_OPEN", facts.breaker_open),

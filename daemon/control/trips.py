@@ -11,6 +11,7 @@ from daemon.control.authority import Authority
 from daemon.control.commands import TRIP_EXPIRY
 from daemon.control.facts import PointFacts, facts_for_guard
 from daemon.control.guard import Facts, Policy, Verdict, evaluate, snapshot
+from daemon.control.sources import FarEnd
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +36,13 @@ def is_trip_due(point: PointFacts) -> bool:
     return point.credit_state == "exhausted" and point.supply_state == "energised"
 
 
-def guard_trip(point: PointFacts, authority: Authority, now: datetime) -> GuardedTrip:
-    """Hear the guard. I2: it is heard when a trip is asked for, and again before every send."""
-    facts = facts_for_guard(point, authority, now)
+def guard_trip(
+    point: PointFacts, authority: Authority, now: datetime, far_end: FarEnd | None = None
+) -> GuardedTrip:
+    """Hear the guard. I2: it is heard when a trip is asked for, and again before every send.
+
+    `far_end`: who would get the frame; None while it is only asked for."""
+    facts = facts_for_guard(point, authority, now, far_end)
     verdict = evaluate(authority.policy, facts)
     return GuardedTrip(point, facts, verdict, snapshot(authority.policy, facts, verdict))
 

@@ -14,14 +14,14 @@ from psycopg import AsyncConnection
 from daemon import metrics
 from daemon.control.authority import Authority
 from daemon.pipeline.outlet import Outlet, slots_of
-from daemon.quality.arrival import Arrival, IdentityRead, PolledFreeze
+from daemon.quality.arrival import Arrival, IdentityRead, PolledFreeze, Teller
 from daemon.quality.meter import Meter
 from daemon.spool.record import WaitingReading, arrival_of, as_content, waiting
 from daemon.transactions.collect import Collected, collect
 from daemon.transactions.dead_letters import UNKNOWN_METER, reason_of
 from daemon.transactions.identify import take_identities
 from daemon.transactions.known_tails import KnownTails
-from storage import archive, dead_letters
+from storage import archive, dead_letters, tellers
 from storage.database import Pool, is_of_the_whole
 
 log = structlog.get_logger("pipeline")
@@ -88,6 +88,7 @@ class ReadingStore:
                 return await collect(connection, batch, self._authority.zone, known=self._known)
 
         try:
+            await self._number({it.told_by for it in batch})
             collected = await self._with_database(take)
         except CannotStore:
             raise
@@ -100,6 +101,18 @@ class ReadingStore:
         self._outlet.stored(collected.present)
         if collected.is_doubtful:
             self._outlet.doubted()
+
+    async def _number(self, told_by: Iterable[Teller | None]) -> None:
+        """Let the database know who tells; a session tells thousands of readings."""
+        new = [teller for teller in told_by if teller is not None and not teller.id]
+        if not new:
+            return
+        # What waited on disk may name one session in many readings.
+        asked = list(dict.fromkeys((teller.line, teller.peer) for teller in new))
+        numbers = await self._with_database(partial(tellers.number, tellers=asked))
+        known = dict(zip(asked, numbers, strict=True))
+        for teller in new:
+            teller.id = known[teller.line, teller.peer]
 
     async def _with_database(self, do: Callable[[AsyncConnection[Any]], Awaitable[T]]) -> T:
         """What `do` answers, which must be one transaction. CannotStore, or the error of a row."""

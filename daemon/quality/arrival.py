@@ -10,7 +10,19 @@ from typing import NamedTuple
 
 from daemon.quality.meter import Meter
 from protocols.dlt645.prepared.one import as_kwh
+from protocols.peer import Peer
 from protocols.reading import DailyFreeze, MeterIdentity, Quantity
+
+
+@dataclass(eq=False, slots=True)
+class Teller:
+    """Who tells what comes over a line while it is open: the line, and who was at its far end.
+
+    One for each opening. `id`: in the database, 0 as long as it does not know it."""
+
+    line: str
+    peer: Peer
+    id: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +33,7 @@ class Arrival:
 
     meter: Meter
     freeze: DailyFreeze
+    told_by: Teller | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +73,7 @@ class PolledFreeze(NamedTuple):
     registers: tuple[int | None, ...]
     arrived_at: datetime
     clock_skew: timedelta | None
+    told_by: Teller | None = None
 
     @property
     def freeze(self) -> DailyFreeze:
@@ -72,3 +86,8 @@ class PolledFreeze(NamedTuple):
             self.arrived_at,
             self.clock_skew,
         )
+
+
+def number_of(teller: Teller | None) -> int:
+    """What a raw row says of its teller."""
+    return 0 if teller is None else teller.id

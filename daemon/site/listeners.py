@@ -5,7 +5,7 @@ How they are made of what is configured, and what is logged of their callers."""
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import tzinfo
 from typing import Any, Final
@@ -15,12 +15,14 @@ import structlog
 from config.lines import enabled_listeners
 from config.load import LoadedSite
 from config.settings import ListenerSection
+from config.terminals import Terminal
 from daemon import metrics
 from protocols.channels.dial_in.endpoint import Limits
 from protocols.channels.dial_in.events import DialInEvent
 from protocols.channels.dial_in.session import TerminalChannel
 from protocols.channels.dial_in.terminals import Terminals
 from protocols.channels.tls import server_tls
+from protocols.dial_in.callers import PermittedCallers
 from protocols.dial_in.registration import RegistrationSettings
 
 log = structlog.get_logger("listener")
@@ -28,9 +30,15 @@ log = structlog.get_logger("listener")
 MOST_TOLD = 10
 """Maximum of events of a kind logged one by one between two `show`; after an outage thousands come
 at once."""
+CHALLENGE_MARGIN_S: Final = 1.0
+"""Added to the time of a question that is asked of a session in dispute."""
 EVENT_WORDS: Final = {
     DialInEvent.REGISTERED: ("info", "terminal connected"),
     DialInEvent.REPLACED: ("info", "terminal called again"),
+    DialInEvent.REPLACED_FROM_ELSEWHERE: ("warning", "terminal called from another address"),
+    DialInEvent.CONTESTED: ("error", "a second caller says that it is this terminal, refused"),
+    DialInEvent.PING_PONG: ("error", "callers replace each other as this terminal"),
+    DialInEvent.SOURCE_REFUSED: ("error", "caller may not speak for this terminal"),
     DialInEvent.CLOSED: ("warning", "terminal away"),
     DialInEvent.SILENT: ("warning", "terminal silent, hung up"),
     DialInEvent.UNKNOWN: ("warning", "unknown terminal"),
@@ -43,23 +51,31 @@ EVENT_WORDS: Final = {
 
 
 class Listener:
-    """One port. `lines`: the names of its lines by their terminals."""
+    """One port, and the terminals that are its lines."""
 
-    def __init__(self, section: ListenerSection, lines: Mapping[str, str]) -> None:
+    def __init__(
+        self, section: ListenerSection, terminals: Iterable[Terminal], *, is_vouched: bool = False
+    ) -> None:
+        """`is_vouched`: the site says by name that plain text is enough for trips."""
         tls = None
         if section.tls_certificate is not None and section.tls_key is not None:
             tls = server_tls(section.tls_certificate, section.tls_key, section.tls_client_ca)
         self.name = section.name
-        self.lines = lines
+        self._is_vouched = is_vouched
+        self.lines: Mapping[str, str] = {}
+        """The names of its lines by their terminals."""
+        self.on_challenge: Callable[[str], None] = lambda line: None
+        """Called with a line whose terminal somebody else says to be: it is to ask something."""
         self.terminals = Terminals(
             section.name,
             section.listen,
             registration_settings_of(section),
-            known=lines,
+            known=self._take_in(section, terminals),
             limits=limits_of(section),
             tls=tls,
             on_event=self._happened,
         )
+        self.terminals.ask = lambda terminal: self.on_challenge(self.lines[terminal])
         self._shown = dict.fromkeys(DialInEvent, 0)
         """The counts that the metrics hold."""
         self._told: Counter[DialInEvent] = Counter()
@@ -69,14 +85,14 @@ class Listener:
         """The channel of one terminal's line."""
         return self.terminals.channel(terminal)
 
-    def change(self, section: ListenerSection, lines: Mapping[str, str]) -> None:
+    def change(self, section: ListenerSection, terminals: Iterable[Terminal]) -> None:
         """From now on these are its lines, and so it greets and limits callers.
 
         It stays at its port."""
-        self.lines = lines
+        known = self._take_in(section, terminals)
         self.terminals.registration = registration_settings_of(section)
         self.terminals.endpoint.limits = limits_of(section)
-        self.terminals.allow(lines)
+        self.terminals.allow(known)
 
     def show(self) -> None:
         """Bring the metrics up to date, and log how much was not logged one by one."""
@@ -115,6 +131,19 @@ class Listener:
             )
         ]
 
+    def _take_in(
+        self, section: ListenerSection, terminals: Iterable[Terminal]
+    ) -> dict[str, PermittedCallers]:
+        """Who may speak for each of these terminals, which are the lines from now on."""
+        listed = list(terminals)
+        self.lines = {it.terminal: it.line for it in listed}
+        return {
+            it.terminal: PermittedCallers(
+                it.networks or section.permitted_networks, it.fingerprint, self._is_vouched
+            )
+            for it in listed
+        }
+
     def _happened(
         self,
         event: DialInEvent,
@@ -140,7 +169,10 @@ async def open_listeners(site: LoadedSite) -> AsyncIterator[dict[str, Listener]]
     async with AsyncExitStack() as opened:
         listeners: dict[str, Listener] = {}
         for section in enabled_listeners(site.settings):
-            listener = Listener(section, lines_of(site, section.name))
+            vouched = site.settings.control.trips_over_plain_text
+            listener = Listener(
+                section, site.terminals[section.name], is_vouched=section.name in vouched
+            )
             await opened.enter_async_context(listener.terminals)
             listeners[section.name] = listener
         yield listeners
@@ -184,11 +216,6 @@ def terminal_rows(
         }
 
 
-def lines_of(site: LoadedSite, listener: str) -> dict[str, str]:
-    """The names of a listener's lines by their terminals."""
-    return {it.terminal: it.line for it in site.terminals[listener]}
-
-
 def registration_settings_of(section: ListenerSection) -> RegistrationSettings:
     """What its terminals say and hear."""
     return RegistrationSettings(
@@ -206,4 +233,10 @@ def limits_of(section: ListenerSection) -> Limits:
         most_per_address=section.most_per_address,
         registration_timeout_s=section.registration_timeout_s,
         silent_s=section.silent_s,
+        challenge_s=challenge_s(section),
     )
+
+
+def challenge_s(section: ListenerSection) -> float:
+    """So long a line may need until a meter that is there has answered, or was given up."""
+    return section.reply_timeout_s * (1 + section.retries) + CHALLENGE_MARGIN_S

@@ -31,7 +31,6 @@ from daemon.runtime.supervision import in_thread
 from daemon.site.assembly import Assembly
 from daemon.site.difference import Difference, applicable, changed_part, difference
 from daemon.site.installed import built_as_installed, lines_to_follow
-from daemon.site.listeners import lines_of
 from daemon.transactions.archive import (
     stale_cells,
     take_over_part,
@@ -262,7 +261,8 @@ class Configuration:
         self.site = new
         logs.configure(new.settings.log.format, new.settings.log.level)
         for section in enabled_listeners(new.settings):
-            self._assembly.listeners[section.name].change(section, lines_of(new, section.name))
+            listed = new.terminals[section.name]
+            self._assembly.listeners[section.name].change(section, listed)
         self._lines.start(built)
         self._lines.forget_figures(line.shown_as for line in running)
         await self._wake(built)

@@ -15,9 +15,10 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from daemon.quality.arrival import Arrival, PolledFreeze
+from daemon.quality.arrival import Arrival, PolledFreeze, Teller
 from daemon.quality.meter import Meter
 from protocols.errors import MeterdError
+from protocols.peer import Peer, Proof
 from protocols.reading import DailyFreeze, Quantity
 
 VERSION: Final = 1
@@ -36,6 +37,25 @@ class UnknownRecord(MeterdError):
     """A whole record that this program cannot read: a newer one wrote it, or it is no record."""
 
 
+class WaitingTeller(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Who told it; see Teller and Peer."""
+
+    line: str
+    address: str
+    proof: int
+    terminal: str = ""
+    certificate: str = ""
+    session_at: datetime | None = None
+
+    @property
+    def teller(self) -> Teller:
+        """The same as those know it who store."""
+        peer = Peer(
+            self.address, Proof(self.proof), self.terminal, self.certificate, self.session_at
+        )
+        return Teller(self.line, peer)
+
+
 class WaitingReading(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A freeze and the address of the meter that told it.
 
@@ -51,6 +71,7 @@ class WaitingReading(msgspec.Struct, frozen=True, array_like=True, gc=False):
     clock_skew_us: int | None = None
     host_offset_us: int | None = None
     serial: str | None = None
+    told_by: WaitingTeller | None = None
 
     @property
     def freeze(self) -> DailyFreeze:
@@ -115,16 +136,32 @@ def waiting(arrival: Arrival | PolledFreeze) -> WaitingReading:
         clock_skew_us=_microseconds(freeze.clock_skew),
         host_offset_us=_microseconds(freeze.host_offset),
         serial=freeze.serial,
+        told_by=_waiting_teller(arrival.told_by),
+    )
+
+
+def _waiting_teller(teller: Teller | None) -> WaitingTeller | None:
+    if teller is None:
+        return None
+    peer = teller.peer
+    return WaitingTeller(
+        teller.line,
+        peer.address,
+        int(peer.proof),
+        peer.terminal,
+        peer.certificate,
+        peer.session_at,
     )
 
 
 def arrival_of(reading: WaitingReading, meter: Meter) -> Arrival | PolledFreeze:
     """The same again, of this meter: integers without a detour, wherever a line could poll it."""
+    teller = None if reading.told_by is None else reading.told_by.teller
     if not _could_be_polled(reading):
-        return Arrival(meter, reading.freeze)
+        return Arrival(meter, reading.freeze, teller)
     day = reading.frozen_at.date()
     skew = _duration(reading.clock_skew_us)
-    return PolledFreeze(meter, day, reading.registers, reading.arrived_at, skew)
+    return PolledFreeze(meter, day, reading.registers, reading.arrived_at, skew, teller)
 
 
 def _could_be_polled(reading: WaitingReading) -> bool:

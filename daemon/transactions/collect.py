@@ -16,7 +16,7 @@ from psycopg import AsyncConnection
 
 from daemon import metrics
 from daemon.control.authority import Authority
-from daemon.quality.arrival import Arrival, PolledFreeze
+from daemon.quality.arrival import Arrival, PolledFreeze, number_of
 from daemon.quality.freeze import is_in_service
 from daemon.quality.register import in_steps
 from daemon.transactions.disputes import judge_waiting
@@ -315,7 +315,7 @@ def raw_reading(arrival: Arrival | PolledFreeze, zone: ZoneInfo) -> RawReading:
     is_midnight = freeze.frozen_at == datetime.combine(day, datetime.min.time())
     total, rates = _steps(freeze.registers, meter.decimals)
     return _row(
-        meter.meter_id,
+        arrival,
         day,
         total,
         rates,
@@ -329,18 +329,18 @@ def raw_reading(arrival: Arrival | PolledFreeze, zone: ZoneInfo) -> RawReading:
 
 def _polled_reading(polled: PolledFreeze) -> RawReading:
     """The same without a detour over kWh."""
-    meter, day, registers, arrived_at, clock_skew = polled
+    meter, day, registers, arrived_at, clock_skew, _ = polled
     total = registers[0]
     rates: Sequence[int] = ()
     if total is not None and None not in registers:
         rates = cast("tuple[int, ...]", registers[1:])
     if meter.decimals != POLLED_DECIMALS and total is not None:
         total, rates = _steps(as_kwh((total, *rates)), meter.decimals)
-    return _row(meter.meter_id, day, total, rates, arrived_at, clock_skew=clock_skew)
+    return _row(polled, day, total, rates, arrived_at, clock_skew=clock_skew)
 
 
 def _row(
-    meter_id: int,
+    arrival: Arrival | PolledFreeze,
     day: date,
     total: int | None,
     rates: Sequence[int],
@@ -355,7 +355,7 @@ def _row(
     rate_1, rate_2, rate_3, rate_4 = (*rates, *NO_RATES)[:RATES]
     return RawReading(
         day,
-        meter_id,
+        arrival.meter.meter_id,
         read_id(source, arrived_at, stamp, registers),
         DAILY_FREEZE,
         source,
@@ -372,6 +372,7 @@ def _row(
         None if clock_skew is None else round(clock_skew / SECOND),
         None if host_offset is None else round(host_offset / MILLISECOND),
         None,
+        number_of(arrival.told_by),
     )
 
 

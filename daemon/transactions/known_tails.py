@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from psycopg import AsyncConnection
 
-from daemon.quality.arrival import Arrival, PolledFreeze
+from daemon.quality.arrival import Arrival, PolledFreeze, number_of
 from daemon.quality.chain import MAX_AUTO_SPAN_DAYS
 from daemon.quality.fleet import Freezes, Integers, clean_points
 from daemon.quality.freeze import is_in_service
@@ -95,6 +95,7 @@ class _Told:
     arrived_us: Integers
     skew_s: Integers
     """NO_SKEW where none is known."""
+    tellers: Integers
 
     def only(self, which: NDArray[Any]) -> _Told:
         """Some of them."""
@@ -107,6 +108,7 @@ class _Told:
             self.ids[which],
             self.arrived_us[which],
             self.skew_s[which],
+            self.tellers[which],
         )
 
 
@@ -274,6 +276,7 @@ class KnownTails:
             "source": METER,
             "decode_version": DECODE_VERSION,
             "arrived_at": told.arrived_us[order] - SINCE_US,
+            "told_by": told.tellers[order],
         }
         for number, steps in enumerate(told.steps.T):
             columns[RATE_COLUMNS[number]] = steps[order]
@@ -357,7 +360,7 @@ def _is_plain(arrival: Arrival | PolledFreeze) -> TypeGuard[PolledFreeze]:
     """Whether it is what a line polls by the thousand, and nothing is to be said of it."""
     if not isinstance(arrival, PolledFreeze):
         return False
-    meter, day, registers, _, skew = arrival
+    meter, day, registers, _, skew, _ = arrival
     return (
         None not in registers
         and (skew is None or abs(skew) <= QUIET_SKEW)
@@ -392,6 +395,7 @@ def _columns(told: Sequence[tuple[int, int, PolledFreeze]]) -> _Told:
         skew_s=_integers(
             [NO_SKEW if it.clock_skew is None else round(it.clock_skew / SECOND) for it in arrivals]
         ),
+        tellers=_integers([number_of(arrival.told_by) for arrival in arrivals]),
     )
 
 

@@ -14,6 +14,7 @@ import structlog
 from psycopg_pool import AsyncConnectionPool
 
 from daemon.control.authority import Authority
+from daemon.control.sources import FarEnd
 from daemon.transactions.observe import take_answer, take_observation
 from daemon.transactions.release import abandon_trip, is_still_released, take_step
 from protocols.errors import LineDown
@@ -133,17 +134,21 @@ class LineCommands:
         """True if `serve` would look now."""
         return self._look_at is not None and self._look_at <= self._now()
 
-    async def serve(self, execute: Callable[[LineCommandStep], Awaitable[None]]) -> bool:
+    async def serve(
+        self,
+        execute: Callable[[LineCommandStep], Awaitable[None]],
+        far_end: FarEnd | None = None,
+    ) -> bool:
         """Execute the next step if one is due; True if there was one.
 
-        Without the database control stops."""
+        Without the database control stops. `far_end`: who is at the other end of the line."""
         if not self.is_due():
             return False
         now = self._now()
         retry_at = now + timedelta(seconds=DATABASE_RETRY_S)
         self._look_at = None  # a wake from here on sets it again
         try:
-            step = await self._take(now, retry_at)
+            step = await self._take(now, retry_at, far_end)
             if step is None:
                 return False
             # There may be a further one behind it.
@@ -165,13 +170,16 @@ class LineCommands:
             raise
         return True
 
-    async def _take(self, now: datetime, retry_at: datetime) -> LineCommandStep | None:
+    async def _take(
+        self, now: datetime, retry_at: datetime, far_end: FarEnd | None
+    ) -> LineCommandStep | None:
         async with self._pool.connection() as connection:
             due = await take_step(
                 connection,
                 self._authority,
                 self._line,
                 now,
+                far_end,
             )
             if due is None:
                 next_due = await supply.next_due(connection, self._line)

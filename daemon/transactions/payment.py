@@ -14,6 +14,7 @@ from psycopg import AsyncConnection
 from daemon.billing.posting import payment_key, payment_legs
 from daemon.control.facts import PointFacts
 from daemon.control.restoration import missing_fen
+from daemon.transactions.control_facts import control_facts
 from daemon.transactions.settle import update_credit
 from daemon.transactions.supply import restore
 from storage import ledger, supply
@@ -104,7 +105,7 @@ async def take_in(
         # Most who pay are not cut: then control need not be asked.
         dark = await supply.accounts_not_energised(connection, locked)
         commands = await _restore(connection, dark, known, ids, now)
-        points = await supply.control_facts(connection, dark, now, PointFacts) if dark else []
+        points = await control_facts(connection, dark, now) if dark else []
     credit_of = dict(zip(locked, credits_now, strict=True))
     of_account: defaultdict[int, list[PointFacts]] = defaultdict(list)
     for point in points:

@@ -16,9 +16,11 @@ from psycopg import AsyncConnection
 
 from daemon.control.authority import Authority
 from daemon.control.commands import LATE_AFTER_RESTART, look_again
-from daemon.control.facts import PointFacts
+from daemon.control.facts import is_source_changed
 from daemon.control.restoration import renewed_expiry
+from daemon.control.sources import FarEnd
 from daemon.control.trips import guard_trip
+from daemon.transactions.control_facts import control_facts
 from daemon.transactions.supply import note_verdicts
 from storage import ledger, supply
 from storage.supply import Command, CommandMove
@@ -50,12 +52,13 @@ async def take_step(
     authority: Authority,
     line: str,
     now: datetime,
+    far_end: FarEnd | None = None,
 ) -> DueCommand | None:
     """The line's next command that is due; one to be sent is committed as `sent` before.
 
     I1: a trip passes the guard once more, on fresh facts with the account locked; if it fails, the
     trip is cancelled. I16: in shadow mode, or while another process may hold the site, nothing is
-    released; relays are still read."""
+    released; relays are still read. `far_end`: who is at the other end of the line."""
     sending = await _may_send(connection, authority)
     while True:
         due = await supply.due_command(connection, line, now, sending=sending)
@@ -68,6 +71,7 @@ async def take_step(
             command_id,
             account,
             now,
+            far_end,
         )
         if step is not None:
             return step
@@ -121,8 +125,9 @@ async def _take(
     command_id: UUID,
     account: int | None,
     now: datetime,
+    far_end: FarEnd | None,
 ) -> DueCommand | None:
-    """What is to be done with a command that is due; None when it was ended instead."""
+    """What is to be done with a command that is due; None when it was ended, or has to wait."""
     async with connection.transaction():
         if account is not None:
             await ledger.lock_accounts(connection, [account])
@@ -131,6 +136,9 @@ async def _take(
             return None
         # Something of it may be on its way: the relay is looked at before anything is sent again.
         if command.state != "persisted":
+            if await _is_word_of_another(connection, command, account, now, far_end):
+                await _look_later(connection, command, now)
+                return None
             return DueCommand("verify", command)
         snapshot: Mapping[str, Any] | None = None
         if command.action == "trip":
@@ -140,6 +148,7 @@ async def _take(
                 command,
                 account,
                 now,
+                far_end,
             )
             if snapshot is None:
                 return None
@@ -163,6 +172,7 @@ async def _release_trip(
     command: Command,
     account: int | None,
     now: datetime,
+    far_end: FarEnd | None,
 ) -> Mapping[str, Any] | None:
     """The guard's snapshot when the trip may be sent now; None when it was ended instead."""
     # One release at a time over the whole site, so that the cap on trips counts every one.
@@ -177,12 +187,12 @@ async def _release_trip(
         )
         return None
     accounts = [] if account is None else [account]
-    points = await supply.control_facts(connection, accounts, now, PointFacts)
+    points = await control_facts(connection, accounts, now)
     by_id = {point.point_id: point for point in points}
     if command.point_id not in by_id:
         await _end_trip(connection, command, "cancelled", "the point has no account", now)
         return None
-    trip = guard_trip(by_id[command.point_id], authority, now)
+    trip = guard_trip(by_id[command.point_id], authority, now, far_end)
     if trip.is_allowed:
         return trip.snapshot
     await note_verdicts(connection, [trip], now)
@@ -196,6 +206,38 @@ async def _release_trip(
         trip.snapshot,
     )
     return None
+
+
+async def _is_word_of_another(
+    connection: AsyncConnection[Any],
+    command: Command,
+    account: int | None,
+    now: datetime,
+    far_end: FarEnd | None,
+) -> bool:
+    """Whether what the relay is said to be proves nothing: somebody else may say it.
+
+    A1: no trip is verified by a far end that took the terminal's place since. A reconnect waits
+    only while it is in dispute who speaks: a customer who paid is not kept waiting for a day."""
+    if far_end is None:
+        return False
+    if command.action != "trip":
+        return bool(far_end.question)
+    accounts = [] if account is None else [account]
+    points = await control_facts(connection, accounts, now)
+    return any(
+        is_source_changed(point, far_end) for point in points if point.point_id == command.point_id
+    )
+
+
+async def _look_later(connection: AsyncConnection[Any], command: Command, now: datetime) -> None:
+    """The relay is read when its line's far end is no longer in question."""
+    detail = "not verified: it is not sure who speaks for the meter"
+    move = CommandMove(
+        state=command.state, next_at=look_again(now, command.checks + 1), detail=detail, checks=1
+    )
+    await supply.move_command(connection, command.id, move, now)
+    log.warning(detail, point=command.point, line=command.line, command=str(command.id))
 
 
 async def _end_trip(

@@ -15,6 +15,7 @@ from daemon.control.commands import RECONNECT_EXPIRY, TRY_AGAIN_AFTER, TRY_AGAIN
 from daemon.control.facts import PointFacts
 from daemon.control.restoration import is_to_be_restored, restorations
 from daemon.control.trips import GuardedTrip, guard_trip, is_trip_due, trip_expires_at
+from daemon.transactions.control_facts import control_facts
 from storage import supply
 from storage.supply import NewCommand, NewVerdict
 
@@ -30,7 +31,7 @@ async def request_trips(
     """For each energised point of an exhausted account: a trip if the guard allows it.
 
     Where it does not, its reasons are kept. The caller holds the locks on the account rows."""
-    points = await supply.control_facts(connection, accounts, now, PointFacts)
+    points = await control_facts(connection, accounts, now)
     due = [point for point in points if is_trip_due(point)]
     # A command that failed for good is not followed by the next at once: relays wear out, and a
     # meter that refuses may count wrong passwords and lock itself.
@@ -63,7 +64,7 @@ async def restore(
 
     I4: unsent trips are cancelled in this very transaction; what may have reached a meter is
     followed by a reconnect. The caller holds the locks on the account rows."""
-    points = await supply.control_facts(connection, accounts, now, PointFacts)
+    points = await control_facts(connection, accounts, now)
     cut = [point for point in points if is_to_be_restored(point)]
     # Before anything else is decided: from here on no line can release one of these trips.
     sends = await supply.end_open_trips(connection, [point.point_id for point in cut], cause)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Protocol, Self
 
+from protocols.peer import Peer
+
 
 class Channel(Protocol):
     """An open way to one line.
@@ -14,6 +16,14 @@ class Channel(Protocol):
     `receive` may be cancelled (a time-out) without losing bytes. One task at a time uses a
     channel.
     """
+
+    @property
+    def peer(self) -> Peer:
+        """Who is at the far end; of an open channel."""
+
+    @property
+    def question(self) -> str:
+        """Why it is open who is at the far end; empty when it is not."""
 
     async def send(self, data: bytes) -> None:
         """Hand the bytes to the carrier. LineDown when it is gone or takes nothing any more."""

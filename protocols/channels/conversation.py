@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
 from protocols.channels import Channel
-from protocols.errors import ControlForbidden, FrameError, MeterRefused, NoReply
+from protocols.errors import ControlForbidden, FrameError, MeterRefused, NoReply, SecretWithheld
 from protocols.exchange import AnswerMatcher, Codec, Exchange, Meaning, Received
 
 F = TypeVar("F")
@@ -90,7 +90,7 @@ class Conversation(Generic[F]):
 
         NoReply when a question stayed without its answer; whatever the exchange raises.
         ControlForbidden, before anything is sent, for a control frame in a conversation that may
-        not control."""
+        not control; SecretWithheld while it is open who would get a password."""
         tries = 1 + (self.timing.retries if retries is None else retries)
         try:
             request = next(exchange)
@@ -125,10 +125,13 @@ class Conversation(Generic[F]):
                 )
             tries = 1
         frame = codec.encode(request)
-        self._sent_secret = frame if is_control or codec.has_secret(request) else b""
+        is_secret = is_control or codec.has_secret(request)
+        self._sent_secret = frame if is_secret else b""
         heard = _Heard()
         for attempt in range(tries):
             await self._settle(request)
+            if is_secret and (question := self._channel.question):
+                raise SecretWithheld(f"not sent to {self.line}: {question}")
             self.dirty = True
             self._trace("tx", frame)
             await self._channel.send(frame)

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Final, Protocol, Self, cast
 
 from protocols.errors import LineDown
+from protocols.peer import Peer
 
 SEND_TIMEOUT_S: Final = 10.0
 """A carrier that takes no byte of a frame for so long is gone; a frame of 267 bytes needs 9.8 s at
@@ -66,6 +67,16 @@ class StreamChannel(asyncio.Protocol, ABC):
         self._down: LineDown | None = LineDown(f"{name}: not open")
         """Why nothing can be sent or received."""
         self._closed: asyncio.Future[None] | None = None
+
+    @property
+    def peer(self) -> Peer:
+        """See Channel: what we opened is where the site's files say."""
+        return Peer(self.name)
+
+    @property
+    def question(self) -> str:
+        """See Channel."""
+        return ""
 
     @abstractmethod
     async def _connect(self) -> None:

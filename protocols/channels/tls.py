@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
+from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
+from typing import Any
+
+from protocols.dial_in.callers import Certificate
 
 
 def server_tls(certificate: Path, key: Path, client_ca: Path | None) -> ssl.SSLContext:
@@ -30,3 +36,19 @@ def client_tls(ca: Path, certificate: Path | None, key: Path | None) -> ssl.SSLC
     if certificate is not None:
         context.load_cert_chain(certificate, key)
     return context
+
+
+def shown_certificate(transport: asyncio.BaseTransport) -> Certificate | None:
+    """What the far end showed and proved to have the key of; None where nobody asked for it."""
+    tls = transport.get_extra_info("ssl_object")
+    shown = None if tls is None else tls.getpeercert(binary_form=True)
+    if not shown or tls.context.verify_mode is not ssl.CERT_REQUIRED:
+        return None
+    return Certificate(sha256(shown).hexdigest(), frozenset(_names(tls.getpeercert())))
+
+
+def _names(certificate: dict[str, Any]) -> Iterator[str]:
+    for relative_name in certificate.get("subject", ()):
+        yield from (value for key, value in relative_name if key == "commonName")
+    # A DNS name, an URI, an e-mail address: any of them may carry the id of a terminal.
+    yield from (value for _, value in certificate.get("subjectAltName", ()) if type(value) is str)

@@ -567,6 +567,27 @@ CREATE TABLE closing (
 );
 COMMENT ON COLUMN closing.published IS 'day -> [total, rates...] of the values that were published in the period';
 
+-- Who told it. A reading names its teller by number; a session that told nothing has no row.
+
+CREATE TABLE teller (
+    id          integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    line        text NOT NULL,
+    address     text NOT NULL,
+    terminal    text NOT NULL,
+    certificate text NOT NULL,
+    identity    text NOT NULL,
+    session_at  timestamptz,
+    first_at    timestamptz NOT NULL DEFAULT clock_timestamp(),
+    proof       smallint NOT NULL CHECK (proof BETWEEN 0 AND 4),
+    UNIQUE NULLS NOT DISTINCT (line, address, terminal, certificate, session_at, proof)
+);
+COMMENT ON TABLE teller IS 'a far end of a line that told readings: one row for each session of a terminal, one for each address that we open';
+COMMENT ON COLUMN teller.certificate IS 'SHA-256 of it; empty without one';
+COMMENT ON COLUMN teller.identity IS 'the same as long as it is certainly the same far end';
+COMMENT ON COLUMN teller.proof IS '0 none, 1 permitted network, 2 vouched for by the site, 3 opened by us, 4 certificate';
+COMMENT ON COLUMN teller.first_at IS 'when its first reading was stored';
+CREATE INDEX teller_of_line ON teller (line, first_at);
+
 -- What meters told. No foreign keys here: points and meters are never deleted, and a look for each row costs more than the
 -- row.
 
@@ -582,6 +603,7 @@ CREATE TABLE reading (
     clock_skew_s    bigint,
     day             date NOT NULL,
     meter_id        integer NOT NULL,
+    told_by         integer NOT NULL,
     host_offset_ms  integer,
     kind            smallint NOT NULL,
     source          smallint NOT NULL,
@@ -594,6 +616,7 @@ COMMENT ON COLUMN reading.id IS 'made of kind, source, arrival, stamp and regist
 COMMENT ON COLUMN reading.kind IS '1 a daily freeze, 2 a month-end freeze, 3 the registers of the moment of its stamp, which fill no slot';
 COMMENT ON COLUMN reading.day IS 'whose 00:00 it is the freeze of, by its own stamp; of a current value the day that it was read on';
 COMMENT ON COLUMN reading.stamp IS 'the meter''s own time stamp; NULL: exactly 00:00 of the day';
+COMMENT ON COLUMN reading.told_by IS 'the teller over whose line it came; 0: not known';
 COMMENT ON COLUMN reading.serial IS 'of the meter that told it, where that is another one than the point''s (V03)';
 COMMENT ON COLUMN reading.total IS 'register in its smallest step; NULL: a second read that the meter refused';
 COMMENT ON COLUMN reading.clock_skew_s IS 'meter clock minus true time; NULL: not known for that day';
@@ -1552,6 +1575,7 @@ INSERT INTO retention (table_name, keep, reason) VALUES
     ('sealed_block', NULL, 'books are proved by it'),
     ('sealed_balance', NULL, 'books are proved by it'),
     ('closed_month', NULL, 'books are kept'),
+    ('teller', NULL, 'who told what was charged for'),
     ('link', NULL, 'what was charged for'),
     ('past_link', NULL, 'what was charged for'),
     ('account_month', NULL, 'what was charged for'),
@@ -1727,6 +1751,7 @@ INSERT INTO daemon_privilege (table_name, privileges) VALUES
     ('decision_review', 'INSERT'),
     ('closing', 'INSERT'),
     ('reading', 'INSERT'),
+    ('teller', 'INSERT'),
     ('slot', 'INSERT, UPDATE, DELETE'),
     ('slot_journal', ''),
     ('chain_change', 'INSERT'),

@@ -32,6 +32,7 @@ from daemon.runtime.garbage import spare_what_is_there
 from protocols.channels.dial_in.endpoint import Limits
 from protocols.channels.dial_in.session import TerminalChannel
 from protocols.channels.dial_in.terminals import Terminals
+from protocols.dial_in.callers import ANYONE
 from protocols.dial_in.registration import RegistrationSettings, heartbeat, registration
 from tests.bench.contest import allow_files, headline, measure_in_turn, median, rss, told
 from tests.bench.meters import Meters, address_of, day_now, energies
@@ -105,7 +106,9 @@ async def meterd(count: int) -> AsyncIterator[Hall]:
     known = [f"{number:08d}" for number in range(count)]
     limits = Limits(accept_per_s=ACCEPT_PER_S)
     async with (
-        Terminals("bench", (HOST, 0), greetings, known=known, limits=limits) as terminals,
+        Terminals(
+            "bench", (HOST, 0), greetings, known=dict.fromkeys(known, ANYONE), limits=limits
+        ) as terminals,
         AsyncExitStack() as stack,
     ):
         yield OurHall(terminals, stack)

@@ -8,6 +8,7 @@ import socket
 import ssl
 from collections import Counter
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final
 
@@ -35,13 +36,15 @@ class Limits:
 
     `accept_per_s`: connections, with a burst of one second's worth. `most_per_address`: connections
     of one address, which many terminals may share behind a carrier's NAT. `silent_s`: a session
-    without a byte for so long is closed; 0: never.
+    without a byte for so long is closed; 0: never. `challenge_s`: so long the session of a terminal
+    may take to answer when another caller says the same id; then the caller has its place.
     """
 
     accept_per_s: float = 500.0
     most_per_address: int = 64
     registration_timeout_s: float = 30.0
     silent_s: float = 300.0
+    challenge_s: float = 11.0
 
 
 DEFAULT_LIMITS: Final = Limits()
@@ -208,7 +211,9 @@ class Endpoint:
             return
         self._connections_of[address] += 1
         self._last_number += 1
-        session = Session(self._owner, address, self._last_number, self._loop.time())
+        session = Session(
+            self._owner, address, self._last_number, self._loop.time(), datetime.now(UTC)
+        )
         self._owner.connection_accepted(session)
         admission = self._loop.create_task(self._connect(connection, session))
         self._admissions.add(admission)

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from datetime import datetime
 from typing import Final, Protocol, cast
 
 from protocols.channels.dial_in.events import DialInEvent, DialInEvents
 from protocols.channels.streams import StreamChannel
+from protocols.channels.tls import shown_certificate
+from protocols.dial_in.callers import Certificate
 from protocols.dial_in.registration import (
     HOLD_S,
     LONGEST_REGISTRATION,
     HeartbeatFilter,
     RegistrationSettings,
 )
+from protocols.peer import Peer, Proof
 
 MOST_UNCLAIMED: Final = 4096
 """Maximum of bytes kept for a line that has not opened its channel; then the older ones are
@@ -22,6 +26,8 @@ HEARTBEAT: Final = DialInEvent.HEARTBEAT
 """Looked up once: a member of an enum takes 0.35 us (Python 3.11), a tenth of a heartbeat."""
 MOST_UNSENT: Final = 64 * 1024
 """Maximum of bytes that a terminal leaves unread, answers to its heartbeats; then it is cut off."""
+IN_FLIGHT_S: Final = 1.0
+"""A heartbeat that comes later than this after a challenge was sent after it."""
 
 
 class SessionOwner(Protocol):
@@ -39,6 +45,12 @@ class SessionOwner(Protocol):
     def registration_received(self, session: Session) -> None:
         """The session has a `terminal` now."""
 
+    def challenge_answered(self, session: Session) -> None:
+        """The session was challenged and lives."""
+
+    def question(self, terminal: str) -> str:
+        """Why it is open who speaks for the terminal; empty when it is not."""
+
     def registration_invalid(self, session: Session, data: bytes) -> None:
         """These bytes are no registration, and no more of them are waited for."""
 
@@ -54,24 +66,36 @@ class Session(asyncio.Protocol):
     """
 
     __slots__ = (
+        "_challenged_at",
         "_heartbeat_filter",
+        "_is_asked",
         "_owner",
         "_settling",
         "accepted_at",
         "address",
+        "certificate",
         "channel",
         "heartbeats",
         "is_over",
         "number",
+        "proof",
         "received_at",
+        "since",
         "terminal",
         "transport",
         "unclaimed",
     )
 
-    def __init__(self, owner: SessionOwner, address: str, number: int, now: float) -> None:
+    def __init__(
+        self, owner: SessionOwner, address: str, number: int, now: float, since: datetime
+    ) -> None:
         self._owner = owner
         self.address = address
+        self.since = since
+        """When it was accepted, aware UTC."""
+        self.certificate: Certificate | None = None
+        self.proof = Proof.NONE
+        """What it has shown to be let in."""
         self.number = number
         self.accepted_at = now
         """The time of the event loop, as is `received_at`, when bytes came last."""
@@ -85,6 +109,26 @@ class Session(asyncio.Protocol):
         self.channel: TerminalChannel | None = None
         self._heartbeat_filter: HeartbeatFilter | None = None
         self._settling: asyncio.TimerHandle | None = None
+        self._challenged_at: float | None = None
+        self._is_asked = False
+        """Something was sent to it since it was challenged."""
+
+    @property
+    def peer(self) -> Peer:
+        """Who this is."""
+        shown = self.certificate
+        return Peer(
+            self.address,
+            self.proof,
+            self.terminal,
+            "" if shown is None else shown.fingerprint,
+            self.since,
+        )
+
+    @property
+    def question(self) -> str:
+        """Why it is open whether this is the terminal; empty when it is not."""
+        return "" if self.proof is Proof.CERTIFICATE else self._owner.question(self.terminal)
 
     @property
     def is_free(self) -> bool:
@@ -97,6 +141,7 @@ class Session(asyncio.Protocol):
         """The terminal is connected and has not said who it is."""
         # uvloop's transports are transports in all but their class.
         self.transport = cast(asyncio.Transport, transport)
+        self.certificate = shown_certificate(transport)
         # It may have been ended during its TLS handshake.
         if self.is_over:
             self.transport.abort()
@@ -140,6 +185,11 @@ class Session(asyncio.Protocol):
         if self.transport is not None:
             self.transport.abort()
 
+    def challenge(self) -> None:
+        """Another caller says the id of its terminal: does this one still answer?"""
+        self._challenged_at = asyncio.get_running_loop().time()
+        self._is_asked = False
+
     def confirm_registration(self, heartbeat_filter: HeartbeatFilter) -> None:
         """The terminal is a line: from now on heartbeats are answered and the rest goes to it."""
         self._heartbeat_filter = heartbeat_filter
@@ -161,6 +211,7 @@ class Session(asyncio.Protocol):
         """The line is about to send a request: what comes after it begins an answer."""
         if self._heartbeat_filter is None or self.is_over:
             return
+        self._is_asked = True
         # What is held came before the request, so it is no part of its answer.
         if self._settling is not None:
             self._settle(self._heartbeat_filter)
@@ -198,6 +249,8 @@ class Session(asyncio.Protocol):
             self._owner.events.count(HEARTBEAT, len(beats))
             for beat in beats:
                 self._send(self._owner.registration.answer(beat))
+        if self._challenged_at is not None:
+            self._answer_challenge(self._challenged_at, has_answer=bool(rest))
         if not rest or self.is_over:
             return
         if self.channel is not None:
@@ -206,6 +259,14 @@ class Session(asyncio.Protocol):
             self.unclaimed = rest
         else:
             self.unclaimed += rest
+
+    def _answer_challenge(self, challenged_at: float, *, has_answer: bool) -> None:
+        # What was on its way when the other caller came shows nothing; an answer to a question
+        # that was asked since does, and a heartbeat that was sent since.
+        is_later = self.received_at > challenged_at + IN_FLIGHT_S
+        if (has_answer and self._is_asked) or (not has_answer and is_later):
+            self._challenged_at = None
+            self._owner.challenge_answered(self)
 
     def _send(self, answer: bytes) -> None:
         if not answer or self.transport is None or self.transport.is_closing():
@@ -242,6 +303,17 @@ class TerminalChannel(StreamChannel):
             session = await self._session_of(self._terminal)
         self._session = session
         session.attach(self)
+
+    @property
+    def peer(self) -> Peer:
+        """See Channel."""
+        assert self._session is not None, "the channel is not open"
+        return self._session.peer
+
+    @property
+    def question(self) -> str:
+        """See Channel."""
+        return "" if self._session is None else self._session.question
 
     def writer(self) -> Callable[[bytes], None]:
         """See StreamChannel."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -19,8 +19,11 @@ from protocols.channels.dial_in.endpoint import DEFAULT_LIMITS, Endpoint, Limits
 from protocols.channels.dial_in.events import DialInEvent, DialInEvents, OnEvent
 from protocols.channels.dial_in.session import Session, TerminalChannel
 from protocols.channels.streams import reason
+from protocols.dial_in.callers import PermittedCallers
 from protocols.dial_in.registration import HeartbeatFilter, RegistrationSettings
+from protocols.dial_in.rivals import Rivals
 from protocols.errors import LineDown
+from protocols.peer import Proof
 
 MOST_UNREGISTERED: Final = 1024
 """Maximum of connections that have not registered; the next ones wait in the backlog."""
@@ -48,10 +51,19 @@ class Quarantined:
     why: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Contest:
+    """A caller that waits whether the session which is there answers."""
+
+    newcomer: Session
+    ends: asyncio.TimerHandle
+
+
 class Terminals:
     """A listener and the sessions of its terminals; binds in `async with`.
 
-    `listen`: host and port. `known`: the ids of the terminals that are lines.
+    `listen`: host and port. `known`: by the ids of the terminals that are lines, who may speak for
+    them.
     """
 
     def __init__(
@@ -60,7 +72,7 @@ class Terminals:
         listen: tuple[str, int],
         registration: RegistrationSettings,
         *,
-        known: Iterable[str] = (),
+        known: Mapping[str, PermittedCallers],
         limits: Limits = DEFAULT_LIMITS,
         tls: ssl.SSLContext | None = None,
         on_event: OnEvent = lambda event, terminal, detail: None,
@@ -76,7 +88,12 @@ class Terminals:
         self.quarantine: OrderedDict[str, Quarantined] = OrderedDict()
         """By id, or by address where there is none; the newest last."""
         self.endpoint = Endpoint(self, listen, limits, tls)
-        self._known = frozenset(known)
+        self._known = dict(known)
+        self.ask: Callable[[str], None] = lambda terminal: None
+        """Called with a terminal that another caller disputes: its line is to ask something over
+        the session that is there."""
+        self._contests: dict[str, _Contest] = {}
+        self._rivals = Rivals()
         self._unknown: OrderedDict[str, Session] = OrderedDict()
         """Sessions that wait for `allow`, by the id of their terminal."""
         self._waiting: dict[str, asyncio.Future[Session]] = {}
@@ -100,18 +117,25 @@ class Terminals:
         """
         return TerminalChannel(self.session_of, terminal)
 
-    def allow(self, known: Iterable[str]) -> None:
+    def allow(self, known: Mapping[str, PermittedCallers]) -> None:
         """From now on these terminals are lines, and no others.
 
         One that waits in quarantine gets its session at once; the session of one that is no line
-        any more ends."""
-        self._known = frozenset(known)
-        for terminal in self._unknown.keys() & self._known:
-            self._register(self._unknown.pop(terminal))
-        for terminal in self.quarantine.keys() & self._known:
+        any more ends, and that of a caller who may not speak for its terminal any more."""
+        self._known = dict(known)
+        for terminal in self.quarantine.keys() & self._known.keys():
             del self.quarantine[terminal]
-        for terminal in self.sessions.keys() - self._known:
-            self.sessions[terminal].end("taken out of the list of terminals")
+        for terminal in self._unknown.keys() & self._known.keys():
+            self._let_in(self._unknown.pop(terminal))
+        for terminal, session in list(self.sessions.items()):
+            if terminal not in self._known:
+                self._drop_contest(terminal, "taken out of the list of terminals")
+                self._rivals.forget(terminal)
+                session.end("taken out of the list of terminals")
+            elif obstacle := self._obstacle(session):
+                self._refuse(session, DialInEvent.SOURCE_REFUSED, obstacle)
+            else:
+                session.proof = self._known[terminal].proof(session.certificate)
 
     async def session_of(self, terminal: str) -> Session:
         """The newest session of a terminal, as soon as there is one that is free.
@@ -179,9 +203,25 @@ class Terminals:
         """See SessionOwner."""
         self.unregistered.discard(session)
         if session.terminal in self._known:
-            self._register(session)
+            self._let_in(session)
         else:
             self._keep_unknown(session)
+
+    def challenge_answered(self, session: Session) -> None:
+        """See SessionOwner."""
+        terminal = session.terminal
+        self._rivals.answered(terminal, self._loop.time())
+        why = f"{session.address} answers as this terminal"
+        if terminal in self._contests:
+            self._drop_contest(terminal, why)
+        else:
+            self.events.report(DialInEvent.CONTESTED, terminal, f"one that hung up: {why}")
+
+    def question(self, terminal: str) -> str:
+        """See SessionOwner."""
+        if terminal in self._contests:
+            return "another caller says that it is this terminal"
+        return self._rivals.question(terminal, self._loop.time())
 
     def registration_invalid(self, session: Session, data: bytes) -> None:
         """See SessionOwner."""
@@ -203,33 +243,115 @@ class Terminals:
         terminal = session.terminal
         if self._unknown.get(terminal) is session:
             del self._unknown[terminal]
+        contest = self._contests.get(terminal)
         if self.sessions.get(terminal) is session:
             del self.sessions[terminal]
             if self._emptied is None:
                 self.events.report(DialInEvent.CLOSED, terminal, session.address)
+                if contest is not None:
+                    self._yield_to(contest.newcomer)
+        elif contest is not None and contest.newcomer is session:
+            # Whoever disputed the place is gone; the challenge goes on, and nobody waits for it.
+            contest.ends.cancel()
+            del self._contests[terminal]
         if self._emptied is not None and not self._open:
             self._emptied.set()
 
     # --- who they are
 
+    def _obstacle(self, session: Session) -> str:
+        """Why this caller may not speak for its terminal."""
+        terminal = session.terminal
+        spellings = {terminal}
+        if self.registration.registration.is_binary:
+            spellings.add(terminal.lower())
+        return self._known[terminal].obstacle(spellings, session.address, session.certificate)
+
+    def _let_in(self, session: Session) -> None:
+        """It says the id of a line: it is the line, unless it may not be, or somebody else is."""
+        terminal = session.terminal
+        if obstacle := self._obstacle(session):
+            self._refuse(session, DialInEvent.SOURCE_REFUSED, obstacle)
+            return
+        session.proof = self._known[terminal].proof(session.certificate)
+        present = self.sessions.get(terminal)
+        if present is None or present.is_over:
+            self._register(session)
+        # Its registration was long under way: the terminal has called again meanwhile.
+        elif present.number > session.number:
+            self.events.count(DialInEvent.OUTDATED)
+            session.end("older than the session that the terminal has")
+        elif session.proof is Proof.CERTIFICATE and session.certificate == present.certificate:
+            self._replace(present, session)
+        else:
+            self._contest(present, session)
+
+    def _contest(self, present: Session, newcomer: Session) -> None:
+        """Ask the session that is there: the terminal may have called again, or somebody else."""
+        terminal = newcomer.terminal
+        if self._rivals.may_rest(terminal, self._loop.time()):
+            self._refuse(
+                newcomer, DialInEvent.CONTESTED, f"{present.address} answers as this terminal"
+            )
+            return
+        before = self._contests.pop(terminal, None)
+        if before is not None:
+            # The challenge is under way; of those who wait for it only the newest stays.
+            before.ends.cancel()
+            before.newcomer.end(REPLACED)
+        limit_s = self.endpoint.limits.challenge_s
+        # A silent session does not gain time by every further caller.
+        at = self._loop.time() + limit_s if before is None else before.ends.when()
+        ends = self._loop.call_at(at, self._yield_to, newcomer)
+        self._contests[terminal] = _Contest(newcomer, ends)
+        if before is None:
+            present.challenge()
+            self.ask(terminal)
+
+    def _drop_contest(self, terminal: str, why: str) -> None:
+        contest = self._contests.pop(terminal, None)
+        if contest is not None:
+            contest.ends.cancel()
+            self._refuse(contest.newcomer, DialInEvent.CONTESTED, why)
+
+    def _yield_to(self, newcomer: Session) -> None:
+        """The session that was there is silent, or gone: the newcomer takes its place."""
+        terminal = newcomer.terminal
+        self._contests.pop(terminal).ends.cancel()
+        if newcomer.is_over:
+            return
+        present = self.sessions.get(terminal)
+        if present is None or present.is_over:
+            self._register(newcomer)
+        else:
+            self._replace(present, newcomer)
+
+    def _replace(self, present: Session, newcomer: Session) -> None:
+        terminal = newcomer.terminal
+        event = DialInEvent.REPLACED
+        detail = f"{present.address} by {newcomer.address}"
+        if present.address != newcomer.address:
+            event = DialInEvent.REPLACED_FROM_ELSEWHERE
+            if self._rivals.replaced_from_elsewhere(terminal, self._loop.time()):
+                self.events.report(DialInEvent.PING_PONG, terminal, detail)
+        self.events.report(event, terminal, detail)
+        present.end(REPLACED)
+        self._register(newcomer)
+
     def _register(self, session: Session) -> None:
         terminal = session.terminal
-        present = self.sessions.get(terminal)
-        if present is not None and not present.is_over:
-            # Its registration was long under way: the terminal has called again meanwhile.
-            if present.number > session.number:
-                self.events.count(DialInEvent.OUTDATED)
-                session.end("older than the session that the terminal has")
-                return
-            detail = f"{present.address} by {session.address}"
-            self.events.report(DialInEvent.REPLACED, terminal, detail)
-            present.end(REPLACED)
         self.sessions[terminal] = session
         session.confirm_registration(HeartbeatFilter(self.registration, terminal))
         self.events.report(DialInEvent.REGISTERED, terminal, session.address)
         waiting = self._waiting.get(terminal)
         if waiting is not None and not waiting.done():
             waiting.set_result(session)
+
+    def _refuse(self, session: Session, event: DialInEvent, why: str) -> None:
+        """Hang up on a caller that may not speak for the terminal whose id it said."""
+        self._note(session, why)
+        self.events.report(event, session.terminal, f"{session.address}: {why}")
+        session.end(why)
 
     def _keep_unknown(self, session: Session) -> None:
         session.unclaimed = b""

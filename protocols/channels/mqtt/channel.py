@@ -10,6 +10,7 @@ from protocols.channels.mqtt.broker_socket import Broker
 from protocols.channels.mqtt.connection import MqttConnection
 from protocols.errors import FrameError, LineDown
 from protocols.mqtt.transparent import Wrapping, unwrap, wrap
+from protocols.peer import Peer
 
 
 class MqttChannel:
@@ -35,6 +36,16 @@ class MqttChannel:
         self._wrapping = wrapping
         self._field = field
         self._connection: MqttConnection | None = None
+
+    @property
+    def peer(self) -> Peer:
+        """See Channel: who may speak on the topic, the broker decides."""
+        return Peer(self.name)
+
+    @property
+    def question(self) -> str:
+        """See Channel."""
+        return ""
 
     async def send(self, data: bytes) -> None:
         """LineDown when the broker does not take it.

@@ -14,8 +14,8 @@ import pytest
 from psycopg import AsyncConnection
 
 from daemon.control.authority import Authority
-from daemon.control.facts import PointFacts
 from daemon.control.guard import MAX_TRIPS_PER_MINUTE
+from daemon.transactions.control_facts import control_facts
 from daemon.transactions.observe import take_answer, take_observation
 from daemon.transactions.release import DueCommand, abandon_trip, resume, take_step
 from daemon.transactions.sweep import sweep
@@ -422,7 +422,7 @@ def test_no_point_has_two_open_commands(database_url: str) -> None:
 
         await asyncio.gather(*(sweeper() for _ in range(6)))
         assert await rows(connection, COMMANDS) == [("trip", "persisted")]
-        (point,) = await supply.control_facts(connection, [1], NOW, PointFacts)
+        (point,) = await control_facts(connection, [1], NOW)
         second = supply.NewCommand(
             id=uuid4(),
             point_id=point.point_id,

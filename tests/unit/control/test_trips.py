@@ -52,6 +52,8 @@ EXHAUSTED = PointFacts(
     span_grace_until=None,
     reconnect_pending=False,
     trips_last_minute=0,
+    source_identity=None,
+    sources=(),
 )
 CUT = replace(EXHAUSTED, supply_state="disconnected")
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from structlog.testing import capture_logs
 
 from config.settings import ListenerSection
+from config.terminals import Terminal
 from daemon.site.listeners import EVENT_WORDS, MOST_TOLD, Listener
 from protocols.channels.dial_in.events import COUNTED_ONLY, DialInEvent
 
@@ -20,7 +21,7 @@ SECTION = {
 def a_listener(**keys: object) -> Listener:
     """One that is never opened."""
     section = ListenerSection.model_validate({**SECTION, **keys}, context={"base": Path()})
-    return Listener(section, {"8601": "dtu-1"})
+    return Listener(section, [Terminal("dtu-1", "8601")])
 
 
 def test_of_a_storm_a_few_are_told_one_by_one_and_the_others_counted() -> None:
@@ -56,7 +57,7 @@ def test_a_change_reaches_callers_that_are_there_without_opening_the_port_anew()
         ListenerSection.model_validate(
             {**SECTION, "silent_s": 60, "heartbeat": {"text": "BEAT"}}, context={"base": Path()}
         ),
-        {"8602": "dtu-2"},
+        [Terminal("dtu-2", "8602")],
     )
     assert listener.terminals is terminals
     assert terminals.endpoint.limits == changed.terminals.endpoint.limits

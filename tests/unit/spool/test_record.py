@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from daemon.quality.arrival import Arrival, PolledFreeze
+from daemon.quality.arrival import Arrival, PolledFreeze, Teller
 from daemon.spool.record import (
     MAGIC,
     VERSION,
@@ -24,6 +24,7 @@ from daemon.spool.record import (
     waiting,
 )
 from daemon.transactions.collect import raw_reading
+from protocols.peer import Peer, Proof
 from protocols.reading import DailyFreeze, Quantity
 from tests.spooled import a_meter
 
@@ -150,6 +151,17 @@ def test_a_quantity_that_is_not_ours_is_refused() -> None:
 
 midnights = st.dates(date(2000, 1, 1)).map(lambda day: datetime.combine(day, time()))
 hundredths = st.decimals(0, 10**6, places=2, allow_nan=False)
+peers = st.builds(
+    Peer,
+    address=st.text(min_size=1, max_size=20),
+    proof=st.sampled_from(Proof),
+    terminal=st.text(max_size=20),
+    certificate=st.text("0123456789abcdef", max_size=64),
+    session_at=st.none() | st.datetimes(datetime(2000, 1, 1), timezones=st.just(UTC)),
+)
+tellers = st.none() | st.builds(
+    Teller, line=st.text(min_size=1, max_size=20), peer=peers, id=st.just(0)
+)
 energies = st.builds(
     DailyFreeze,
     address=st.just("000000000001"),
@@ -168,6 +180,7 @@ polled = st.builds(
     registers=st.lists(st.none() | st.integers(0, 10**8), min_size=1, max_size=7).map(tuple),
     arrived_at=st.datetimes(datetime(2000, 1, 1), timezones=st.just(UTC)),
     clock_skew=durations,
+    told_by=tellers,
 )
 
 
@@ -179,13 +192,22 @@ def test_what_waited_becomes_the_same_raw_row(arrived: Arrival | PolledFreeze) -
     again = arrival_of(decode(payload), meter)
     assert raw_reading(again, ZONE) == raw_reading(arrived, ZONE)
     assert again.freeze == arrived.freeze
+    assert told(again) == told(arrived)
+
+
+def told(arrived: Arrival | PolledFreeze) -> tuple[str, Peer] | None:
+    teller = arrived.told_by
+    return None if teller is None else (teller.line, teller.peer)
 
 
 @given(polled)
 def test_what_was_polled_by_the_thousand_leaves_the_disk_as_integers(
     arrived: PolledFreeze,
 ) -> None:
-    assert arrival_of(waiting(arrived), arrived.meter) == arrived
+    again = arrival_of(waiting(arrived), arrived.meter)
+    assert isinstance(again, PolledFreeze)
+    assert again._replace(told_by=None) == arrived._replace(told_by=None)
+    assert told(again) == told(arrived)
 
 
 def test_the_format_is_the_one_on_disks_in_the_field() -> None:
@@ -216,7 +238,7 @@ def test_a_record_from_before_a_field_was_added_is_read_without_it() -> None:
 
 
 FIELD = (
-    "b54d545251000000f2e7b4670199ac303030303030303030303031b5666f72776172645f6163746976655f65"
+    "b54d545252000000801f5dd8019aac303030303030303030303031b5666f72776172645f6163746976655f65"
     "6e65726779b3323032362d30332d30325430303a30303a30300292ce0001e240c0d6ff69a46424d2ffd23940"
-    "c0a3534e37"
+    "c0a3534e37c0"
 )

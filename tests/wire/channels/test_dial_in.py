@@ -5,10 +5,6 @@ import contextlib
 import os
 import resource
 import socket
-import ssl
-import subprocess
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -16,7 +12,6 @@ from random import Random
 from typing import Any
 
 import pytest
-import uvloop
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -28,6 +23,7 @@ from protocols.channels.dial_in.events import DialInEvent
 from protocols.channels.dial_in.session import MOST_UNSENT, Session, TerminalChannel
 from protocols.channels.dial_in.terminals import Terminals
 from protocols.channels.tls import server_tls
+from protocols.dial_in.callers import ANYONE
 from protocols.dial_in.registration import (
     ANSWER_GAP_S,
     HeartbeatFilter,
@@ -46,116 +42,21 @@ from simulators.lines.dialled_terminals import (
     dialling_in,
 )
 from tests.simulated_meters import simulated_meter
-
-Run = Callable[[Coroutine[Any, Any, None]], None]
-PATIENCE_S = 10
-ADDRESS = "000000000006"
-ANSWER = bytes.fromhex("FEFEFEFE 68 060000000000 68 93 06 39 33 33 33 33 33 A7 16")
-BEAT = b"PING"
-GREETINGS = RegistrationSettings(
-    registration("text", "REG:{id}\r\n"), heartbeat("text", "PING"), b"OK\r\n", b"PONG"
+from tests.wire.channels.dialling import (
+    ADDRESS,
+    ANSWER,
+    BEAT,
+    GREETINGS,
+    PATIENCE_S,
+    Run,
+    calling,
+    client_tls,
+    listening,
+    received,
+    reg,
+    until,
+    until_the_end,
 )
-ALL_FROM_HERE = Limits(most_per_address=5000, accept_per_s=5000)
-
-
-def reg(terminal: str = "T1") -> bytes:
-    return b"REG:%s\r\n" % terminal.encode()
-
-
-@pytest.fixture(params=[asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
-def run(request: pytest.FixtureRequest) -> Run:
-    def run_it(scene: Coroutine[Any, Any, None]) -> None:
-        with asyncio.Runner(loop_factory=request.param) as runner:
-            runner.run(asyncio.wait_for(scene, 4 * PATIENCE_S))
-
-    return run_it
-
-
-class Listener(Terminals):
-    """A listener with the events that it told."""
-
-    told: list[tuple[DialInEvent, str, str]]
-
-
-@asynccontextmanager
-async def listening(
-    greetings: RegistrationSettings = GREETINGS,
-    known: Iterable[str] = ("T1",),
-    limits: Limits = ALL_FROM_HERE,
-    **how: Any,
-) -> AsyncIterator[Listener]:
-    told: list[tuple[DialInEvent, str, str]] = []
-    terminals = Listener(
-        "gprs",
-        ("127.0.0.1", 0),
-        greetings,
-        known=known,
-        limits=limits,
-        on_event=lambda *event: told.append(event),
-        **how,
-    )
-    async with terminals:
-        terminals.told = told
-        yield terminals
-
-
-class Caller:
-    """The other end: a terminal of which every byte is ours."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.reader, self.writer = reader, writer
-
-    def say(self, data: bytes) -> None:
-        self.writer.write(data)
-
-    async def hears(self, data: bytes) -> None:
-        assert await asyncio.wait_for(self.reader.readexactly(len(data)), PATIENCE_S) == data
-
-    async def hears_the_end(self) -> bytes:
-        """What came before it."""
-        with contextlib.suppress(ConnectionError):
-            return await asyncio.wait_for(self.reader.read(), PATIENCE_S)
-        return b""
-
-    def hang_up(self) -> None:
-        self.writer.transport.abort()
-
-
-@asynccontextmanager
-async def calling(terminals: Terminals, *said: bytes, **how: Any) -> AsyncIterator[Caller]:
-    caller = Caller(*await asyncio.open_connection("127.0.0.1", terminals.endpoint.port, **how))
-    caller.writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    try:
-        for data in said:
-            caller.say(data)
-        yield caller
-    finally:
-        caller.hang_up()
-        with contextlib.suppress(OSError):
-            await caller.writer.wait_closed()
-
-
-async def until(condition: Callable[..., object]) -> None:
-    async with asyncio.timeout(PATIENCE_S):
-        while not condition():  # noqa: ASYNC110 what happens in the listener has no event here
-            await asyncio.sleep(0.001)
-
-
-async def received(channel: TerminalChannel, count: int) -> bytes:
-    data = b""
-    async with asyncio.timeout(PATIENCE_S):
-        while len(data) < count:
-            data += await channel.receive()
-    return data
-
-
-async def until_the_end(
-    channel: TerminalChannel, meanwhile: Callable[[], None] = lambda: None
-) -> None:
-    async with asyncio.timeout(PATIENCE_S):
-        while True:
-            meanwhile()
-            await channel.receive()
 
 
 def open_sockets() -> int:
@@ -580,7 +481,9 @@ def test_a_taken_port_is_told(run: Run) -> None:
                 LineDown,
                 match=f"listener b: cannot listen on 127.0.0.1:{terminals.endpoint.port}: Address already",
             ):
-                await Terminals("b", ("127.0.0.1", terminals.endpoint.port), GREETINGS).__aenter__()
+                await Terminals(
+                    "b", ("127.0.0.1", terminals.endpoint.port), GREETINGS, known={}
+                ).__aenter__()
 
     run(scene())
 
@@ -632,7 +535,10 @@ def test_a_terminal_that_never_reads_the_answers_to_its_heartbeats_is_hung_up_on
 
     async def scene() -> None:
         async with listening() as terminals:
-            session, deaf = Session(terminals, "127.0.0.1", 1, 0.0), Deaf()
+            session, deaf = (
+                Session(terminals, "127.0.0.1", 1, 0.0, datetime(2026, 5, 2, tzinfo=UTC)),
+                Deaf(),
+            )
             session.connection_made(deaf)
             session.data_received(reg("T1"))
             for _ in range(2 * MOST_UNSENT):
@@ -663,7 +569,7 @@ def test_an_unknown_terminal_is_no_line_and_is_kept_until_it_is_allowed(run: Run
             assert terminals.sessions == {}
             caller.say(b"nobody hears this")
             await asyncio.sleep(0.05)
-            terminals.allow(["T9"])
+            terminals.allow({"T9": ANYONE})
             await caller.hears(b"OK\r\n")
             async with terminals.channel("T9") as channel:
                 caller.say(b"hello")
@@ -718,7 +624,7 @@ def test_an_unknown_terminal_keeps_one_connection(run: Run) -> None:
             await until(lambda: terminals.counts[DialInEvent.UNKNOWN] == 1)
             async with calling(terminals, reg("T9")) as second:
                 assert await first.hears_the_end() == b""
-                terminals.allow(["T9"])
+                terminals.allow({"T9": ANYONE})
                 await second.hears(b"OK\r\n")
 
     run(scene())
@@ -731,7 +637,7 @@ def test_a_terminal_that_is_taken_out_of_the_list_loses_its_session(run: Run) ->
             calling(terminals, reg()) as caller,
             terminals.channel("T1") as channel,
         ):
-            terminals.allow(["T2"])
+            terminals.allow({"T2": ANYONE})
             with pytest.raises(LineDown, match="taken out of the list of terminals"):
                 await channel.receive()
             await caller.hears_the_end()
@@ -874,44 +780,6 @@ def test_2000_terminals_at_once_are_all_registered_and_none_is_refused(run: Run)
 # --- TLS
 
 
-def openssl(folder: Path, *arguments: str) -> None:
-    subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
-
-
-@pytest.fixture(scope="module")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An authority, a server's and a terminal's certificate of it, and a stranger with one of its
-    own."""
-    folder = tmp_path_factory.mktemp("certificates")
-    ec = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
-    for name in ("ca", "stranger"):
-        openssl(folder, "req", "-x509", *ec, "-days", "2", "-subj", f"/CN={name}", "-keyout", f"{name}.key",
-                "-out", f"{name}.pem")  # fmt: skip
-    for name in ("server", "terminal"):
-        (folder / f"{name}.ext").write_text("subjectAltName=DNS:localhost,IP:127.0.0.1\n")
-        openssl(
-            folder,
-            "req",
-            *ec,
-            "-subj",
-            f"/CN={name}",
-            "-keyout",
-            f"{name}.key",
-            "-out",
-            f"{name}.csr",
-        )
-        openssl(folder, "x509", "-req", "-in", f"{name}.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial",
-                "-days", "2", "-extfile", f"{name}.ext", "-out", f"{name}.pem")  # fmt: skip
-    return folder
-
-
-def client_tls(certificates: Path, who: str | None = None) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=certificates / "ca.pem")
-    if who:
-        context.load_cert_chain(certificates / f"{who}.pem", certificates / f"{who}.key")
-    return context
-
-
 def test_tls_carries_a_line_and_what_is_no_tls_is_counted(run: Run, certificates: Path) -> None:
     async def scene() -> None:
         tls = server_tls(certificates / "server.pem", certificates / "server.key", None)
@@ -948,9 +816,7 @@ def test_with_a_client_authority_only_its_terminals_come_in(run: Run, certificat
                     lambda number=number: terminals.counts[DialInEvent.TLS_FAILED] == number
                 )
             assert (terminals.counts[DialInEvent.REGISTERED], terminals._open) == (0, set())
-            async with calling(
-                terminals, reg(), ssl=client_tls(certificates, "terminal")
-            ) as caller:
+            async with calling(terminals, reg(), ssl=client_tls(certificates, "T1")) as caller:
                 await caller.hears(b"OK\r\n")
 
     run(scene())

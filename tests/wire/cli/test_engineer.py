@@ -36,6 +36,7 @@ from daemon.field.scan import Outcome, ScanTimeouts, Step, judge
 from daemon.field.scan import scan as scan_line
 from protocols.dlt645.frame import ANY_ADDRESS, Decoder, Frame, encode
 from protocols.errors import LineDown
+from protocols.peer import Peer
 from simulators.dlt645.meter import SimulatedMeter
 from simulators.dlt645.meter_1997 import SimulatedMeter1997
 from simulators.dlt645.meter_2007 import SimulatedMeter2007
@@ -191,6 +192,9 @@ def test_the_answer_of_a_meter_that_was_not_asked_is_a_collision() -> None:
 
 class OpenChannel:
     """A channel that somebody opens and closes elsewhere."""
+
+    peer = Peer("a bus of this test")
+    question = ""
 
     async def __aenter__(self) -> Self:
         return self
