@@ -71,7 +71,7 @@ def _networks(cell: str) -> tuple[Network, ...]:
 
 def _fingerprint(cell: str) -> str:
     """As openssl prints it, with or without its colons."""
-    digits = cell.lower().replace(":", "").removeprefix("sha256").lstrip(" =")
+    digits = cell.rpartition("=")[2].replace(":", "").lower()
     if cell and not _FINGERPRINT.fullmatch(digits):
         raise ValueError(
             f'"{cell}" is no SHA-256 fingerprint: 64 hexadecimal digits, as '

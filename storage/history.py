@@ -47,7 +47,8 @@ class SlotVersion:
 class ReadVersion:
     """One read of one day. `total` None: the meter refused to tell it again.
 
-    `is_chosen`: the day shows this one. `stamp` of a current value: the moment that it is of."""
+    `is_chosen`: the day shows this one. `stamp` of a current value: the moment that it is of.
+    `line` and what follows: who told it, as far as that was known then."""
 
     day: date
     kind: int
@@ -63,6 +64,11 @@ class ReadVersion:
     decode_version: int
     reading_id: int
     is_chosen: bool
+    line: str | None
+    far_end: str | None
+    terminal: str | None
+    session_at: datetime | None
+    certificate: str | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,4 +59,9 @@ def read_row(read: ReadVersion, zone: ZoneInfo) -> dict[str, Any]:
         "decode version": read.decode_version,
         "reading": read.reading_id,
         "shown": read.is_chosen,
+        "line": read.line,
+        "told by": read.far_end,
+        "terminal": read.terminal,
+        "session": None if read.session_at is None else read.session_at.astimezone(zone),
+        "certificate": read.certificate,
     }

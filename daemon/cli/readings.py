@@ -23,7 +23,7 @@ from storage import history
 USUAL: Final = timedelta(days=31)
 RAW: Final = (
     *("day", "kind", "register", "rates", "meter", "source"),
-    *("read at", "stamp", "skew s", "shown", "reading"),
+    *("read at", "stamp", "skew s", "shown", "reading", "line", "told by"),
 )
 SLOTS: Final = ("day", "state", "register", "revision", "codes", "next", "held", "until")
 
@@ -52,9 +52,10 @@ def readings(
 ) -> None:
     """The days of POINT: their values with state, revision and codes, and every former value.
 
-    `--raw`: every read with its kind, source, meter, time, stamp and clock skew; registers that
-    were collected on demand are there alone, because they fill no day. A row with `until` is what
-    the day showed until then."""
+    `--raw`: every read with its kind, source, meter, time, stamp and clock skew, and who told it
+    (with `--json` also its terminal, session and certificate); registers that were collected on
+    demand are there alone, because they fill no day. A row with `until` is what the day showed
+    until then."""
     if is_raw and is_slots:
         raise click.UsageError("say either --raw or --slots")
     settings = load_settings(site_path)

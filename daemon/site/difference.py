@@ -89,7 +89,7 @@ def difference(old: LoadedSite, new: LoadedSite) -> Difference:
         unchanged=len(reasons) - len(changed),
         moved=tuple(_moved_meters(rows["meters"])),
         archive={table: len(changed) for table, changed in rows.items() if changed},
-        settings=(*settings.applied, *listeners.applied),
+        settings=(*settings.applied, *listeners.applied, *_changed_callers(old, new)),
         needs_restart=(*settings.needing_restart, *listeners.needing_restart),
     )
 
@@ -313,6 +313,15 @@ def _changed_listeners(old: Site, new: Site) -> _Changed:
             elif key not in OF_TERMINALS:
                 found.applied.append(f"listener.{name}.{key}")
     return found
+
+
+def _changed_callers(old: LoadedSite, new: LoadedSite) -> Iterator[str]:
+    """The lists in which it changed who may speak for a terminal: no line is built anew by that."""
+    for name, listed in new.terminals.items():
+        was = {it.terminal: (it.networks, it.fingerprint) for it in old.terminals.get(name, ())}
+        now = {it.terminal: (it.networks, it.fingerprint) for it in listed}
+        if any(was[terminal] != now[terminal] for terminal in was.keys() & now.keys()):
+            yield f"listener.{name}.terminals"
 
 
 def _lacking(was: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

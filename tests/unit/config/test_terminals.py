@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import subprocess
+from ipaddress import ip_network
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,12 +25,18 @@ registration = { text = "REG:{id}\\r\\n" }
 """
 
 
-def site(folder: Path, toml: str, *rows: str, meters: tuple[str, ...] = ()) -> LoadedSite:
+def site(
+    folder: Path,
+    toml: str,
+    *rows: str,
+    meters: tuple[str, ...] = (),
+    head: str = "line,terminal",
+) -> LoadedSite:
     (folder / "meterd.toml").write_text(SITE + toml)
     (folder / "tariffs.toml").write_text(
         '[[tariff.home.version]]\neffective_from = 2020-01-01\nprice = "0.5"\n'
     )
-    (folder / "terminals.csv").write_text("\n".join(["line,terminal", *rows]) + "\n")
+    (folder / "terminals.csv").write_text("\n".join([head, *rows]) + "\n")
     (folder / "meters.csv").write_text(
         "\n".join(["address,line,point,installed_on", *meters]) + "\n"
     )
@@ -37,9 +45,9 @@ def site(folder: Path, toml: str, *rows: str, meters: tuple[str, ...] = ()) -> L
     return load_site(folder / "meterd.toml")
 
 
-def mistakes(folder: Path, toml: str, *rows: str, meters: tuple[str, ...] = ()) -> list[str]:
+def mistakes(folder: Path, toml: str, *rows: str, **how: Any) -> list[str]:
     with pytest.raises(ConfigError) as refusal:
-        site(folder, toml, *rows, meters=meters)
+        site(folder, toml, *rows, **how)
     return [str(problem) for problem in refusal.value.problems]
 
 
@@ -61,6 +69,64 @@ def test_each_terminal_is_a_line_that_meters_may_name_and_that_may_be_traced(
 def test_a_hex_id_may_be_written_in_small_letters(tmp_path: Path) -> None:
     toml = LISTENER.replace('{ text = "REG:{id}\\r\\n" }', '{ hex = "EB90 {id:2} 16" }')
     assert site(tmp_path, toml, "dtu-1,00af").terminals["gprs"] == (Terminal("dtu-1", "00AF"),)
+
+
+def test_networks_and_a_fingerprint_stand_in_the_list(tmp_path: Path) -> None:
+    printed = "sha256 Fingerprint=" + ":".join(["AB"] * 32)
+    toml = LISTENER + """tls_certificate = "c.pem"\ntls_key = "k.pem"\ntls_client_ca = "c.pem"\n"""
+    toml += 'permitted_networks = ["10.0.0.0/8"]\n'
+    curve = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256")
+    files = ("-keyout", tmp_path / "k.pem", "-out", tmp_path / "c.pem")
+    command = ("openssl", "req", "-x509", *curve, "-nodes", "-subj", "/CN=x", *files)
+    subprocess.run(command, check=True, capture_output=True)
+    found = site(
+        tmp_path,
+        toml,
+        "dtu-1,8601,,",
+        f"dtu-2,8602,10.1.0.7 10.2.0.0/16,{printed}",
+        head="line,terminal,permitted_networks,fingerprint",
+    )
+    assert found.settings.listener[0].permitted_networks == (ip_network("10.0.0.0/8"),)
+    assert found.terminals["gprs"] == (
+        Terminal("dtu-1", "8601"),
+        Terminal("dtu-2", "8602", (ip_network("10.1.0.7"), ip_network("10.2.0.0/16")), "ab" * 32),
+    )
+
+
+def test_a_network_or_a_fingerprint_that_is_none_is_told(tmp_path: Path) -> None:
+    told = mistakes(
+        tmp_path,
+        LISTENER + 'permitted_networks = ["10.1.2.3/8"]\n',
+        "dtu-1,8601,10.1.0.0/8,",
+        "dtu-2,8602,everywhere,",
+        "dtu-3,8603,,AB:CD",
+        head="line,terminal,permitted_networks,fingerprint",
+    )
+    assert told == [
+        'meterd.toml:21: listener.gprs.permitted_networks: "10.1.2.3/8" is no network, as '
+        '"10.20.0.0/16" is; write "10.0.0.0/8"',
+        'terminals.csv:2: permitted_networks: "10.1.0.0/8" is no network, as "10.20.0.0/16" is; '
+        'write "10.0.0.0/8"',
+        'terminals.csv:3: permitted_networks: "everywhere" is no network, as "10.20.0.0/16" is',
+        'terminals.csv:4: fingerprint: "AB:CD" is no SHA-256 fingerprint: 64 hexadecimal digits, '
+        'as "openssl x509 -noout -fingerprint -sha256" prints them',
+    ]
+
+
+def test_a_fingerprint_that_nobody_asks_for_is_told(tmp_path: Path) -> None:
+    (told,) = mistakes(
+        tmp_path,
+        LISTENER,
+        f"dtu-1,8601,{'ab' * 32}",
+        head="line,terminal,fingerprint",
+    )
+    assert "terminals.csv has the fingerprint of terminal 8601's certificate" in told
+    assert "set tls_client_ca" in told
+
+
+def test_plain_text_is_trusted_for_trips_by_the_name_of_a_listener_alone(tmp_path: Path) -> None:
+    (told,) = mistakes(tmp_path, LISTENER + '[control]\ntrips_over_plain_text = ["gprss"]\n')
+    assert told.endswith("control.trips_over_plain_text: no listener gprss (did you mean gprs?)")
 
 
 def test_ten_thousand_rows_cost_what_ten_times_a_thousand_do(tmp_path: Path) -> None:

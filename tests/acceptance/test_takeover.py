@@ -1,0 +1,236 @@
+"""A caller that says a known terminal's id (A1), at the installed daemon with real relays to open."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from config.load import load_site
+from daemon.transactions.archive import take_over_archive
+from daemon.transactions.payment import top_up
+from simulators.bench.remote import RemoteBench
+from storage import migrate
+from tests.acceptance.stage import METERD, SITE, ZONE, Stage, end
+from tests.servers.ports import free_port
+
+pytestmark = [
+    pytest.mark.acceptance,
+    pytest.mark.parametrize("server", ["embedded_server"], indirect=True, ids=["embedded"]),
+]
+DAYS = 6
+TERMINAL = "REG:00008601"
+POOR, RICH = "000000001001", "000000001002"
+"""Of two customers of one terminal, who has paid one yuan and who a thousand."""
+REFUSED = "a second caller says that it is this terminal, refused"
+
+LISTENER = """
+[[listener]]
+name = "gprs"
+listen = "127.0.0.1:{port}"
+terminals = "terminals.csv"
+registration = {{ text = "REG:{{id:8}}\\r\\n" }}
+heartbeat = {{ text = "PING" }}
+reply_timeout_s = 0.5
+{networks}
+"""
+DIALLING = """
+zone = "{zone}"
+
+[lines.dtu]
+reply_delay_ms = [1, 6]
+
+[lines.dtu.dial]
+port = {port}
+registration = {{ text = "{terminal}\\r\\n" }}
+heartbeat = {{ text = "PING" }}
+heartbeat_s = 1
+reconnect_s = 0.2
+
+[[meters]]
+line = "dtu"
+address = "{poor}"
+kwh_per_day = [0.5, 0.6]
+
+[[meters]]
+line = "dtu"
+address = "{rich}"
+kwh_per_day = [6, 12]
+"""
+
+
+@dataclass
+class Town:
+    """A site of one terminal, and whoever calls as it."""
+
+    staged: Stage
+    port: int
+    opened: ExitStack
+
+    def calls(self, who: str) -> RemoteBench:
+        """Somebody's terminal with meters of its own behind it; every control frame is seen there."""
+        scenario = self.staged.folder / f"{who}.toml"
+        scenario.write_text(
+            DIALLING.format(zone=ZONE, port=self.port, terminal=TERMINAL, poor=POOR, rich=RICH)
+        )
+        simulators = subprocess.Popen(
+            [METERD, "simulate", str(scenario), "--json"], stdout=subprocess.PIPE
+        )
+        self.opened.callback(end, simulators)
+        assert simulators.stdout is not None
+        self.opened.enter_context(simulators.stdout)
+        control = json.loads(simulators.stdout.readline())["control"]
+        return self.opened.enter_context(RemoteBench(control["host"], control["port"]))
+
+    def published(self) -> int:
+        ((count,),) = self.staged.ask("SELECT count(*) FROM slot WHERE state = 'published'")
+        return int(count)
+
+    def is_exhausted(self) -> bool:
+        rows = self.staged.ask(
+            "SELECT 1 FROM account WHERE number = 'C1001' AND credit_state = 'exhausted' "
+            "AND NOT EXISTS (SELECT FROM to_settle)"
+        )
+        return bool(rows)
+
+    def reasons(self) -> list[str]:
+        ((reasons,),) = self.staged.ask(
+            "SELECT reasons FROM guard_verdict ORDER BY id DESC LIMIT 1"
+        )
+        return list(reasons)
+
+    def sessions(self) -> list[str]:
+        """The tellers of the stored readings, by their sessions."""
+        rows = self.staged.ask(
+            "SELECT t.session_at::text, count(*) FROM reading r JOIN teller t ON t.id = r.told_by "
+            "WHERE t.terminal = '00008601' AND t.address = '127.0.0.1' GROUP BY 1 ORDER BY 1"
+        )
+        return [session for session, _ in rows]
+
+
+def controls(bench: RemoteBench) -> list[dict[str, Any]]:
+    return [event for event in bench.events() if event["kind"] == "control"]
+
+
+@contextmanager
+def town(url: str, folder: Path, networks: str = "", vouched: str = "") -> Iterator[Town]:
+    port, http_port = free_port(), free_port()
+    (folder / "database-url").write_text(url)
+    (folder / "password").write_text("000000")
+    lines = LISTENER.format(port=port, networks=networks)
+    text = SITE.format(zone=ZONE, days=DAYS, lines=lines, port=http_port, mode="auto")
+    (folder / "meterd.toml").write_text(text.replace("[control]", f"[control]\n{vouched}"))
+    (folder / "tariffs.toml").write_text(
+        '[[tariff.home.version]]\neffective_from = 2020-01-01\nprice = "0.5"\n'
+    )
+    with ExitStack() as opened:
+        staged = Stage(folder, url, None, http_port, "auto", days=DAYS)  # type: ignore[arg-type]
+        opens = staged.today - timedelta(days=DAYS - 1)
+        tables = {
+            "terminals": ("line,terminal", "dtu,00008601"),
+            "meters": (
+                "address,line,point,installed_on",
+                *(f"{it},dtu,P{int(it)},{opens}" for it in (POOR, RICH)),
+            ),
+            "points": (
+                "point,account,reconnect",
+                *(f"P{int(it)},C{int(it)},close" for it in (POOR, RICH)),
+            ),
+            "accounts": (
+                "account,tariff,open_from,agreement",
+                *(f"C{int(it)},home,{opens},A{int(it)}" for it in (POOR, RICH)),
+            ),
+        }
+        for name, rows in tables.items():
+            (folder / f"{name}.csv").write_text("\n".join(rows) + "\n")
+        migrate(url)
+        asyncio.run(deposits(staged))
+        opened.callback(staged.end_daemon)
+        yield Town(staged, port, opened)
+
+
+async def deposits(staged: Stage) -> None:
+    async with await psycopg.AsyncConnection.connect(staged.url, autocommit=True) as connection:
+        await take_over_archive(connection, load_site(staged.site))
+        for account, fen in (("C1001", 100), ("C1002", 100_000)):
+            now = datetime.now(UTC)
+            await top_up(connection, account, fen, channel="test", reference=account, now=now)
+
+
+@pytest.mark.parametrize(
+    ("networks", "vouched", "is_cut"),
+    [
+        ("", "", False),
+        ('permitted_networks = ["127.0.0.0/8"]', "", False),
+        ("", 'trips_over_plain_text = ["gprs"]', True),
+    ],
+    ids=["anybody", "inside the permitted network", "vouched for"],
+)
+def test_nobody_is_cut_on_the_word_of_a_caller_that_only_says_an_id(
+    database_url: str, tmp_path: Path, networks: str, vouched: str, *, is_cut: bool
+) -> None:
+    """The last of the three shows that nothing else would have kept the relay closed."""
+    with town(database_url, tmp_path, networks, vouched) as here:
+        caller = here.calls("caller")
+        here.staged.start_daemon()
+        here.staged.until("its readings are billed", here.is_exhausted)
+        if is_cut:
+            here.staged.until("it is cut", lambda: here.staged.supply_of(POOR) == "disconnected")
+            assert [event["action"] for event in controls(caller)] == ["1A"]
+            return
+        here.staged.until("the guard was heard", lambda: here.reasons() != [])
+        assert here.reasons() == ["SOURCE_CHANGED"]
+        assert here.staged.supply_of(POOR) == "energised"
+        assert here.staged.stop_daemon(within_s=30) == 0
+        assert controls(caller) == []
+
+
+def test_who_calls_from_elsewhere_is_refused_and_told(database_url: str, tmp_path: Path) -> None:
+    with town(database_url, tmp_path, 'permitted_networks = ["10.0.0.0/8"]') as here:
+        caller = here.calls("stranger")
+        here.staged.start_daemon()
+        words = "caller may not speak for this terminal"
+        here.staged.until("it is told", lambda: words in here.staged.log())
+        shown = here.staged.meterd("terminals", "--json")
+        rows = [json.loads(row) for row in shown.splitlines()]
+        assert [row["state"] for row in rows] == ["away", "unknown"]
+        assert rows[1]["why"] == "127.0.0.1 is in none of its permitted networks"
+        assert here.published() == 0
+        assert controls(caller) == []
+
+
+def test_a_rival_of_a_living_session_is_refused_and_one_of_a_dead_one_is_not_believed(
+    database_url: str, tmp_path: Path
+) -> None:
+    vouched = 'permitted_networks = ["127.0.0.0/8"]'
+    with town(database_url, tmp_path, vouched) as here:
+        true = here.calls("terminal")
+        here.staged.start_daemon()
+        here.staged.until("all is read", lambda: here.published() == 2 * DAYS)
+        thief = here.calls("thief")
+        here.staged.until("the rival is refused", lambda: REFUSED in here.staged.log())
+        assert here.staged.log().count("terminal called again") == 0
+        assert len(here.sessions()) == 1
+        asked = here.staged.meterd("collect", RICH, "--what", "registers", "--json")
+        assert json.loads(asked)["outcome"] == "ok"
+        # The terminal's network is gone: whoever calls next has its place, and nobody is cut.
+        true.cut("dtu")
+        here.staged.until(
+            "the rival has the place",
+            lambda: (
+                json.loads(here.staged.meterd("terminals", "--json").splitlines()[0])["state"]
+                == "connected"
+            ),
+        )
+        here.staged.until("the guard was heard", lambda: here.reasons() == ["SOURCE_CHANGED"])
+        assert here.staged.stop_daemon(within_s=30) == 0
+        assert controls(thief) == controls(true) == []
