@@ -342,7 +342,8 @@ def test_the_integrity_query_counts_what_is_wrong(database_url: str) -> None:
                 Leg("customer:A1:prepaid", -500, MARCH, "energy"),
                 Leg("revenue:energy", 500, MARCH, "energy"),
             )
-            await ledger.post(connection, [Transaction("k", "charge", {}, charge, "role:test")])
+            posted = Transaction("k", "charge", {}, charge, "role:test", value_date=MARCH)
+            await ledger.post(connection, [posted])
         await Site.of().take_over(connection)
         await connection.execute(
             "INSERT INTO account_month (account_id, month, components, posted_fen) "
@@ -358,10 +359,12 @@ def test_the_integrity_query_counts_what_is_wrong(database_url: str) -> None:
             "VALUES ('x', 1, '{1,1}', '{4,-1}', 'role:test', '2026-03-01')"
         )
         await connection.execute("UPDATE account_month SET posted_fen = '{501}'")
+        await connection.execute("UPDATE journal SET value_date = '2026-04-01' WHERE key = 'k'")
         found = await ledger.integrity(connection)
         assert found["sum_of_balances_fen"] == 1
         assert found["unbalanced_transactions"] == 1
         assert found["wrong_balances"] == 1
         assert found["wrong_months"] == 1
+        assert found["misdated_charges"] == 1
 
     on(make_conninfo(database_url, user="postgres"), story)
