@@ -23,7 +23,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.mutation.in_place import put_in_place
+from tests.mutation.in_place import codes_of, put_in_place
 from tests.mutation.mutants import Mutant, mutants_of
 
 FOLDER = Path(__file__).parent
@@ -32,7 +32,7 @@ KEPT = Path(".mutation")
 LEAST_KILLED = 0.95
 SLOWER = 5
 """A mutant that takes so many times the CPU time of all tests runs in a circle."""
-LONGEST_S = 900
+LONGEST_S = 900  # of one mutant
 ARGUMENTS = ("-x", "-q", "--tb=line", "-p", "no:cacheprovider", "-p", "no:xdist")
 
 
@@ -69,7 +69,10 @@ def is_proved(name: str, tests: Sequence[str], folder: Path, options: argparse.N
     """Run the mutants of one file and tell what survived."""
     kept = KEPT / f"{name.replace('/', '.')}.json"
     source = (folder / name).read_text()
-    asked = [*chosen(mutants_of(source), kept, options)]
+    asked = [*mutants_of(source, options.every)]
+    if options.again:
+        last = {tuple(it) for it in json.loads(kept.read_text())}
+        asked = [it for it in asked if (it.where, it.was, it.now) in last]
     survivors = survivors_of(asked, name, source, tests, folder)
     KEPT.mkdir(exist_ok=True)
     kept.write_text(json.dumps([[it.where, it.was, it.now] for it in survivors], indent=1))
@@ -87,14 +90,6 @@ def is_proved(name: str, tests: Sequence[str], folder: Path, options: argparse.N
     return not left and (options.again or share >= LEAST_KILLED)
 
 
-def chosen(mutants: Iterator[Mutant], kept: Path, options: argparse.Namespace) -> Iterator[Mutant]:
-    if options.again:
-        last = {tuple(it) for it in json.loads(kept.read_text())}
-        yield from (it for it in mutants if (it.where, it.was, it.now) in last)
-    else:
-        yield from (it for number, it in enumerate(mutants) if number % options.every == 0)
-
-
 def survivors_of(
     asked: Sequence[Mutant], name: str, source: str, tests: Sequence[str], folder: Path
 ) -> list[Mutant]:
@@ -104,7 +99,7 @@ def survivors_of(
     child = os.fork()
     if child == 0:
         end_as(run_tests(folder, tests, [run]))
-    if wait_for(child)[0] != 0:
+    if os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) != 0:
         sys.exit(f"{name}: its tests are red without a mutant:\n{output(folder)}")
     limit_s, numbers = json.loads(written.read_text())
     target = folder / name
@@ -155,12 +150,13 @@ class EachInPlace:
         session.items.sort(key=lambda it: duration_s[it.nodeid])
         limit_s = round(5 + SLOWER * used_s)
         module = sys.modules[self._module]
+        before = codes_of(self._source, str(module.__file__))
         survivors = []
         for number, mutant in enumerate(self._asked):
             child = os.fork()
             if child == 0:
                 resource.setrlimit(resource.RLIMIT_CPU, (limit_s, limit_s))
-                if not put_in_place(module, self._source, mutant.source):
+                if not put_in_place(module, before, mutant.source):
                     os._exit(0)
                 return (yield)
             if wait_for(child)[0] == 0:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 
-def put_in_place(module: ModuleType, source: str, mutated: str) -> bool:
+def put_in_place(module: ModuleType, before: Mapping[str, CodeType], mutated: str) -> bool:
     """Give the functions of a module the code of a mutant; False where more than that differs.
 
-    Others hold these functions by their own names: the functions stay, their code is exchanged."""
-    before = dict(_codes(compile(source, str(module.__file__), "exec", dont_inherit=True)))
-    after = dict(_codes(compile(mutated, str(module.__file__), "exec", dont_inherit=True)))
+    `before`: `codes_of` its source. Others hold these functions by their own names: the functions
+    stay, their code is exchanged."""
+    after = codes_of(mutated, str(module.__file__))
     if before.keys() != after.keys():
         return False
     changed = [name for name in before if _told(before[name]) != _told(after[name])]
@@ -24,6 +24,11 @@ def put_in_place(module: ModuleType, source: str, mutated: str) -> bool:
         assert function is not None, "all of them were found"
         function.__code__ = after[name]
     return True
+
+
+def codes_of(source: str, path: str) -> dict[str, CodeType]:
+    """The code of a module, of its classes and of their functions, by qualified name."""
+    return dict(_codes(compile(source, path, "exec", dont_inherit=True)))
 
 
 def _codes(code: CodeType, name: str = "") -> Iterator[tuple[str, CodeType]]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import count
 
 import libcst as cst
 from libcst import matchers as m
@@ -28,8 +29,9 @@ class Mutant:
     source: str
 
 
-def mutants_of(source: str) -> Iterator[Mutant]:
-    """Each that compiles, in order of the file."""
+def mutants_of(source: str, every: int = 1) -> Iterator[Mutant]:
+    """Each that compiles, in order of the file; or only each Nth."""
+    numbers = count()
     module = cst.parse_module(source)
     header = "".join(map(module.code_for_node, module.header))
     footer = "".join(map(module.code_for_node, module.footer))
@@ -40,6 +42,8 @@ def mutants_of(source: str) -> Iterator[Mutant]:
         before = header + "".join(parts[:place])
         after = "".join(parts[place + 1 :]) + footer
         for node, mutated in _mutations(statement):
+            if next(numbers) % every:
+                continue
             part = module.code_for_node(_replaced(statement, node, mutated))
             if part != parts[place] and _compiles(before + part + after):
                 was, now = _difference(parts[place], part)

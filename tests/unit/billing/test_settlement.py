@@ -1,6 +1,6 @@
 """Whatever the order in which use comes, goes and days are closed: what is posted is the bill."""
 
-from datetime import date
+from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from random import Random
 from zoneinfo import ZoneInfo
@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from config.tariff_version import Fixed, TariffVersion, Versions
+from config.tariff_version import Fixed, Ladder, TariffVersion, Versions
 from daemon.billing.month_use import MonthUse, VersionUse, add, decoded, encoded
 from daemon.billing.posting import Stream
 from daemon.billing.pricing import Terms, rounded_fen
@@ -20,6 +20,7 @@ from tests.unit.billing.stories import seeds, story
 from tests.unit.billing.test_pricing import terms_of, uses_of
 
 ZONE = ZoneInfo("UTC")
+JANUARY, FEBRUARY, MARCH = (date(2026, month, 1) for month in (1, 2, 3))
 
 
 def settled(months: dict[date, Month], told: Story, closed: set[date], since: date) -> Moved:
@@ -98,6 +99,52 @@ def test_months_before_the_first_that_is_asked_for_are_left_alone() -> None:
     moved = settled(months, told, set(told.closed), since)
     assert moved
     assert {stream.period for stream in moved} == {since}
+
+
+def matrix(fee: str | None = None) -> Versions:
+    """Peak and valley in two steps by year, and a fee by day."""
+    cells = (
+        {"peak": Decimal(1), "valley": Decimal("0.5")},
+        {"peak": Decimal(2), "valley": Decimal(1)},
+    )
+    ladder = Ladder("year", "matrix", (Decimal(100),), matrix=cells)
+    fixed = None if fee is None else Fixed(daily_yuan=Decimal(fee))
+    return Versions((TariffVersion("M", JANUARY, {}, ladder=ladder, fixed=fixed),))
+
+
+def part(month: date, peak: int, valley: int) -> Use:
+    kwh = {"total": peak + valley, "peak": peak, "valley": valley}
+    registers = {name: it * 10**8 for name, it in kwh.items()}
+    return Use(month, 0, registers, datetime.combine(month, time(), UTC))
+
+
+def test_a_matrix_is_settled_by_its_links_against_what_was_posted() -> None:
+    months = {
+        JANUARY: Month(posted_fen={"energy": 1}),
+        FEBRUARY: Month(posted_fen={"energy": 8_000, "tier": 5}),
+        MARCH: Month(posted_fen={"energy": 7}),
+    }
+    # The way of February lies half in either step: 20 x 1 + 20 x 0.5 + 20 x 2 + 20 x 1 yuan.
+    parts = [part(JANUARY, 60, 0), part(FEBRUARY, 40, 40)]
+    book = Book(1, Terms(matrix()), FEBRUARY, months, parts)
+    flat = Versions((TariffVersion("F", JANUARY, {"total": Decimal(2)}),))
+    other = Book(2, Terms(flat), FEBRUARY, {FEBRUARY: Month({0: VersionUse(1, 0, (10**8,))})})
+    assert moved_fen([book, other], set(), ZONE) == {
+        1: {
+            Stream(FEBRUARY, "energy"): 1_000,
+            Stream(FEBRUARY, "tier"): -5,
+            Stream(MARCH, "energy"): -7,
+        },
+        2: {Stream(FEBRUARY, "energy"): 200},
+    }
+
+
+def test_days_that_cost_by_themselves_are_charged_beside_a_matrix() -> None:
+    book = Book(1, Terms(matrix(fee="0.3")), JANUARY)
+    closed = {date(2025, 12, 31), JANUARY, date(2026, 1, 2), FEBRUARY}
+    assert moved_fen([book], closed, ZONE) == {
+        1: {Stream(JANUARY, "fixed"): 60, Stream(FEBRUARY, "fixed"): 30}
+    }
 
 
 uses = st.dictionaries(

@@ -6,7 +6,7 @@ from types import ModuleType
 
 import pytest
 
-from tests.mutation.in_place import put_in_place
+from tests.mutation.in_place import codes_of, put_in_place
 from tests.mutation.mutants import mutants_of
 
 RULES = '''\
@@ -38,6 +38,8 @@ def half_over(kwh: int) -> list[int]:
     assert kwh >= 0, "no energy is negative"
     return [half(it) for it, _ in zip([kwh], [1], strict=True) if it > LIMIT]
 '''
+
+CODES = codes_of(RULES, "rules.py")
 
 
 @pytest.fixture
@@ -83,19 +85,19 @@ def test_each_mutant_is_the_whole_file_with_one_change() -> None:
 def test_who_holds_a_function_calls_its_mutant(rules: ModuleType) -> None:
     held = rules.half
     assert held(9) == 4
-    assert put_in_place(rules, RULES, changed("kwh // 2", "kwh // 3"))
+    assert put_in_place(rules, CODES, changed("kwh // 2", "kwh // 3"))
     assert held(9) == 3
 
 
 def test_a_property_and_what_stands_inside_of_a_function_are_exchanged(rules: ModuleType) -> None:
     meter = rules.Meter(5)
-    assert put_in_place(rules, RULES, changed("self.kwh > LIMIT", "self.kwh >= LIMIT"))
+    assert put_in_place(rules, CODES, changed("self.kwh > LIMIT", "self.kwh >= LIMIT"))
     assert meter.is_over
-    assert put_in_place(rules, RULES, changed("if it > LIMIT", "if it >= LIMIT"))
+    assert put_in_place(rules, CODES, changed("if it > LIMIT", "if it >= LIMIT"))
     assert rules.half_over(5) == [2]
 
 
 def test_what_others_may_have_read_already_is_not_put_in_place(rules: ModuleType) -> None:
-    assert not put_in_place(rules, RULES, changed("LIMIT = 5", "LIMIT = 6"))
-    assert not put_in_place(rules, RULES, changed("half(kwh: int)", "half(kwh: int = 1)"))
+    assert not put_in_place(rules, CODES, changed("LIMIT = 5", "LIMIT = 6"))
+    assert not put_in_place(rules, CODES, changed("half(kwh: int)", "half(kwh: int = 1)"))
     assert rules.half_over(6) == [3]
