@@ -33,6 +33,8 @@ LEAST_KILLED = 0.95
 SLOWER = 5
 """A mutant that takes so many times the CPU time of all tests runs in a circle."""
 LONGEST_S = 900  # of one mutant
+NOT_IN_PLACE = 120
+"""The exit code of a fork in which more than the code of functions would have to change."""
 ARGUMENTS = ("-x", "-q", "--tb=line", "-p", "no:cacheprovider", "-p", "no:xdist")
 
 
@@ -93,28 +95,30 @@ def is_proved(name: str, tests: Sequence[str], folder: Path, options: argparse.N
 def survivors_of(
     asked: Sequence[Mutant], name: str, source: str, tests: Sequence[str], folder: Path
 ) -> list[Mutant]:
-    """First each is put into loaded modules, which is quick; who survives that, into its file."""
-    written = folder / "survivors.json"
+    """Each is put into the loaded module, which is quick; those that cannot be, into the file."""
+    written = folder / "outcomes.json"
     run = EachInPlace(asked, name, source, written)
     child = os.fork()
     if child == 0:
         end_as(run_tests(folder, tests, [run]))
     if os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) != 0:
         sys.exit(f"{name}: its tests are red without a mutant:\n{output(folder)}")
-    limit_s, numbers = json.loads(written.read_text())
+    limit_s, outcomes = json.loads(written.read_text())
     target = folder / name
     for cached in target.parent.glob(f"__pycache__/{target.stem}.*.pyc"):
         cached.unlink()
     survivors = []
-    for number in numbers:
-        target.write_text(asked[number].source)
-        child = os.fork()
-        if child == 0:
-            sys.dont_write_bytecode = True
-            resource.setrlimit(resource.RLIMIT_CPU, (limit_s, limit_s))
-            end_as(run_tests(folder, tests, []))
-        if wait_for(child)[0] == 0:
-            survivors.append(asked[number])
+    for mutant, code in zip(asked, outcomes, strict=True):
+        if code == NOT_IN_PLACE:
+            target.write_text(mutant.source)
+            child = os.fork()
+            if child == 0:
+                sys.dont_write_bytecode = True
+                resource.setrlimit(resource.RLIMIT_CPU, (limit_s, limit_s))
+                end_as(run_tests(folder, tests, []))
+            code = wait_for(child)[0]
+        if code == 0:
+            survivors.append(mutant)
     target.write_text(source)
     return survivors
 
@@ -123,7 +127,7 @@ class EachInPlace:
     """A plugin of pytest: once the tests are loaded, each mutant is a fork that goes on with them, the
     shortest first.
 
-    Writes the limit of CPU time, and the numbers of those that no test killed."""
+    Writes the limit of CPU time, and the exit code of each."""
 
     def __init__(self, asked: Sequence[Mutant], name: str, source: str, written: Path) -> None:
         self._asked = asked
@@ -151,17 +155,16 @@ class EachInPlace:
         limit_s = round(5 + SLOWER * used_s)
         module = sys.modules[self._module]
         before = codes_of(self._source, str(module.__file__))
-        survivors = []
-        for number, mutant in enumerate(self._asked):
+        outcomes = []
+        for mutant in self._asked:
             child = os.fork()
             if child == 0:
                 resource.setrlimit(resource.RLIMIT_CPU, (limit_s, limit_s))
                 if not put_in_place(module, before, mutant.source):
-                    os._exit(0)
+                    os._exit(NOT_IN_PLACE)
                 return (yield)
-            if wait_for(child)[0] == 0:
-                survivors.append(number)
-        self._written.write_text(json.dumps([limit_s, survivors]))
+            outcomes.append(wait_for(child)[0])
+        self._written.write_text(json.dumps([limit_s, outcomes]))
         os._exit(0)
 
 

@@ -22,6 +22,7 @@ from daemon.billing.links import (
     advance,
     changed_links,
     dated_links,
+    midnight,
     span_to_link,
     with_rates,
 )
@@ -229,3 +230,146 @@ def test_the_span_whose_links_may_change(
     published: tuple[date, date], opening: tuple[date, date | None], expected: Span | None
 ) -> None:
     assert span_to_link(1, published, *opening) == expected
+
+
+def test_the_register_of_a_meter_is_that_of_its_last_installation() -> None:
+    again = Meter(7, at(3), 10_000, 1)
+    history = PointHistory((ratio(0, 1), ratio(2, 5)), (*ONE_METER, Meter(8, at(1), 100, 3), again))
+    values = [ChainValue(on_day(n), 7, (10 * n,), link_days=1) for n in (4, 5)]
+    (link,) = dated_links(9, values, history, ZONE)
+    assert link == Link(9, on_day(4), on_day(5), 7, (40,), (50,), 10_000, 1, Decimal(5))
+    assert link.days == 1
+    (piece,) = link.in_pieces(ZONE)
+    assert (piece.start, piece.end) == (at(4), at(5))
+    assert piece[2:] == (7, (40,), (50,), 10_000, 1, Decimal(5))
+
+
+@pytest.mark.parametrize("kwh", ["120", "0", "0.0100", "1E+3", "7.5"])
+def test_use_that_was_told_is_written_in_the_fewest_steps(kwh: str) -> None:
+    values = chain((5,), (5,), kwh=Decimal(kwh))
+    values[1] = values[1]._replace(is_agreed=True, hold="agreed")
+    (link,) = dated_links(1, values, PLAIN, ZONE)
+    assert link.hold == "agreed"
+    assert (link.begins, link.pieces, link.ratio) == ((0,), (), Decimal(1))
+    assert Decimal(link.ends[0]).scaleb(-link.decimals) == Decimal(kwh)
+    assert link.decimals == {"0.0100": 2, "7.5": 1}.get(kwh, 0)
+
+
+def test_a_point_that_no_meter_served_yet_has_the_use_that_was_judged() -> None:
+    history = PointHistory(ONE_RATIO, (Meter(8, at(0, 14), 10_000, 1, initial=(3,)),))
+    (link,) = dated_links(1, chain((100,), (8,), kwh=Decimal("0.5")), history, ZONE)
+    assert (link.pieces, link.ends, link.decimals) == ((), (5,), 1)
+
+
+def test_documents_before_and_after_a_link_do_not_cut_it() -> None:
+    earlier = Meter(6, at(0, -30), 100, 0, final=(99,))
+    later = Meter(9, at(1, 1), 100, 0, initial=(0,))
+    history = PointHistory(
+        (ratio(-2, 3), ratio(0, 2), ratio(1, 10, 24, 0), ratio(3, 7)), (earlier, OLD, later)
+    )
+    (link,) = dated_links(1, chain((100, 30), (130, 40), kwh=Decimal("0.6")), history, ZONE)
+    (piece,) = link.pieces
+    assert (piece.meter_id, piece.advanced, piece.ratio) == (7, (30, 10), Decimal(2))
+    assert (piece.start, piece.end) == (at(0), at(1))
+    assert (piece.modulus, piece.decimals) == (MODULUS, 2)
+
+
+@pytest.mark.parametrize("where", ["initial", "final"])
+def test_a_register_that_nobody_read_at_an_exchange_leaves_what_was_judged(where: str) -> None:
+    history = PointHistory(
+        ONE_RATIO,
+        (
+            OLD._replace(final=None if where == "final" else OLD.final),
+            NEW._replace(initial=None if where == "initial" else NEW.initial),
+        ),
+    )
+    values = [
+        ChainValue(on_day(0), 7, (100, 30)),
+        ChainValue(on_day(1), 8, (8, 5), link_days=1, kwh=Decimal("0.8")),
+    ]
+    (link,) = dated_links(1, values, history, ZONE)
+    assert (link.pieces, link.ends) == ((), (8,))
+
+
+def test_a_held_link_over_a_document_stays_held() -> None:
+    history = PointHistory((ratio(0, 1), ratio(1, 10, 6, 120)), ONE_METER)
+    values = chain((100,), (130,), kwh=Decimal("1.2"))
+    values[1] = values[1]._replace(hold="gap", link_days=-1)
+    (link,) = dated_links(1, values, history, ZONE)
+    assert (link.hold, len(link.pieces)) == ("gap", 2)
+    assert (link.from_day, link.to_day, link.point_id) == (on_day(0), on_day(1), 1)
+    assert (link.ratio, link.modulus, link.decimals) == (Decimal(10), MODULUS, 2)
+
+
+PIECE = Link(1, on_day(0), on_day(1), 7, (0,), (9,), MODULUS, 2, Decimal(1)).in_pieces(ZONE)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"hold": "gap"},
+        {"meter_id": 8},
+        {"modulus": 10_000},
+        {"modulus": 0},
+        {"decimals": 1},
+        {"ratio": Decimal(2)},
+        {"pieces": PIECE},
+    ],
+)
+@pytest.mark.parametrize("changed", [0, 1])
+def test_only_links_of_one_meter_and_ratio_are_joined_for_their_rates(
+    change: dict[str, Any], changed: int
+) -> None:
+    links = dated_links(1, chain((100, 30), (110,), (120, 50)), PLAIN, ZONE)
+    links[changed] = links[changed]._replace(**change)
+    assert len(with_rates(links, lambda first, last: 1)) == 2
+
+
+def test_links_that_do_not_meet_are_not_joined() -> None:
+    first, _, last = dated_links(1, chain((100, 30), (110,), (120,), (130, 50)), PLAIN, ZONE)
+    assert [it.hold for it in with_rates([first, last], lambda first, last: 1)] == ["rates"] * 2
+
+
+def test_each_link_is_asked_for_rates_by_its_own_days() -> None:
+    links = dated_links(1, chain((100, 30), (110,), (120,), (130,)), PLAIN, ZONE)
+    asked = {(on_day(0), on_day(1)): 1, (on_day(0), on_day(2)): 0}
+    whole = with_rates(links, lambda first, last: asked.get((first, last), 0))
+    assert [(it.days, it.ends, it.hold) for it in whole] == [(2, (120,), None), (1, (130,), None)]
+
+
+def test_a_link_over_a_document_shows_its_rates_in_every_piece() -> None:
+    (link,) = dated_links(1, chain((100, 30), (120, 50)), PLAIN, ZONE)
+    (whole,) = link.in_pieces(ZONE)
+    for piece in (whole, whole._replace(begins=(100,)), whole._replace(ends=(120,))):
+        told = link._replace(pieces=(whole, piece))
+        expected = None if piece == whole else "rates"
+        assert [it.hold for it in with_rates([told], lambda first, last: 1)] == [expected]
+
+
+@pytest.mark.parametrize("change", [{"begins": (100,)}, {"ends": (120,)}])
+def test_either_end_without_rates_holds_a_link_that_is_not_told_or_held(
+    change: dict[str, Any],
+) -> None:
+    (link,) = dated_links(1, chain((100, 30), (120, 50)), PLAIN, ZONE)
+    link = link._replace(**change)
+
+    def hold_of(it: Link) -> str | None:
+        (found,) = with_rates([it], lambda first, last: 1)
+        return found.hold
+
+    assert hold_of(link) == "rates"
+    assert hold_of(link._replace(hold="gap")) == "gap"
+    assert hold_of(link._replace(modulus=0)) is None
+    assert [it.hold for it in with_rates([link], lambda first, last: 0)] == [None]
+
+
+def test_the_opening_day_itself_may_change_links() -> None:
+    opening = on_day(2)
+    assert span_to_link(1, (on_day(0), opening), opening, None) == Span(1, opening, END_OF_TIME)
+    assert span_to_link(1, (on_day(0), on_day(1)), opening, None) is None
+
+
+def test_a_day_begins_when_the_clocks_of_the_zone_say_so() -> None:
+    berlin = ZoneInfo("Europe/Berlin")
+    assert midnight(date(2026, 3, 29), berlin) == datetime(2026, 3, 28, 23, tzinfo=UTC)
+    assert midnight(date(2026, 3, 30), berlin) == datetime(2026, 3, 29, 22, tzinfo=UTC)

@@ -3,6 +3,7 @@
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from random import Random
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from config.tariff_version import Fixed, Ladder, TariffVersion, Versions
 from daemon.billing.month_use import MonthUse, VersionUse, add, decoded, encoded
 from daemon.billing.posting import Stream
-from daemon.billing.pricing import Terms, rounded_fen
+from daemon.billing.pricing import Terms, days_of, rounded_fen
 from daemon.billing.settlement import Book, Month, Moved, charging_versions, moved_fen
 from daemon.billing.use import Use
 from tests.unit.billing.exact_account import Story, bill
@@ -144,6 +145,72 @@ def test_days_that_cost_by_themselves_are_charged_beside_a_matrix() -> None:
     closed = {date(2025, 12, 31), JANUARY, date(2026, 1, 2), FEBRUARY}
     assert moved_fen([book], closed, ZONE) == {
         1: {Stream(JANUARY, "fixed"): 60, Stream(FEBRUARY, "fixed"): 30}
+    }
+
+
+def kept(kwh: int, **posted_fen: int) -> Month:
+    """A month under the first version."""
+    return Month({0: VersionUse(1, 0, (kwh * 10**8,))}, posted_fen)
+
+
+def of(**terms: Any) -> Versions:
+    told = {"energy": {"total": Decimal(1)}} | terms
+    return Versions((TariffVersion("V", date(2025, 1, 1), **told),))
+
+
+BY_YEAR = Ladder("year", "price", (Decimal(100),), (Decimal(1), Decimal(3)))
+BY_MONTH = Ladder("month", "price", (Decimal(100),), (Decimal(1), Decimal(3)))
+
+
+@pytest.mark.parametrize(
+    ("ladder", "february_yuan"),
+    [(BY_YEAR, 30 + 60), (BY_MONTH, 50), (None, 50)],
+)
+def test_what_a_month_costs_depends_on_those_before_it_in_a_year_of_steps(
+    ladder: Ladder | None, february_yuan: int
+) -> None:
+    months = {
+        date(2025, 12, 1): kept(500),
+        JANUARY: kept(70, energy=7_000),
+        FEBRUARY: kept(50),
+        MARCH: kept(60, energy=18_000 if ladder is BY_YEAR else 6_000),
+    }
+    book = Book(1, Terms(of(ladder=ladder)), JANUARY, months)
+    assert moved_fen([book], set(), ZONE) == {1: {Stream(FEBRUARY, "energy"): 100 * february_yuan}}
+
+
+@pytest.mark.parametrize(
+    ("terms", "component", "fen"),
+    [
+        ({"fixed": Fixed(daily_yuan=Decimal(2))}, "fixed", {JANUARY: 400, FEBRUARY: 5_600}),
+        ({"minimum_yuan": Decimal(7)}, "minimum", {FEBRUARY: 700}),
+        ({}, "", {}),
+    ],
+)
+def test_closed_days_are_charged_where_days_cost_something_also_without_use(
+    terms: dict[str, Any], component: str, fen: dict[date, int]
+) -> None:
+    closed = {date(2026, 1, 5), date(2026, 1, 6), *days_of(FEBRUARY), date(2025, 12, 31)}
+    book = Book(1, Terms(of(**terms)), JANUARY)
+    expected = {Stream(month, component): it for month, it in fen.items()}
+    assert moved_fen([book], closed, ZONE) == {1: expected}
+    assert book.months == {}
+
+
+def test_accounts_of_different_tariffs_and_months_are_settled_beside_each_other() -> None:
+    cheap, dear = of(), of(energy={"total": Decimal(9)})
+    books = [
+        Book(1, Terms(cheap), JANUARY, {JANUARY: kept(1), FEBRUARY: kept(2, energy=150)}),
+        Book(2, Terms(dear), JANUARY, {FEBRUARY: kept(3)}),
+        Book(3, Terms(cheap), FEBRUARY, {JANUARY: kept(4), FEBRUARY: kept(5, tier=1)}),
+        Book(4, Terms(cheap), JANUARY),
+    ]
+    january, february = Stream(JANUARY, "energy"), Stream(FEBRUARY, "energy")
+    assert moved_fen(books, {JANUARY}, ZONE) == {
+        1: {january: 100, february: 50},
+        2: {february: 2_700},
+        3: {february: 500, Stream(FEBRUARY, "tier"): -1},
+        4: {},
     }
 
 
