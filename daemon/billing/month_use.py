@@ -78,7 +78,7 @@ def add(month: MonthUse, use: Use, sign: int, versions: Versions) -> None:
     if kept.links or any(kept.registers):
         month[use.version] = kept
     else:
-        month.pop(use.version, None)
+        del month[use.version]
 
 
 def is_whole(month: MonthUse) -> bool:

@@ -17,6 +17,8 @@ UNTOUCHED = m.Annotation() | m.Decorator() | m.Import() | m.ImportFrom()
 """How a file is read, not what it reckons."""
 STRICT = m.Arg(keyword=m.Name("strict"), value=m.Name("True"))
 """An assertion: what it forbids, no caller does."""
+SAID = m.Arg(keyword=m.Name("strict"), value=m.Name("True") | m.Name("False"))
+"""False is what nothing, or None, says too."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ def _mutations(node: cst.CSTNode) -> Iterator[tuple[cst.CSTNode, cst.CSTNode]]:
 
 
 def _count_strict(node: cst.CSTNode) -> int:
-    return sum(m.matches(it, STRICT) for it in node.args) if isinstance(node, cst.Call) else 0
+    return sum(m.matches(it, SAID) for it in node.args) if isinstance(node, cst.Call) else 0
 
 
 def _replaced(tree: cst.CSTNode, node: cst.CSTNode, mutated: cst.CSTNode) -> cst.CSTNode:

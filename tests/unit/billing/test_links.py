@@ -238,7 +238,7 @@ def test_the_register_of_a_meter_is_that_of_its_last_installation() -> None:
     values = [ChainValue(on_day(n), 7, (10 * n,), link_days=1) for n in (4, 5)]
     (link,) = dated_links(9, values, history, ZONE)
     assert link == Link(9, on_day(4), on_day(5), 7, (40,), (50,), 10_000, 1, Decimal(5))
-    assert link.days == 1
+    assert (link.days, link.span) == (1, Span(9, on_day(4), on_day(5)))
     (piece,) = link.in_pieces(ZONE)
     assert (piece.start, piece.end) == (at(4), at(5))
     assert piece[2:] == (7, (40,), (50,), 10_000, 1, Decimal(5))
@@ -249,7 +249,7 @@ def test_use_that_was_told_is_written_in_the_fewest_steps(kwh: str) -> None:
     values = chain((5,), (5,), kwh=Decimal(kwh))
     values[1] = values[1]._replace(is_agreed=True, hold="agreed")
     (link,) = dated_links(1, values, PLAIN, ZONE)
-    assert link.hold == "agreed"
+    assert (link.hold, link.span) == ("agreed", Span(1, on_day(0), on_day(1)))
     assert (link.begins, link.pieces, link.ratio) == ((0,), (), Decimal(1))
     assert Decimal(link.ends[0]).scaleb(-link.decimals) == Decimal(kwh)
     assert link.decimals == {"0.0100": 2, "7.5": 1}.get(kwh, 0)
@@ -332,8 +332,9 @@ def test_links_that_do_not_meet_are_not_joined() -> None:
 
 def test_each_link_is_asked_for_rates_by_its_own_days() -> None:
     links = dated_links(1, chain((100, 30), (110,), (120,), (130,)), PLAIN, ZONE)
-    asked = {(on_day(0), on_day(1)): 1, (on_day(0), on_day(2)): 0}
-    whole = with_rates(links, lambda first, last: asked.get((first, last), 0))
+    days = [(0, 1, 1), (0, 2, 0), (2, 3, 0)]
+    asked = {(on_day(first), on_day(last)): count for first, last, count in days}
+    whole = with_rates(links, lambda first, last: asked[first, last])
     assert [(it.days, it.ends, it.hold) for it in whole] == [(2, (120,), None), (1, (130,), None)]
 
 
@@ -373,3 +374,25 @@ def test_a_day_begins_when_the_clocks_of_the_zone_say_so() -> None:
     berlin = ZoneInfo("Europe/Berlin")
     assert midnight(date(2026, 3, 29), berlin) == datetime(2026, 3, 28, 23, tzinfo=UTC)
     assert midnight(date(2026, 3, 30), berlin) == datetime(2026, 3, 29, 22, tzinfo=UTC)
+    assert midnight(FIRST, berlin).tzinfo is UTC
+
+
+def test_days_begin_at_the_midnights_of_the_site() -> None:
+    shanghai = ZoneInfo("Asia/Shanghai")
+    # 17:00 UTC is the next day there already.
+    history = PointHistory((ratio(-1, 1), ratio(1, 10, 17, 995)), (OLD._replace(from_at=at(-9)),))
+    values = [
+        ChainValue(on_day(1), 7, (990,)),
+        ChainValue(on_day(2), 7, (5,), link_days=1, kwh=Decimal("1.05")),
+    ]
+    (link,) = dated_links(1, values, history, shanghai)
+    assert [(it.start, it.end, it.advanced) for it in link.pieces] == [
+        (at(0, 16), at(0, 17), (5,)),
+        (at(0, 17), at(1, 16), (10,)),
+    ]
+    (whole,) = link._replace(pieces=()).in_pieces(shanghai)
+    assert (whole.start, whole.end) == (at(0, 16), at(1, 16))
+
+
+def test_the_end_of_time_is_behind_every_day() -> None:
+    assert on_day(2_000_000) < END_OF_TIME

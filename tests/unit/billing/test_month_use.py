@@ -94,6 +94,12 @@ def test_several_days_are_cut_where_a_version_starts() -> None:
     ]
 
 
+def test_two_days_are_cut_as_well() -> None:
+    days = link(date(2026, 3, 19), date(2026, 3, 21), (100,), (110,))
+    uses = uses_of_link(days, FLAT, ZONE, PointRegisters())
+    assert [(use.version, use.total) for use in uses] == [(0, KWH), (1, KWH)]
+
+
 def test_each_piece_counts_by_its_own_register_and_ratio() -> None:
     noon = midnight(MARCH, ZONE) + timedelta(hours=12)
     night = midnight(date(2026, 3, 2), ZONE)

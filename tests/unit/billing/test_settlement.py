@@ -233,9 +233,12 @@ def test_use_is_read_as_it_was_stored(kept: MonthUse, numbers: list[int]) -> Non
 
 
 def test_who_came_back_to_a_tariff_keeps_both_its_uses_of_a_month() -> None:
-    kept = {n: VersionUse(n + 1, 0, (100 * n,)) for n in range(3)}
-    numbers = [7, 9, 7]
-    assert decoded(encoded(kept, numbers), numbers) == kept
+    kept = {n: VersionUse(n + 1, 0, (100 * n,)) for n in range(5)}
+    numbers = [7, 9, 7, 9, 7]
+    stored = encoded(kept, numbers)
+    # What is stored is read by every later release.
+    assert stored[::5] == [7, 9, 7 + 2**32, 9 + 2**32, 7 + 2 * 2**32]
+    assert decoded(stored, numbers) == kept
 
 
 @pytest.mark.parametrize(

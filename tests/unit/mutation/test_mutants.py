@@ -37,6 +37,10 @@ def half(kwh: int) -> int:
 def half_over(kwh: int) -> list[int]:
     assert kwh >= 0, "no energy is negative"
     return [half(it) for it, _ in zip([kwh], [1], strict=True) if it > LIMIT]
+
+
+def pairs(kwh: list[int]) -> list[tuple[int, int]]:
+    return [*zip(kwh, kwh[1:], strict=False)]
 '''
 
 CODES = codes_of(RULES, "rules.py")
@@ -72,6 +76,8 @@ def test_what_is_for_readers_and_checkers_is_left_alone() -> None:
     for mutant in mutants_of(RULES):
         assert mutant.was not in {'"""Half of it."""', "Pair = tuple[int, int]", "from typing"}
         assert "strict=True" in mutant.source
+        assert mutant.source.count("strict=") == 2
+        assert "strict=None" not in mutant.source
         assert "@lru_cache(maxsize=7)" in mutant.source
         assert "no energy is negative" in mutant.source
 
