@@ -11,7 +11,7 @@ from config.archive import Archive, Around, load_archive
 from config.problems import ConfigError, Problem, did_you_mean, shown
 from config.settings import ListenerSection, NamedSection, Site
 from config.settings_file import SettingsFile
-from config.tariff_files import load_tariffs
+from config.tariff_files import load_tariffs, owner_of
 from config.tariff_version import Versions
 from config.terminals import Terminal, load_terminals
 from config.values import registration_form
@@ -26,12 +26,14 @@ Terminals = Mapping[str, tuple[Terminal, ...]]
 class LoadedSite:
     """Everything that was configured, checked as a whole.
 
+    `tariffs_owner`: the user of this machine who owns the tariffs file, None: it is gone again.
     `terminals`: those of each listener, by its name."""
 
     path: Path
     settings: Site
     archive: Archive
     tariffs: Mapping[str, Versions]
+    tariffs_owner: str | None
     terminals: Terminals
 
 
@@ -62,6 +64,7 @@ def load_site(path: Path, known: LoadedSite | None = None) -> LoadedSite:
         settings=settings,
         archive=archive,
         tariffs=tariffs or {},
+        tariffs_owner=owner_of(settings.site.tariffs),
         terminals=terminals,
     )
 

@@ -48,6 +48,16 @@ def load_tariffs(path: Path, shown_as: str) -> tuple[dict[str, Versions], list[P
     return tariffs, problems
 
 
+def owner_of(path: Path) -> str | None:
+    """The user of this machine who owns a file, mostly who wrote it last; None: it is not there."""
+    try:
+        return path.owner()
+    except KeyError:
+        return f"uid {path.stat().st_uid}"
+    except OSError:
+        return None
+
+
 def _tariffs(
     path: Path, content: Mapping[str, Any], mistakes: list[Mistake]
 ) -> Iterator[tuple[str, Place, list[Any]]]:

@@ -163,12 +163,14 @@ class PointPage:
 
 @dataclass(frozen=True, slots=True)
 class ArchiveRows:
-    """Rows of the files in the columns of the staged tables."""
+    """Rows of the files in the columns of the staged tables. `tariffs_owner`: who may have written
+    those of tariffs."""
 
     tariffs: Sequence[Row]
     accounts: Sequence[Row]
     points: Sequence[Row]
     meters: Sequence[Row]
+    tariffs_owner: str | None = None
 
 
 async def take_over(
@@ -195,7 +197,7 @@ async def take_over(
         limited = await _merge_points_and_meters(connection, today, left_out)
         await _merge_accounts(connection, today)
         # Behind the accounts: who settles has locked those when it marks a version as used.
-        await tariff_filing.follow_files(connection, filing, actor, today)
+        await tariff_filing.follow_files(connection, filing, actor, rows.tariffs_owner, today)
         differing = await fetch_rows(connection, SQL["differing_accounts"])
         stale = await _stale(connection)
         await _refuse_unpriced(connection)

@@ -91,7 +91,8 @@ class TariffFiling(NamedTuple):
 class FiledVersion:
     """A version as it was told, and what became of it. `form`: JSON.
 
-    `document`, `actor`, `reviewer`: None of one that was told before anybody was billed."""
+    `owner`: of the file that told it. `document`, `actor`, `owner`, `reviewer`: None of one that
+    was told before anybody was billed."""
 
     number: int
     tariff: str
@@ -102,6 +103,7 @@ class FiledVersion:
     document: int | None
     at: datetime
     actor: str | None
+    owner: str | None
     reviewer: str | None
 
 
@@ -133,9 +135,11 @@ async def compare(connection: Connection) -> TariffFiling:
 
 
 async def follow_files(
-    connection: Connection, filing: TariffFiling, actor: str, today: date
+    connection: Connection, filing: TariffFiling, actor: str, owner: str | None, today: date
 ) -> None:
-    """Write what the staged files say, as `actor` asked for; they conflict with nothing."""
+    """Write what the staged files say, as `actor` asked for; they conflict with nothing.
+
+    `owner`: of the file, who no more than `actor` may approve a version."""
     leaving = []
     for it in filing.differing:
         if it.waiting is not None and not it.is_waiting:
@@ -148,7 +152,7 @@ async def follow_files(
             said = Said(actor, "the tariffs file says otherwise by now")
             await add_review(connection, it.document, "rejected", said)
         if it.is_new:
-            document = await _document(connection, it, actor) if it.is_billed else None
+            document = await _document(connection, it, actor, owner) if it.is_billed else None
             values = {"tariff": it.tariff, "start": it.start, "document": document}
             await connection.execute(SQL["add"], values)
     # Whoever settles at this moment saw what counted before, and did not say yet that it is used.
@@ -156,9 +160,9 @@ async def follow_files(
         await price_anew(connection, tariff, start, today)
 
 
-async def _document(connection: Connection, it: _Differing, actor: str) -> int:
+async def _document(connection: Connection, it: _Differing, actor: str, owner: str | None) -> int:
     said = Said(actor, "the tariffs file says so")
-    content = {"tariff": it.tariff, "from": it.start.isoformat()}
+    content = {"tariff": it.tariff, "from": it.start.isoformat(), "owner": owner}
     return await add_document(connection, KIND, None, said, content, waits=True)
 
 

@@ -38,7 +38,7 @@ FROM staged_tariff s WHERE (tariff_id, effective_from) = (%(tariff)s, %(start)s)
 
 -- versions -- what was told of tariffs, with who told it and who agreed; of one number, or those that count or wait
 SELECT v.number, v.tariff_id AS tariff, v.effective_from, v.state, v.is_used, v.form::text, v.document_id AS document,
-       coalesce(d.at, v.filed_at) AS at, d.actor, r.actor AS reviewer
+       coalesce(d.at, v.filed_at) AS at, d.actor, d.content ->> 'owner' AS owner, r.actor AS reviewer
 FROM tariff_version v
 LEFT JOIN document d ON d.id = v.document_id
 LEFT JOIN document_review r ON r.document_id = d.id

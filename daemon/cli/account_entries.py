@@ -13,7 +13,7 @@ from psycopg import AsyncConnection
 
 from config.settings_file import load_settings
 from daemon.cli.on_site import on_database
-from daemon.cli.output import print_json, yuan
+from daemon.cli.output import print_json, print_money
 from daemon.cli.saying import print_waiting, said_by, saying_options
 from daemon.cli.typed import Cycle, Day, Kwh
 
@@ -121,8 +121,7 @@ def print_effect(filed: FiledEntry) -> None:
     billed = f"; {filed.billed_days} days of that time are billed" if filed.billed_days else ""
     click.echo(f"{filed.entry.told()}{instead}{billed}")
     if filed.fen:
-        sign = "+" if filed.fen > 0 else ""
-        click.echo(f"{filed.entry.account}: balance {sign}{yuan(filed.fen)} yuan")
+        print_money({filed.entry.account: filed.fen})
 
 
 def effect_as_json(filed: FiledEntry) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from psycopg import AsyncConnection
 
 from config.settings_file import load_settings
 from daemon.cli.on_site import on_database
-from daemon.cli.output import print_json, yuan
+from daemon.cli.output import print_json, print_money
 from daemon.cli.saying import print_waiting, said_by, saying_options
 from daemon.cli.typed import Day
 
@@ -62,18 +62,12 @@ def print_change(filed: FiledChange, site_path: Path, *, as_json: bool) -> None:
                 "was": filed.was,
                 "tariff": change.tariff,
                 "from": change.from_day,
-                "billed_days": filed.billed_days,
-                "balances_moved_fen": dict(filed.fen),
+                **effect_as_json(filed),
                 "to_do": [file_says] if filed.state == "counts" else [],
             }
         )
         return
-    click.echo(
-        f"{change.account}: tariff {change.tariff} instead of {filed.was} from {change.from_day} "
-        f"on; {filed.billed_days} billed days are priced anew"
-    )
-    for account, moved in filed.fen.items():
-        click.echo(f"{account}: balance {'+' if moved > 0 else ''}{yuan(moved)} yuan")
+    print_effect(filed)
     match filed.state:
         case "counts":
             click.echo(f"document {filed.number} counts")
@@ -82,3 +76,18 @@ def print_change(filed: FiledChange, site_path: Path, *, as_json: bool) -> None:
             print_waiting(filed.number, site_path)
         case "tried":
             click.echo("dry run, nothing was written")
+
+
+def print_effect(filed: FiledChange) -> None:
+    """What a change changes."""
+    change = filed.change
+    click.echo(
+        f"{change.account}: tariff {change.tariff} instead of {filed.was} from {change.from_day} "
+        f"on; {filed.billed_days} billed days are priced anew"
+    )
+    print_money(filed.fen)
+
+
+def effect_as_json(filed: FiledChange) -> dict[str, Any]:
+    """The same for programs."""
+    return {"billed_days": filed.billed_days, "balances_moved_fen": dict(filed.fen)}

@@ -13,8 +13,8 @@ import click
 from psycopg import AsyncConnection
 
 from config.settings_file import load_settings
-from daemon.cli.account_entries import effect_as_json, print_effect, print_entry
-from daemon.cli.account_tariff import print_change
+from daemon.cli import account_entries as account_entry
+from daemon.cli import account_tariff as tariff_change
 from daemon.cli.actor import actor_option, os_user
 from daemon.cli.documented import filed_as_json, print_filed
 from daemon.cli.files_to_mend import cells_to_mend
@@ -23,16 +23,22 @@ from daemon.cli.output import as_json, fail, print_columns, print_json
 from daemon.cli.payment import print_reversed
 from daemon.cli.saying import said_by
 from daemon.cli.site_option import site_option
-from daemon.cli.tariff_versions import print_approved
+from daemon.cli.tariff_versions import foreseen_as_json, print_approved, print_foreseen
 from daemon.cli.typed import Text
 from daemon.transactions import account_entries, account_tariff, payment_reversal
 from daemon.transactions.account_entries import FiledEntry
+from daemon.transactions.account_tariff import FiledChange
 from daemon.transactions.documents import filing
 from daemon.transactions.documents.filing import Filed
-from daemon.transactions.tariff_versions import approve_document
+from daemon.transactions.tariff_versions import (
+    ForeseenVersion,
+    approve_document,
+    preview_version,
+)
 from storage import documents, tariff_filing
 from storage.documents import Said, StoredDocument
 
+Preview = Filed | FiledEntry | FiledChange | ForeseenVersion | None
 NUMBERS = click.IntRange(1, 2**31 - 1)
 NUMBER = click.argument("number", type=NUMBERS)
 REASON = click.option("--reason", type=Text(), help="Why.")
@@ -89,14 +95,12 @@ def show(number: int, site_path: Path, as_json: bool) -> None:
     """A document; of one that waits, what it would change now."""
     settings = load_settings(site_path)
 
-    async def ask(
-        connection: AsyncConnection[Any],
-    ) -> tuple[StoredDocument, Filed | FiledEntry | None]:
+    async def ask(connection: AsyncConnection[Any]) -> tuple[StoredDocument, Preview]:
         found = await documents.documents(connection, number=number)
         if not found:
             raise fail(f"there is no document {number}; see meterd document list")
         (stored,) = found
-        return stored, await _preview(connection, stored)
+        return stored, await _preview(connection, stored, settings.site.zone)
 
     stored, found = on_database(settings, ask)
     if as_json:
@@ -106,29 +110,46 @@ def show(number: int, site_path: Path, as_json: bool) -> None:
         if value not in (None, ""):
             shown = json.dumps(value, ensure_ascii=False) if name == "content" else value
             click.echo(f"{name}: {shown}")
-    if isinstance(found, FiledEntry):
-        print_effect(found)
-    elif found is not None:
-        print_filed(found, settings.site.zone)
+    match found:
+        case FiledEntry():
+            account_entry.print_effect(found)
+        case FiledChange():
+            tariff_change.print_effect(found)
+        case ForeseenVersion():
+            print_foreseen(found)
+        case Filed():
+            print_filed(found, settings.site.zone)
 
 
 async def _preview(
-    connection: AsyncConnection[Any], stored: StoredDocument
-) -> Filed | FiledEntry | None:
+    connection: AsyncConnection[Any], stored: StoredDocument, zone: ZoneInfo
+) -> Preview:
     """What a document that waits would change now; None of one that does not, or moves money."""
+    now = datetime.now(UTC)
     if stored.state != "waits":
         return None
+    if stored.kind == tariff_filing.KIND:
+        return await preview_version(connection, stored, zone, now.astimezone(zone).date())
+    if stored.kind == account_tariff.KIND:
+        return await account_tariff.preview(connection, stored, now)
     if stored.kind in account_entries.KINDS:
-        return await account_entries.preview(connection, stored, datetime.now(UTC))
+        return await account_entries.preview(connection, stored, now)
     if stored.point is None:
         return None
-    return await filing.preview(connection, stored, datetime.now(UTC))
+    return await filing.preview(connection, stored, now)
 
 
-def _preview_as_json(found: Filed | FiledEntry | None, zone: ZoneInfo) -> dict[str, Any]:
-    if isinstance(found, FiledEntry):
-        return effect_as_json(found)
-    return {} if found is None else filed_as_json(found, zone)
+def _preview_as_json(found: Preview, zone: ZoneInfo) -> dict[str, Any]:
+    match found:
+        case FiledEntry():
+            return account_entry.effect_as_json(found)
+        case FiledChange():
+            return tariff_change.effect_as_json(found)
+        case ForeseenVersion():
+            return foreseen_as_json(found)
+        case Filed():
+            return filed_as_json(found, zone)
+    return {}
 
 
 @document.command()
@@ -165,11 +186,11 @@ def approve(
                 continue
             if kind == account_tariff.KIND:
                 changed = await account_tariff.approve_change(connection, number, said)
-                print_change(changed, site_path, as_json=as_json)
+                tariff_change.print_change(changed, site_path, as_json=as_json)
                 continue
             if kind in account_entries.KINDS:
                 entered = await account_entries.approve_entry(connection, number, said)
-                print_entry(entered, site_path, as_json=as_json)
+                account_entry.print_entry(entered, site_path, as_json=as_json)
                 continue
             stored, found = await filing.approve(connection, number, said, datetime.now(UTC))
             to_do = cells_to_mend(site_path, filing.document_of(stored), zone)

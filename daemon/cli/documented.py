@@ -15,7 +15,7 @@ from config.settings_file import load_settings
 from daemon.billing.document_effect import Effect, Use, in_words
 from daemon.cli.files_to_mend import cells_to_mend
 from daemon.cli.on_site import on_database
-from daemon.cli.output import print_json, print_table, yuan
+from daemon.cli.output import print_json, print_money, print_table
 from daemon.cli.saying import said_by
 from daemon.quality.verdict import DayState
 from daemon.transactions.documents.filing import Document, Filed, file_document
@@ -74,12 +74,6 @@ def print_filed(filed: Filed, zone: ZoneInfo) -> None:
     for point, found in filed.effects.items():
         print_effect(point, found, zone)
     print_money(filed.fen)
-
-
-def print_money(fen: Mapping[str, int]) -> None:
-    """By account how its balance moves."""
-    for account, moved in fen.items():
-        click.echo(f"{account}: balance {'+' if moved > 0 else ''}{yuan(moved)} yuan")
 
 
 def filed_as_json(filed: Filed, zone: ZoneInfo) -> dict[str, Any]:

@@ -125,6 +125,26 @@ def yuan(fen: int) -> str:
     return f"{sign}{whole}.{rest:02d}"
 
 
+MOST_BALANCES: Final = 20
+"""Accounts whose balances are told one by one."""
+
+
+def print_money(fen: Mapping[str, int]) -> None:
+    """By account how its balance moves; of many those that move most, and the others as a sum."""
+    in_order = sorted(fen, key=lambda account: (-abs(fen[account]), account))
+    named = sorted(in_order[:MOST_BALANCES])
+    for account in named:
+        click.echo(f"{account}: balance {_moved(fen[account])} yuan")
+    others = in_order[MOST_BALANCES:]
+    if others:
+        moved = sum(fen[account] for account in others)
+        click.echo(f"and {len(others)} accounts more, together {_moved(moved)} yuan")
+
+
+def _moved(fen: int) -> str:
+    return f"{'+' if fen > 0 else ''}{yuan(fen)}"
+
+
 class Failure(MeterdError):
     """What ends a command; `code` is its exit code."""
 

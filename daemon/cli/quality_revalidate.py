@@ -15,9 +15,9 @@ from psycopg import AsyncConnection
 from config.load import load_site
 from config.settings_file import load_settings
 from daemon.cli.actor import actor_option, os_user
-from daemon.cli.documented import effect_as_json, print_effect, print_money
+from daemon.cli.documented import effect_as_json, print_effect
 from daemon.cli.on_site import on_database
-from daemon.cli.output import as_json, fail, print_json
+from daemon.cli.output import as_json, fail, print_json, print_money
 from daemon.cli.site_option import site_option
 from daemon.cli.typed import Day, Text, typed
 from daemon.transactions.revalidation import Portion, Wanted

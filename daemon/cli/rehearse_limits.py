@@ -12,9 +12,9 @@ from psycopg import AsyncConnection
 from config.limits_file import load_limits
 from config.settings_file import load_settings
 from daemon.billing.rehearsal import first_month
-from daemon.cli.documented import effect_as_json, print_effect, print_money
+from daemon.cli.documented import effect_as_json, print_effect
 from daemon.cli.on_site import on_database
-from daemon.cli.output import fail, print_json
+from daemon.cli.output import fail, print_json, print_money
 from daemon.transactions.revalidation import Portion, Wanted, revalidate
 from storage import history
 

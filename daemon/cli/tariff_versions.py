@@ -14,7 +14,7 @@ from psycopg import AsyncConnection
 from config.settings_file import load_settings
 from daemon.cli.actor import actor_option, os_user
 from daemon.cli.on_site import on_database
-from daemon.cli.output import as_json, print_columns, print_json
+from daemon.cli.output import as_json, print_columns, print_json, print_money
 from daemon.cli.site_option import site_option
 from daemon.cli.typed import Day, Text
 from storage import tariff_filing
@@ -22,7 +22,7 @@ from storage.documents import Said
 from storage.tariff_filing import FiledVersion
 
 if TYPE_CHECKING:
-    from daemon.transactions.tariff_versions import ApprovedVersion
+    from daemon.transactions.tariff_versions import ApprovedVersion, ForeseenVersion
 
 REASON = click.option("--reason", type=Text(), help="Why.")
 DAY = click.argument("day", metavar="DAY", type=Day())
@@ -134,3 +134,23 @@ def print_approved(done: ApprovedVersion, *, as_json: bool) -> None:
     click.echo(
         f"tariff {done.tariff} from {done.effective_from} counts: {anew_in_words(done.priced_anew)}"
     )
+
+
+def print_foreseen(found: ForeseenVersion) -> None:
+    """What a version that waits would change."""
+    from daemon.transactions.tariff_versions import anew_in_words
+
+    anew = anew_in_words(found.priced_anew)
+    click.echo(f"tariff {found.tariff} from {found.effective_from}: {anew}")
+    print_money(found.fen)
+    for account, why in sorted(found.unpriced.items()):
+        click.echo(f"{account} could not be billed at all: {why}")
+
+
+def foreseen_as_json(found: ForeseenVersion) -> dict[str, Any]:
+    """The same for programs."""
+    return {
+        "priced_anew": asdict(found.priced_anew),
+        "balances_moved_fen": dict(found.fen),
+        "unpriced": dict(found.unpriced),
+    }

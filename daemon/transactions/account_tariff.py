@@ -93,6 +93,18 @@ async def approve_change(connection: AsyncConnection[Any], number: int, said: Sa
     return FiledChange(number, "counts", change, account.tariff, days)
 
 
+async def preview(
+    connection: AsyncConnection[Any], stored: StoredDocument, now: datetime
+) -> FiledChange:
+    """What a change that waits would change if it were approved now. DocumentRefused."""
+    change = _change_of(stored)
+    async with connection.transaction():
+        await lock_chains(connection)
+        account, days = await _changed(connection, change)
+        fen = await _moved(connection, change, account, now)
+    return FiledChange(None, "tried", change, account.tariff, days, fen)
+
+
 def _change_of(stored: StoredDocument) -> TariffChange:
     said = stored.content
     return TariffChange(said["account"], said["tariff"], date.fromisoformat(said["from"]))

@@ -50,15 +50,17 @@ async def take_over_archive(
     """Bring points, meters, tariffs and new accounts of the configuration into the database.
 
     `left_out`: the points that the files name no more, where `site` is a part of them. `actor`: who
-    asked for it. Returns what documents say otherwise than the files. Points of which a limit
-    changed wait to be judged (disputes.py). ForeignSite where that is another site's."""
+    asked for it; where nobody did, versions are told by the owner of the tariffs file. Returns what
+    documents say otherwise than the files. Points of which a limit changed wait to be judged
+    (disputes.py). ForeignSite where that is another site's."""
     zone = site.settings.site.zone
     await claim(connection, site.settings.site.name, zone)
     rows = archive_rows(site, zone)
     now = datetime.now(zone)
     async with connection.transaction():
+        teller = (site.tariffs_owner or DAEMON) if actor == DAEMON else actor
         found = await archive.take_over(
-            connection, rows, now, site_option_of(site), left_out, actor
+            connection, rows, now, site_option_of(site), left_out, teller
         )
         # As many as there may be: the take-over does not wait for them.
         await judging.wait(connection, found.limited)
@@ -260,6 +262,7 @@ def archive_rows(site: LoadedSite, zone: ZoneInfo) -> ArchiveRows:
         accounts=[account_row(account) for account in site.archive.accounts],
         points=[_point_row(point) for point in site.archive.points],
         meters=[_meter_row(meter, midnights[meter.installed_on]) for meter in site.archive.meters],
+        tariffs_owner=site.tariffs_owner,
     )
 
 

@@ -3,24 +3,43 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import date
 from typing import Any, Final
+from zoneinfo import ZoneInfo
 
 from psycopg import AsyncConnection
 from psycopg.errors import IntegrityConstraintViolation
 
+from config.tariff_version import Versions
+from daemon.billing.rehearsal import total
 from daemon.transactions.documents import filing
 from daemon.transactions.documents.desk import refuse
+from daemon.transactions.rehearsal import Rehearsal, rehearse, tried_tariffs
+from daemon.transactions.tariffs import stored_version
 from storage import documents, tariff_filing
 from storage.chains import lock_chains
-from storage.documents import Said
+from storage.documents import Said, StoredDocument
 from storage.tariff_filing import FiledVersion, PricedAnew
 
 DAEMON: Final = "daemon"
-"""Who takes files over where nobody asked for it."""
+"""Who takes files over where nobody asked for it; the owner of the tariffs file tells versions
+then."""
 MOST_NAMED: Final = 10
 """Accounts that are named; the others are counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class ForeseenVersion:
+    """What a version that waits would price anew, and by account the fen by which its balance would
+    move. `unpriced`: accounts that it could not bill, with the reason."""
+
+    tariff: str
+    effective_from: date
+    priced_anew: PricedAnew
+    fen: Mapping[str, int] = field(default_factory=dict)
+    unpriced: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +73,29 @@ async def approve_document(
         return await _approve(connection, number, said, today)
 
 
+async def preview_version(
+    connection: AsyncConnection[Any], stored: StoredDocument, zone: ZoneInfo, today: date
+) -> ForeseenVersion:
+    """What a version that waits would change if it were approved now: rehearsed, so that nobody
+    waits for it and nothing is kept of it."""
+    tariff, start = _version_of(stored)
+    found = await _priced_anew(connection, tariff, start, today)
+    if start > today:
+        return ForeseenVersion(tariff, start, found)
+    waiting = await tariff_filing.versions(connection, "waits", tariff=tariff)
+    (form,) = [it.form for it in waiting if it.document == stored.number]
+    told = {tariff: Versions((stored_version(form, tariff),))}
+    tried = await tried_tariffs(connection, told, None)
+    fen: dict[str, int] = {}
+    unpriced: dict[str, str] = {}
+    instead = {name: it.tariff for name, it in tried.items()}
+    async for portion in rehearse(connection, Rehearsal(instead, start), zone, today):
+        more = {account: total(bill.values()).more_fen for account, bill in portion.bills.items()}
+        fen |= {account: -more_fen for account, more_fen in more.items() if more_fen}
+        unpriced |= portion.unpriced
+    return ForeseenVersion(tariff, start, found, fen, unpriced)
+
+
 async def reject_version(
     connection: AsyncConnection[Any], tariff: str, start: date, said: Said
 ) -> int:
@@ -72,11 +114,13 @@ async def waiting_in_words(
     words = []
     for it in await tariff_filing.versions(connection, "waits"):
         found = await _priced_anew(connection, it.tariff, it.effective_from, today)
-        who = "" if it.actor == DAEMON else f", told by {it.actor},"
+        assert it.actor is not None, "what waits has a document"
+        file = f" in a file of {it.owner}" if it.owner and not _is_same(it.owner, it.actor) else ""
         what = f"; {anew_in_words(found)}" if found.days else ""
         typed = f"{shlex.quote(it.tariff)} {it.effective_from}"
         words.append(
-            f"tariff {it.tariff} from {it.effective_from}{who} waits for a second person{what}: "
+            f"tariff {it.tariff} from {it.effective_from}, told by {it.actor}{file}, waits for a "
+            f"second person{what}: "
             f"meterd tariff approve {typed} --actor NAME{site_option}"
         )
     return tuple(words)
@@ -99,8 +143,14 @@ async def _approve(
     connection: AsyncConnection[Any], number: int, said: Said, today: date
 ) -> ApprovedVersion:
     stored = await filing.to_approve(connection, number, said)
-    tariff = stored.content["tariff"]
-    start = date.fromisoformat(stored.content["from"])
+    owner = stored.content["owner"]
+    if owner is not None and _is_same(owner, said.actor):
+        refuse(
+            "same_person",
+            f"the file that told document {number} is owned by {owner}, who may have written the "
+            f"version, and it needs another person: meterd document approve {number} --actor NAME",
+        )
+    tariff, start = _version_of(stored)
     try:
         async with connection.transaction():
             await documents.add_review(connection, number, "approved", said)
@@ -113,6 +163,14 @@ async def _approve(
     found = await _priced_anew(connection, tariff, start, today)
     await tariff_filing.price_anew(connection, tariff, start, today)
     return ApprovedVersion(tariff, start, number, found)
+
+
+def _version_of(stored: StoredDocument) -> tuple[str, date]:
+    return stored.content["tariff"], date.fromisoformat(stored.content["from"])
+
+
+def _is_same(one: str, another: str) -> bool:
+    return one.lower() == another.lower()
 
 
 async def _waiting(connection: AsyncConnection[Any], tariff: str, start: date) -> FiledVersion:

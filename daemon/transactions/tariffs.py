@@ -56,12 +56,13 @@ async def tariffs_of_accounts(
 
 
 def _stored(rows: list[storage.CountingVersion]) -> StoredTariff:
-    versions = tuple(_read(row.form, row.tariff) for row in rows)
+    versions = tuple(stored_version(row.form, row.tariff) for row in rows)
     return StoredTariff(Versions(versions), tuple(row.number for row in rows))
 
 
 @lru_cache(MOST_KNOWN)
-def _read(form: str, tariff: str) -> TariffVersion:
+def stored_version(form: str, tariff: str) -> TariffVersion:
+    """A version as the database has it. ValueError: that is not what was stored."""
     version, mistakes = read_version(json.loads(form), tariff)
     if version is None:
         told = "; ".join(map(str, mistakes))

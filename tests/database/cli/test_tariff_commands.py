@@ -105,3 +105,52 @@ def test_a_waiting_version_is_a_document_too(place: Place) -> None:
     assert "tariff_version" in waiting
     approved = place.meterd("document", "approve", "1", "--actor", "wang", "--json")
     assert json.loads(approved.stdout)["priced_anew"]["days"] == 3
+
+
+def test_a_version_that_waits_shows_what_it_moves_and_moves_it(place: Place) -> None:
+    tariffs = place.folder / "tariffs.toml"
+    march = SHOP.replace("shop", "T").replace("2026-01-01", "2026-03-02")
+    tariffs.write_text(tariffs.read_text() + march + march.replace("2026-03", "2035-09"))
+    place.restart()
+    before = place.balance("A1")
+    shown = place.done("document", "show", "1").splitlines()
+    # Two days of two kWh, for 1 yuan instead of 0.50.
+    assert shown[-2:] == [
+        "tariff T from 2026-03-02: billed days from 2026-03-02 to 2026-03-03 are priced anew, "
+        "2 of 1 accounts: A1",
+        "A1: balance -2.00 yuan",
+    ]
+    told = json.loads(place.done("document", "show", "1", "--json"))
+    assert told["balances_moved_fen"] == {"A1": -200}
+    assert (told["priced_anew"]["days"], told["unpriced"]) == (2, {})
+    later = place.done("document", "show", "2").splitlines()
+    assert later[-1] == "tariff T from 2035-09-02: nothing is billed that it changes"
+    assert place.balance("A1") == before
+    place.done("document", "approve", "1", "--actor", "wang")
+    assert place.balance("A1") == before - 200
+    assert "balance" not in place.done("document", "show", "1")
+
+
+def test_a_change_of_tariff_that_waits_shows_what_it_moves(place: Place) -> None:
+    change = ("account", "tariff", "A1", "shop", "--from", "2026-03-03", "--reason", "a shop")
+    place.done(*change, "--actor", "li")
+    before = place.balance("A1")
+    assert place.done("document", "show", "1").splitlines()[-2:] == [
+        "A1: tariff shop instead of T from 2026-03-03 on; 1 billed days are priced anew",
+        "A1: balance -1.00 yuan",
+    ]
+    told = json.loads(place.done("document", "show", "1", "--json"))
+    assert (told["billed_days"], told["balances_moved_fen"]) == (1, {"A1": -100})
+    assert place.balance("A1") == before
+
+
+def test_who_owns_the_file_of_a_version_cannot_approve_it(place: Place) -> None:
+    tariffs = place.folder / "tariffs.toml"
+    march = SHOP.replace("shop", "T").replace("2026-01-01", "2026-03-02")
+    tariffs.write_text(tariffs.read_text() + march)
+    place.restart()
+    for owner in (tariffs.owner(), tariffs.owner().upper()):
+        refused = place.meterd("document", "approve", "1", "--actor", owner)
+        assert (refused.returncode, "same_person" in refused.stderr) == (1, True)
+    assert json.loads(place.done("document", "show", "1", "--json"))["actor"] == tariffs.owner()
+    place.done("document", "approve", "1", "--actor", "wang")

@@ -107,10 +107,12 @@ def test_a_version_that_waits_is_told_by_plan_and_reload_with_the_command_that_a
         tariffs.write_text(tariffs.read_text() + later)
         site = f"{tmp_path}/meterd.toml"
         told = f"waits for a second person: meterd tariff approve home 2035-01-01 --actor NAME -c {site}"
+        owner = tariffs.owner()
         plan = await configuration.plan(tmp_path / "meterd.toml")
-        assert plan.waiting == (f"tariff home from 2035-01-01 {told}",)
+        assert plan.waiting == (f"tariff home from 2035-01-01, told by {owner}, {told}",)
         found = await configuration.reload("li")
-        assert found.waiting == (f"tariff home from 2035-01-01, told by li, {told}",)
+        by = f"told by li in a file of {owner}"
+        assert found.waiting == (f"tariff home from 2035-01-01, {by}, {told}",)
         again = await configuration.plan(tmp_path / "meterd.toml")
         assert again.is_empty
         assert again.waiting == found.waiting

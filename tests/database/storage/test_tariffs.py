@@ -150,6 +150,28 @@ def test_a_version_of_a_billed_tariff_counts_when_a_second_person_agrees(
     on(database_url, story)
 
 
+def test_the_owner_of_the_file_does_not_approve_what_another_reloaded(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        site = await billed(connection)
+        site.tariffs = [JANUARY, NEXT_YEAR]
+        files = replace(site.rows(), tariffs_owner="Wang")
+        await archive.take_over(connection, files, noon(TODAY), actor="li")
+        start = NEXT_YEAR[1]
+        for said, told in ((LI, "was made by li"), (WANG, "is owned by Wang, who may have")):
+            with pytest.raises(DocumentRefused, match=f"same_person: .*{told}"):
+                await approve_version(connection, "T", start, said, TODAY)
+        with pytest.raises(psycopg.errors.CheckViolation, match="cannot approve it"):
+            await connection.execute(
+                "INSERT INTO document_review (document_id, verdict, actor) "
+                "VALUES (1, 'approved', 'wang')"
+            )
+        words = await waiting_in_words(connection, TODAY)
+        assert "told by li in a file of Wang, waits" in words[0]
+        await approve_version(connection, "T", start, Said("zhao", ""), TODAY)
+
+    on(database_url, story)
+
+
 def test_a_decree_that_comes_late_is_billed_when_it_is_approved(database_url: str) -> None:
     async def story(connection: AsyncConnection[Any]) -> None:
         site = await billed(connection)
