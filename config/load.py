@@ -26,14 +26,15 @@ Terminals = Mapping[str, tuple[Terminal, ...]]
 class LoadedSite:
     """Everything that was configured, checked as a whole.
 
-    `tariffs_owner`: the user of this machine who owns the tariffs file, None: it is gone again.
-    `terminals`: those of each listener, by its name."""
+    `tariffs_owner`, `points_owner`: the user of this machine who owns that file, None: it is gone
+    again. `terminals`: those of each listener, by its name."""
 
     path: Path
     settings: Site
     archive: Archive
     tariffs: Mapping[str, Versions]
     tariffs_owner: str | None
+    points_owner: str | None
     terminals: Terminals
 
 
@@ -65,6 +66,7 @@ def load_site(path: Path, known: LoadedSite | None = None) -> LoadedSite:
         archive=archive,
         tariffs=tariffs or {},
         tariffs_owner=owner_of(settings.site.tariffs),
+        points_owner=owner_of(settings.site.archive / "points.csv"),
         terminals=terminals,
     )
 

@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import Any, Final, NamedTuple
 
 from protocols.errors import MeterdError
-from storage import tariff_filing
+from storage import point_pricing, tariff_filing
 from storage.chains import act_as, lock_chains
 from storage.settling import ALL_DAYS, NO_DAYS, mark_accounts, mark_points
 from storage.sql import Connection, Row, fetch_dicts, fetch_records, fetch_row, fetch_rows, load
@@ -143,7 +143,7 @@ class PointPage:
     """What is true of a point now. `account`: who is billed for it, None: nobody.
 
     `opening_kwh`: the register with which that begins, None while it is not published. `withheld`:
-    how many of its days are. `billed_to`: every account that was or is."""
+    how many of its days are."""
 
     point: str
     address: str | None
@@ -158,19 +158,19 @@ class PointPage:
     phases: int
     rates: Sequence[str]
     residual_rate: str | None
-    billed_to: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)
 class ArchiveRows:
-    """Rows of the files in the columns of the staged tables. `tariffs_owner`: who may have written
-    those of tariffs."""
+    """Rows of the files in the columns of the staged tables. `tariffs_owner`, `points_owner`: who
+    may have written those."""
 
     tariffs: Sequence[Row]
     accounts: Sequence[Row]
     points: Sequence[Row]
     meters: Sequence[Row]
     tariffs_owner: str | None = None
+    points_owner: str | None = None
 
 
 async def take_over(
@@ -194,7 +194,9 @@ async def take_over(
         await _stage(connection, rows)
         filing = await tariff_filing.compare(connection)
         await _refuse_conflicts(connection, filing.conflicts, now, site_option)
+        priced = await point_pricing.follow_files(connection, actor, rows.points_owner)
         limited = await _merge_points_and_meters(connection, today, left_out)
+        await mark_points(connection, dict.fromkeys(priced.rated_anew, ALL_DAYS), "facts")
         await _merge_accounts(connection, today)
         # Behind the accounts: who settles has locked those when it marks a version as used.
         await tariff_filing.follow_files(connection, filing, actor, rows.tariffs_owner, today)
@@ -204,7 +206,7 @@ async def take_over(
     return TakenOver(
         limited=limited,
         differing_accounts=tuple(number for (number,) in differing),
-        stale=(*stale, *filing.rejected),
+        stale=(*stale, *filing.rejected, *priced.rejected),
     )
 
 
@@ -320,7 +322,6 @@ async def _merge_points_and_meters(
         "today": today,
         "left_out": None if left_out is None else sorted(left_out),
     }
-    rated_anew = _ids(await fetch_rows(connection, SQL["rated_anew"]))
     for question in MERGING:
         await connection.execute(SQL[question], values)
     raised = await fetch_rows(connection, SQL["raise_limits"])
@@ -329,7 +330,6 @@ async def _merge_points_and_meters(
     await connection.execute(SQL["edit_installations"])
     await connection.execute(SQL["install_meters"])
     await mark_accounts(connection, _ids(moved), ALL_DAYS, "first day of a meter")
-    await mark_points(connection, dict.fromkeys(rated_anew, ALL_DAYS), "facts")
     return dict.fromkeys(_ids(raised), BEGINNING) | dict.fromkeys(_ids(lowered), today)
 
 

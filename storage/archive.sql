@@ -6,7 +6,7 @@ CREATE TEMP TABLE staged_account ON COMMIT DROP AS
 -- stage_points -- where points of the files are copied to
 CREATE TEMP TABLE staged_point (
     number text, account text, area text, ratio numeric, max_daily_kwh numeric, reconnect text, protected boolean,
-    life_support boolean, phases smallint, rates text, residual_rate text, known_id integer, id integer
+    life_support boolean, phases smallint, rates text, residual_rate text, known_id integer, id integer, is_billed boolean
 ) ON COMMIT DROP
 
 -- stage_meters -- where meters of the files are copied to
@@ -87,25 +87,21 @@ CROSS JOIN LATERAL (SELECT FROM link l WHERE l.point_id = i.point_id AND l.from_
 WHERE i.document_id IS NULL AND s.from_at <> i.from_at
 ORDER BY s.address
 
--- rated_anew -- known points of which the files say something else that prices look at
-SELECT p.id FROM staged_point s JOIN point p ON p.id = s.known_id
-WHERE (p.phases, p.rates, p.residual_rate) IS DISTINCT FROM (s.phases, string_to_array(s.rates, ' '), s.residual_rate)
-
 -- lock_points -- points whose rows will be written, in order of id
 SELECT p.id FROM staged_point s JOIN point p ON p.id = s.known_id
 WHERE (p.area, p.reconnect, p.protected, p.life_support, p.phases, p.rates, p.residual_rate)
       IS DISTINCT FROM (s.area, s.reconnect, s.protected, s.life_support, s.phases, string_to_array(s.rates, ' '), s.residual_rate)
 ORDER BY p.id FOR NO KEY UPDATE OF p
 
--- update_points -- what the files say of points now
+-- update_points -- what the files say of points now; how the registers of billed ones are priced needs a second person
 UPDATE point p SET
     area = s.area,
     reconnect = s.reconnect,
     protected = s.protected,
     life_support = s.life_support,
-    phases = s.phases,
-    rates = string_to_array(s.rates, ' '),
-    residual_rate = s.residual_rate
+    phases = CASE WHEN s.is_billed THEN p.phases ELSE s.phases END,
+    rates = CASE WHEN s.is_billed THEN p.rates ELSE string_to_array(s.rates, ' ') END,
+    residual_rate = CASE WHEN s.is_billed THEN p.residual_rate ELSE s.residual_rate END
 FROM staged_point s
 WHERE p.id = s.known_id
   AND (p.area, p.reconnect, p.protected, p.life_support, p.phases, p.rates, p.residual_rate)
@@ -454,10 +450,7 @@ SELECT p.number AS point, m.address, i.first_day AS installed_on, r.ratio, n.max
        trim_scale(o.total / 10 ^ i.decimals::numeric)::text AS opening_kwh,
        (SELECT count(*) FROM doubt d JOIN slot s ON (s.day, s.point_id, s.kind) = (d.day, d.point_id, d.kind)
         WHERE d.point_id = p.id AND d.kind = 1 AND s.state = 'suspect')::int AS withheld,
-       p.phases, p.rates, p.residual_rate,
-       ARRAY(SELECT y.number FROM point_account h JOIN account y ON y.id = h.account_id
-             WHERE h.point_id = p.id AND h.to_day IS DISTINCT FROM h.from_day AND y.opened_on IS NOT NULL
-             GROUP BY 1 ORDER BY min(h.from_day)) AS billed_to
+       p.phases, p.rates, p.residual_rate
 FROM unnest(%(points)s::text[]) AS asked (number)
 JOIN point p USING (number)
 LEFT JOIN installation i ON i.point_id = p.id AND i.to_at IS NULL

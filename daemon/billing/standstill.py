@@ -65,8 +65,10 @@ REASONS: Final[Mapping[str, Standstill]] = {
         "the price needs rates that the value of the first or the last day does not tell",
         "operator",
         "nothing if the next freeze tells them; else for {to_day}, or {from_day} if that has none: "
-        "meterd quality substitute {point} {to_day} --method S2 --total TOTAL --rates RATES "
-        "--evidence WHAT --reason WHY --actor YOU",
+        "what was read (meterd readings {point}) is taken back, meterd quality withdraw {point} "
+        "{to_day} TOTAL --reason WHY --actor YOU, and said with its rates, meterd quality "
+        "substitute {point} {to_day} --method S2 --total TOTAL --rates RATES --evidence WHAT "
+        "--reason WHY --actor YOU",
     ),
     "no_opening_freeze": Standstill(
         "the opening freeze is missing",

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, NamedTuple
 from zoneinfo import ZoneInfo
 
 import click
@@ -19,7 +20,7 @@ from daemon.cli.actor import actor_option, os_user
 from daemon.cli.documented import filed_as_json, print_filed
 from daemon.cli.files_to_mend import cells_to_mend
 from daemon.cli.on_site import on_database
-from daemon.cli.output import as_json, fail, print_columns, print_json
+from daemon.cli.output import as_json, fail, print_columns, print_json, print_money
 from daemon.cli.payment import print_reversed
 from daemon.cli.saying import said_by
 from daemon.cli.site_option import site_option
@@ -30,15 +31,17 @@ from daemon.transactions.account_entries import FiledEntry
 from daemon.transactions.account_tariff import FiledChange
 from daemon.transactions.documents import filing
 from daemon.transactions.documents.filing import Filed
+from daemon.transactions.point_pricing import ForeseenPricing, approve_pricing, in_words
+from daemon.transactions.point_pricing import preview as preview_pricing
 from daemon.transactions.tariff_versions import (
     ForeseenVersion,
     approve_document,
     preview_version,
 )
-from storage import documents, tariff_filing
+from storage import documents, point_pricing, tariff_filing
 from storage.documents import Said, StoredDocument
 
-Preview = Filed | FiledEntry | FiledChange | ForeseenVersion | None
+Preview = Filed | FiledEntry | FiledChange | ForeseenVersion | ForeseenPricing | None
 NUMBERS = click.IntRange(1, 2**31 - 1)
 NUMBER = click.argument("number", type=NUMBERS)
 REASON = click.option("--reason", type=Text(), help="Why.")
@@ -83,8 +86,9 @@ def list_documents(point: str | None, waiting: bool, site_path: Path, as_json: b
 
 
 def _about(stored: StoredDocument) -> object:
-    """The point, account or payment that it is about."""
-    return stored.point or stored.content.get("account") or stored.content.get("payment")
+    """The point, account, payment or tariff that it is about."""
+    named = (stored.content.get(name) for name in ("point", "account", "payment", "tariff"))
+    return stored.point or next(filter(None, named), None)
 
 
 @document.command()
@@ -110,15 +114,7 @@ def show(number: int, site_path: Path, as_json: bool) -> None:
         if value not in (None, ""):
             shown = json.dumps(value, ensure_ascii=False) if name == "content" else value
             click.echo(f"{name}: {shown}")
-    match found:
-        case FiledEntry():
-            account_entry.print_effect(found)
-        case FiledChange():
-            tariff_change.print_effect(found)
-        case ForeseenVersion():
-            print_foreseen(found)
-        case Filed():
-            print_filed(found, settings.site.zone)
+    _print_preview(found, settings.site.zone)
 
 
 async def _preview(
@@ -130,6 +126,8 @@ async def _preview(
         return None
     if stored.kind == tariff_filing.KIND:
         return await preview_version(connection, stored, zone, now.astimezone(zone).date())
+    if stored.kind == point_pricing.KIND:
+        return await preview_pricing(connection, stored.number, now)
     if stored.kind == account_tariff.KIND:
         return await account_tariff.preview(connection, stored, now)
     if stored.kind in account_entries.KINDS:
@@ -137,6 +135,20 @@ async def _preview(
     if stored.point is None:
         return None
     return await filing.preview(connection, stored, now)
+
+
+def _print_preview(found: Preview, zone: ZoneInfo) -> None:
+    match found:
+        case FiledEntry():
+            account_entry.print_effect(found)
+        case FiledChange():
+            tariff_change.print_effect(found)
+        case ForeseenVersion():
+            print_foreseen(found)
+        case ForeseenPricing():
+            _print_pricing(found)
+        case Filed():
+            print_filed(found, zone)
 
 
 def _preview_as_json(found: Preview, zone: ZoneInfo) -> dict[str, Any]:
@@ -147,9 +159,16 @@ def _preview_as_json(found: Preview, zone: ZoneInfo) -> dict[str, Any]:
             return tariff_change.effect_as_json(found)
         case ForeseenVersion():
             return foreseen_as_json(found)
+        case ForeseenPricing():
+            return {"point": found.pricing.point, "balances_moved_fen": dict(found.fen)}
         case Filed():
             return filed_as_json(found, zone)
     return {}
+
+
+def _print_pricing(found: ForeseenPricing) -> None:
+    click.echo(in_words(found.pricing))
+    print_money(found.fen)
 
 
 @document.command()
@@ -168,41 +187,71 @@ def approve(
     """Let documents count, each by itself. Another person does that than who made it."""
     settings = load_settings(site_path)
     said = Said(actor or os_user(), reason or "")
-    zone = settings.site.zone
+    asked = _Asked(site_path, settings.site.zone, as_json)
 
     async def ask(connection: AsyncConnection[Any]) -> None:
         for number in numbers:
             kind = await _kind(connection, number)
-            if kind == payment_reversal.KIND:
-                done = await payment_reversal.approve_reversal(
-                    connection, number, said, datetime.now(UTC)
-                )
-                print_reversed(number, done, as_json=as_json)
-                continue
-            if kind == tariff_filing.KIND:
-                today = datetime.now(zone).date()
-                version = await approve_document(connection, number, said, today)
-                print_approved(version, as_json=as_json)
-                continue
-            if kind == account_tariff.KIND:
-                changed = await account_tariff.approve_change(connection, number, said)
-                tariff_change.print_change(changed, site_path, as_json=as_json)
-                continue
-            if kind in account_entries.KINDS:
-                entered = await account_entries.approve_entry(connection, number, said)
-                account_entry.print_entry(entered, site_path, as_json=as_json)
-                continue
-            stored, found = await filing.approve(connection, number, said, datetime.now(UTC))
-            to_do = cells_to_mend(site_path, filing.document_of(stored), zone)
-            if as_json:
-                shown = filed_as_json(found, zone)
-                print_json({"document": number, "state": "approved", **shown, "to_do": to_do})
-                continue
-            print_filed(found, zone)
-            for line in (f"document {number} counts", *to_do):
-                click.echo(line)
+            if kind in OF_MONEY:
+                await _approve_money(connection, number, kind, said, asked)
+            else:
+                await _approve_point(connection, number, said, asked)
 
     on_database(settings, ask)
+
+
+OF_MONEY: Final = frozenset(
+    {payment_reversal.KIND, tariff_filing.KIND, account_tariff.KIND, point_pricing.KIND}
+    | {*account_entries.KINDS}
+)
+"""Documents that change no fact of a meter."""
+
+
+class _Asked(NamedTuple):
+    site_path: Path
+    zone: ZoneInfo
+    as_json: bool
+
+
+async def _approve_money(
+    connection: AsyncConnection[Any], number: int, kind: str | None, said: Said, asked: _Asked
+) -> None:
+    now, as_json = datetime.now(UTC), asked.as_json
+    match kind:
+        case payment_reversal.KIND:
+            done = await payment_reversal.approve_reversal(connection, number, said, now)
+            print_reversed(number, done, as_json=as_json)
+        case tariff_filing.KIND:
+            today = now.astimezone(asked.zone).date()
+            version = await approve_document(connection, number, said, today)
+            print_approved(version, as_json=as_json)
+        case account_tariff.KIND:
+            changed = await account_tariff.approve_change(connection, number, said)
+            tariff_change.print_change(changed, asked.site_path, as_json=as_json)
+        case point_pricing.KIND:
+            priced = await approve_pricing(connection, number, said, now)
+            _print_approved(number, priced, asked)
+        case _:
+            entered = await account_entries.approve_entry(connection, number, said)
+            account_entry.print_entry(entered, asked.site_path, as_json=as_json)
+
+
+async def _approve_point(
+    connection: AsyncConnection[Any], number: int, said: Said, asked: _Asked
+) -> None:
+    stored, found = await filing.approve(connection, number, said, datetime.now(UTC))
+    to_do = cells_to_mend(asked.site_path, filing.document_of(stored), asked.zone)
+    _print_approved(number, found, asked, to_do)
+
+
+def _print_approved(number: int, found: Preview, asked: _Asked, to_do: Sequence[str] = ()) -> None:
+    if asked.as_json:
+        shown = _preview_as_json(found, asked.zone)
+        print_json({"document": number, "state": "approved", **shown, "to_do": list(to_do)})
+        return
+    _print_preview(found, asked.zone)
+    for line in (f"document {number} counts", *to_do):
+        click.echo(line)
 
 
 @document.command()

@@ -20,10 +20,12 @@ from config.load import LoadedSite
 from config.meters import DLT645, LEAST_DECIMALS, MQTT, Meter
 from config.tariff_canonical import canonical_form
 from config.tariff_version import TariffVersion
+from daemon.transactions import point_pricing
 from daemon.transactions.tariff_versions import DAEMON, waiting_in_words
 from storage import archive, judging, tariff_filing
 from storage.archive import ArchiveRows, PointPage, SiteMeter
 from storage.owner import claim
+from storage.point_pricing import Pricing
 
 log = structlog.get_logger("daemon")
 
@@ -153,9 +155,11 @@ async def stale_cells(connection: AsyncConnection[Any], site: LoadedSite) -> tup
 
 
 async def waiting_versions(connection: AsyncConnection[Any], site: LoadedSite) -> tuple[str, ...]:
-    """Which versions of tariffs wait for a second person, in words."""
+    """Which versions of tariffs and pricings of points wait for a second person, in words."""
     today = datetime.now(site.settings.site.zone).date()
-    return await waiting_in_words(connection, today, site_option_of(site))
+    option = site_option_of(site)
+    versions = await waiting_in_words(connection, today, option)
+    return versions + await point_pricing.waiting_in_words(connection, option)
 
 
 def page_in_words(
@@ -209,24 +213,13 @@ def _start_in_words(was: PointPage, becomes: PointPage) -> Iterator[str]:
 
 
 def _pricing_in_words(was: PointPage, becomes: PointPage) -> Iterator[str]:
-    """What prices look at besides the registers; a change holds for every day, old ones too."""
-    rates = (" ".join(becomes.rates), " ".join(was.rates))
-    residual = (becomes.residual_rate or "none", was.residual_rate or "none")
-    told = {
-        "phases": (becomes.phases, was.phases),
-        "rates": rates,
-        "residual rate": residual,
-    }
-    changed = [
-        f"{name} {now} instead of {before}" for name, (now, before) in told.items() if now != before
-    ]
-    if changed:
-        re_rated = (
-            f"every day billed to {', '.join(becomes.billed_to)} is rated again"
-            if becomes.billed_to
-            else "nobody is billed for it"
-        )
-        yield f"{becomes.point}: {', '.join(changed)}; {re_rated}"
+    """What prices look at besides the registers; of a billed point it waits."""
+    told, counts = (
+        Pricing(it.phases, " ".join(it.rates), it.residual_rate or "") for it in (becomes, was)
+    )
+    if told != counts:
+        changed = point_pricing.differences(told, counts)
+        yield f"{becomes.point}: {changed}; nothing was billed with it"
 
 
 def _left_in_words(page: PointPage) -> str:
@@ -263,6 +256,7 @@ def archive_rows(site: LoadedSite, zone: ZoneInfo) -> ArchiveRows:
         points=[_point_row(point) for point in site.archive.points],
         meters=[_meter_row(meter, midnights[meter.installed_on]) for meter in site.archive.meters],
         tariffs_owner=site.tariffs_owner,
+        points_owner=site.points_owner,
     )
 
 

@@ -165,6 +165,13 @@ async def to_approve(connection: AsyncConnection[Any], number: int, said: Said) 
             f"document {number} was made by {stored.actor}, and needs a second person: "
             f"meterd document approve {number} --actor NAME",
         )
+    owner = stored.content.get("owner")
+    if owner is not None and owner.lower() == said.actor.lower():
+        refuse(
+            "same_person",
+            f"the file that told document {number} is owned by {owner}, who may have written what "
+            f"it says, and it needs another person: meterd document approve {number} --actor NAME",
+        )
     return stored
 
 

@@ -10,7 +10,7 @@ import pytest
 from psycopg import AsyncConnection
 
 from config.tariff_version import TOTAL, TariffVersion
-from daemon.billing.standstill import REMEMBERED
+from daemon.billing.standstill import REASONS, REMEMBERED
 from daemon.transactions.archive import tariff_row
 from daemon.transactions.collect import settle_marked
 from daemon.transactions.decisions import Order, approve, decide
@@ -110,6 +110,29 @@ def test_use_without_rates_is_named_and_its_next_step_ends_it(database_url: str)
         await substitute(connection, Decimal(108), Decimal(42), Decimal(66))
         assert await standstill.standing(connection, asked) == []
         assert await balance(connection, "A1") == -400 - 130 - 130
+
+    on(database_url, story)
+
+
+def test_a_reading_without_rates_on_the_first_day_that_needs_them_has_a_way_out(
+    database_url: str,
+) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        meter = await a_site(connection, FROM_THE_THIRD_DAY)
+        await told(connection, meter, range(5), without={2})
+        asked = Question(OPEN + 4 * DAY, ["line"], REMEMBERED)
+        (found,) = await standstill.standing(connection, asked)
+        assert found.reason == "no_rates"
+        step = REASONS["no_rates"].next_step
+        assert step.index("meterd quality withdraw {point}") < step.index(
+            "meterd quality substitute"
+        )
+        withdrawn = Order("P1", OPEN + 2 * DAY, "withdraw", "li", "no rates", total=Decimal(108))
+        await decide(connection, withdrawn)
+        await substitute(connection, Decimal(108), Decimal(42), Decimal(66))
+        assert await standstill.standing(connection, asked) == []
+        assert await balance(connection, "A1") == -400 - 130 - 130
+        assert await intact(connection)
 
     on(database_url, story)
 

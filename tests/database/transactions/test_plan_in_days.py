@@ -59,8 +59,9 @@ CHANGES: dict[str, tuple[str, str, str, list[str]]] = {
         "max_daily_kwh\nP1,A1,380\nP2,,380",
         "max_daily_kwh,phases,residual_rate\nP1,A1,380,3,flat\nP2,,380,,",
         [
-            "P1: phases 3 instead of 1, residual rate flat instead of none; every day billed to A1 "
-            "is rated again"
+            "P1: phases 3 instead of 1, residual rate flat instead of none; every billed day is "
+            "rated again; told by OWNER, it waits for a second person: meterd document approve 1 "
+            "--actor NAME -c SITE"
         ],
     ),
     "a billed point has other rates": (
@@ -68,15 +69,16 @@ CHANGES: dict[str, tuple[str, str, str, list[str]]] = {
         "max_daily_kwh\nP1,A1,380\nP2,,380",
         "max_daily_kwh,rates\nP1,A1,380,peak valley\nP2,,380,",
         [
-            "P1: rates peak valley instead of sharp peak flat valley; every day billed to A1 is "
-            "rated again"
+            "P1: rates peak valley instead of sharp peak flat valley; every billed day is rated "
+            "again; told by OWNER, it waits for a second person: meterd document approve 1 "
+            "--actor NAME -c SITE"
         ],
     ),
     "a vacant point has other rates": (
         "points.csv",
         "max_daily_kwh\nP1,A1,380\nP2,,380",
         "max_daily_kwh,rates\nP1,A1,380,\nP2,,380,peak",
-        ["P2: rates peak instead of sharp peak flat valley; nobody is billed for it"],
+        ["P2: rates peak instead of sharp peak flat valley; nothing was billed with it"],
     ),
     "a billed point is taken out": (
         "points.csv",
@@ -122,7 +124,10 @@ def test_a_change_of_files_is_told_in_days(database_url: str, tmp_path: Path, ch
         )
         after = written(tmp_path, file, old, new)
         kept = await everything(connection)
-        assert list((await told_in_days(connection, *changed_part(before, after))).days) == expected
+        told = await told_in_days(connection, *changed_part(before, after))
+        owner, site = after.points_owner or "", str(after.path)
+        words = [it.replace("OWNER", owner).replace("SITE", site) for it in expected]
+        assert [*told.days, *told.waiting] == words
         assert await everything(connection) == kept
 
     on(database_url, story)

@@ -21,6 +21,9 @@ from daemon.transactions.account_entries import (
 from daemon.transactions.archive import tariff_row
 from daemon.transactions.collect import settle_marked
 from daemon.transactions.day_close import close_days
+from daemon.transactions.documents.desk import DocumentRefused
+from daemon.transactions.documents.filing import reject
+from daemon.transactions.point_pricing import approve_pricing, preview, waiting_in_words
 from storage import archive
 from storage.documents import Said
 from tests.database.small_site import (
@@ -37,6 +40,7 @@ from tests.database.small_site import (
     meters,
     noon,
     on,
+    rows,
     store,
 )
 
@@ -127,14 +131,88 @@ def test_closed_days_are_charged_up_to_the_last_day_in_service(database_url: str
     on(database_url, story)
 
 
-def test_another_residual_rate_rates_billed_days_again(database_url: str) -> None:
+OTHER: dict[str, Any] = {"rates": "peak flat", "residual_rate": "peak"}
+WAITING = "SELECT d.id FROM document d WHERE waits AND id NOT IN (SELECT document_id FROM document_review)"
+RESIDUAL = "SELECT residual_rate FROM point"
+
+
+async def billed_by_rates(connection: AsyncConnection[Any]) -> None:
+    await a_site(connection, PEAK_FLAT, rates="peak flat", residual_rate="flat")
+    await use(connection, [("100.01", "40", "60"), ("110.01", "44", "65.99")])
+    assert await settled(connection) == -460
+
+
+def test_another_residual_rate_rates_billed_days_again_when_a_second_person_agrees(
+    database_url: str,
+) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        await billed_by_rates(connection)
+        for _ in range(2):  # the same files again tell nothing anew
+            await take_over(connection, PEAK_FLAT, **OTHER)
+        assert await rows(connection, WAITING) == [1]
+        assert await rows(connection, RESIDUAL) == ["flat"]
+        assert await settled(connection) == -460
+        (words,) = await waiting_in_words(connection)
+        assert words == (
+            "P1: residual rate peak instead of flat; every billed day is rated again; told by daemon, "
+            "it waits for a second person: meterd document approve 1 --actor NAME"
+        )
+        # 10.00 - 5.99 at the peak, 5.99 by its own register.
+        assert (await preview(connection, 1, NOW)).fen == {"A1": -1}
+        assert await settled(connection) == -460
+        with pytest.raises(DocumentRefused, match="same_person"):
+            await approve_pricing(connection, 1, Said("Daemon", ""), NOW)
+        assert (await approve_pricing(connection, 1, WANG, NOW)).fen == {"A1": -1}
+        assert await settled(connection) == -461
+        await take_over(connection, PEAK_FLAT, **OTHER)
+        assert await rows(connection, WAITING) == []
+        assert await settled(connection) == -461
+
+    on(database_url, story)
+
+
+def test_a_pricing_that_was_rejected_or_taken_out_of_the_file_does_not_wait(
+    database_url: str,
+) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        await billed_by_rates(connection)
+        before = {"rates": "peak flat", "residual_rate": "flat"}
+        for number in (1, 2):
+            await take_over(connection, PEAK_FLAT, **OTHER)
+            assert await rows(connection, WAITING) == [number]
+            await take_over(connection, PEAK_FLAT, **before)
+            assert await rows(connection, WAITING) == []
+        await take_over(connection, PEAK_FLAT, **OTHER)
+        await reject(connection, 3, WANG)
+        files = replace(Site.of(1, **OTHER).rows(), tariffs=[tariff_row("T", PEAK_FLAT)])
+        (stale,) = (await archive.take_over(connection, files, noon(TODAY))).stale
+        assert stale.startswith("points.csv, P1: phases, rates or residual_rate were rejected")
+        assert await rows(connection, WAITING) == []
+        assert await rows(connection, RESIDUAL) == ["flat"]
+        assert await settled(connection) == -460
+
+    on(database_url, story)
+
+
+def test_a_pricing_by_which_nobody_could_be_billed_is_refused(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        await billed_by_rates(connection)
+        await take_over(connection, PEAK_FLAT, rates="day night", residual_rate="night")
+        for trial in (preview(connection, 1, NOW), approve_pricing(connection, 1, WANG, NOW)):
+            with pytest.raises(DocumentRefused, match="no_price: P1 could not be billed so"):
+                await trial
+        assert await rows(connection, WAITING) == [1]
+        assert await settled(connection) == -460
+
+    on(database_url, story)
+
+
+def test_registers_of_which_nothing_was_billed_follow_the_files(database_url: str) -> None:
     async def story(connection: AsyncConnection[Any]) -> None:
         await a_site(connection, PEAK_FLAT, rates="peak flat", residual_rate="flat")
-        await use(connection, [("100.01", "40", "60"), ("110.01", "44", "65.99")])
-        assert await settled(connection) == -460
-        await take_over(connection, PEAK_FLAT, rates="peak flat", residual_rate="peak")
-        # 10.00 - 5.99 at the peak, 5.99 by its own register.
-        assert await settled(connection) == -461
+        await take_over(connection, PEAK_FLAT, **OTHER)
+        assert await rows(connection, WAITING) == []
+        assert await rows(connection, RESIDUAL) == ["peak"]
 
     on(database_url, story)
 
