@@ -10,6 +10,7 @@ from psycopg import AsyncConnection
 
 from protocols.errors import MeterdError
 from storage import ledger, terms
+from storage.chains import lock_chains
 from storage.documents import Said
 
 log = structlog.get_logger("billing")
@@ -27,6 +28,7 @@ async def close_month(
     Ends when everything has ended that was posting when it was closed: from then on the month's
     postings are the same for ever."""
     async with connection.transaction():
+        await lock_chains(connection)  # of two persons the second one is told
         open_from = await ledger.open_from(connection)
         if month < open_from:
             raise MonthNotClosed(f"{month:%Y-%m} is closed already")

@@ -318,6 +318,31 @@ def test_the_first_month_that_is_closed_is_one_in_which_somebody_was_billed(
     on(database_url, story)
 
 
+def test_of_two_persons_who_close_a_month_at_once_the_second_one_is_told(
+    database_url: str,
+) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        async with await connect(database_url) as other, await connect(database_url) as third:
+            async with third.transaction(force_rollback=True):
+                # Both are under way before either can write.
+                await ledger.close_month(third, MARCH, "li", "")
+                both = [
+                    asyncio.create_task(close_month(it, MARCH, LI, date(2026, 4, 1)))
+                    for it in (connection, other)
+                ]
+                waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+                while await rows(third, waiting) != [2]:
+                    pass
+            closed, refused = sorted(
+                await asyncio.gather(*both, return_exceptions=True), key=lambda it: it is not None
+            )
+        assert closed is None
+        assert isinstance(refused, MonthNotClosed)
+        assert str(refused) == "2026-03 is closed already"
+
+    on(database_url, story)
+
+
 def test_a_month_is_closed_when_what_was_being_posted_has_ended(database_url: str) -> None:
     async def story(connection: AsyncConnection[Any]) -> None:
         async with await connect(database_url) as slow:
