@@ -44,7 +44,7 @@ def bonus(account_id: str, kwh: Decimal, from_day: date, corrects: bool, **sayin
     given; 0 ends it.
 
     A ladder by year has the sum of its twelve months. Where days are billed of which it says
-    something, a second person has to approve it first."""
+    something, or the balance moves, a second person has to approve it first."""
     # What settles loads numpy, which who only looks at an account need not wait for.
     from daemon.transactions.account_entries import HouseholdBonus
 

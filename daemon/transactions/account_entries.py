@@ -1,5 +1,6 @@
 """What a person says of an account besides its use: a household's bonus, use that others billed
-(money.md 15a). Where days are billed that an entry prices anew, a second person has to agree."""
+(money.md 15a). Where days are billed of which an entry says something, or money moves, a second
+person has to agree."""
 
 from __future__ import annotations
 
@@ -11,6 +12,7 @@ from typing import Any, Final, Literal
 
 from psycopg import AsyncConnection
 
+from daemon.billing.use import NoPrice
 from daemon.transactions.documents.desk import refuse
 from daemon.transactions.documents.filing import to_approve
 from daemon.transactions.trial import moved_fen
@@ -131,7 +133,8 @@ class FiledEntry:
     """What came of an entry. `number`: None for one that was only tried, or is known.
 
     `was`: the kWh that it takes the place of. `billed_days`: how many days are billed of which it
-    says something. `fen`: by which the balance would move, of a trial."""
+    says something. `fen`: by which the balance would move, of a trial, or where no such day is
+    billed: a bonus that is to come moves the bounds of its whole year."""
 
     number: int | None
     state: Literal["counts", "waits", "tried", "duplicate"]
@@ -150,7 +153,8 @@ async def file_entry(
     corrects: bool = False,
     is_trial: bool = False,
 ) -> FiledEntry:
-    """Write an entry down; it counts at once, unless days are billed of which it says something.
+    """Write an entry down; it counts at once, unless days are billed of which it says something, or
+    the balance moves.
 
     The same again is a duplicate, and while it waits the same document. Another number for the same
     day or cycle counts only where it `corrects` the one that is there. DocumentRefused."""
@@ -165,16 +169,17 @@ async def file_entry(
         if is_trial:
             fen = await _moved_fen(connection, entry, account.account_id, now)
             return FiledEntry(None, "tried", entry, was, days, fen)
+        fen = 0 if days else await _moved_fen(connection, entry, account.account_id, now)
         for waiting in await documents.documents(connection, only_waiting=True):
             if waiting.kind == entry.kind and waiting.content == _content(entry, was):
-                return FiledEntry(waiting.number, "waits", entry, was, days)
-        waits = days > 0
+                return FiledEntry(waiting.number, "waits", entry, was, days, fen)
+        waits = days > 0 or fen != 0
         number = await documents.add_document(
             connection, entry.kind, None, said, _content(entry, was), waits=waits
         )
         if not waits:
             await _write(connection, entry, account.account_id, said.actor, number)
-    return FiledEntry(number, "waits" if waits else "counts", entry, was, days)
+    return FiledEntry(number, "waits" if waits else "counts", entry, was, days, fen)
 
 
 async def approve_entry(connection: AsyncConnection[Any], number: int, said: Said) -> FiledEntry:
@@ -255,7 +260,10 @@ async def _moved_fen(
         number = await documents.add_document(connection, entry.kind, None, said, {}, waits=False)
         await entry.write(connection, account_id, said.actor, number)
 
-    return await moved_fen(connection, account_id, entry.rated_anew(), write, now)
+    try:
+        return await moved_fen(connection, account_id, entry.rated_anew(), write, now)
+    except NoPrice:
+        return 0  # nothing moves until that is mended
 
 
 def _content(entry: Entry, was: Decimal | None) -> dict[str, str | None]:

@@ -1,5 +1,6 @@
 """What is said of an account besides its use: a household's bonus, use that others billed."""
 
+from dataclasses import replace
 from datetime import date
 from decimal import Decimal
 from typing import Any, Final
@@ -7,6 +8,7 @@ from typing import Any, Final
 import pytest
 from psycopg import AsyncConnection
 
+from config.tariff_version import Ladder, TariffVersion
 from daemon.transactions.account_entries import (
     Entry,
     FiledEntry,
@@ -15,17 +17,25 @@ from daemon.transactions.account_entries import (
     approve_entry,
     file_entry,
 )
+from daemon.transactions.archive import tariff_row
 from daemon.transactions.documents.desk import DocumentRefused
 from daemon.transactions.documents.filing import reject
+from storage import archive
 from storage.documents import Said
+from storage.owner import claim
 from storage.terms import AccountTerms, BonusRow, terms_of
 from tests.database.small_site import (
     DAY,
     NOW,
     OPEN,
+    TODAY,
+    ZONE,
     Site,
+    balance,
     everything,
     freeze,
+    meters,
+    noon,
     on,
     rows,
     store,
@@ -67,7 +77,7 @@ def test_an_entry_counts_at_once_where_no_day_is_billed(database_url: str, entry
         assert (done.number, done.state, done.was, done.billed_days) == (1, "counts", None, 0)
         assert entry.in_force(await known(connection)) == entry.kwh
         until = ALL_YEAR_ON[1] if entry is BONUS else date(2026, 12, 31)
-        assert await rows(connection, MARKS) == [(1, ALL_YEAR_ON[0], until, "terms")]
+        assert await rows(connection, MARKS) == [(1, ALL_YEAR_ON[0], until, entry.kind)]
         who = f"SELECT actor, document_id FROM {entry.kind}"
         assert await rows(connection, who) == [("li", 1)]
 
@@ -115,6 +125,33 @@ def test_another_number_is_a_conflict_and_the_refusal_names_what_corrects_it(
         assert (done.state, done.was) == ("counts", entry.kwh)
         assert other.in_force(await known(connection)) == other.kwh
         assert len(await rows(connection, f"SELECT FROM {entry.kind}")) == 2
+
+    on(database_url, story)
+
+
+def test_a_bonus_that_is_to_come_waits_where_it_moves_the_bounds_of_days_that_are_billed(
+    database_url: str,
+) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        steps = (Decimal("0.5"), Decimal(1))
+        ladder = Ladder("year", "price", (Decimal(2),), steps)
+        by_year = TariffVersion("T@2026-01-01", date(2026, 1, 1), {}, ladder)
+        site = Site.of()
+        told = replace(site.rows(), tariffs=[tariff_row("T", by_year)])
+        await claim(connection, "test", ZONE)
+        await archive.take_over(connection, told, noon(TODAY))
+        meter = (await meters(connection))["P1"]
+        for day in range(3):
+            await store(connection, freeze(meter, OPEN + day * DAY, 100 + 2 * day))
+        await store(connection, freeze(meter, OPEN + 3 * DAY, 106))
+        was_fen = await balance(connection, "A1")
+        december = HouseholdBonus("A1", date(2026, 12, 1), Decimal(1))
+        done = await filed(connection, december)
+        assert (done.state, done.billed_days, done.fen) == ("waits", 0, 50)
+        assert await filed(connection, december) == done
+        assert await balance(connection, "A1") == was_fen
+        next_year = HouseholdBonus("A1", date(2027, 1, 1), Decimal(1))
+        assert (await filed(connection, next_year)).state == "counts"
 
     on(database_url, story)
 
