@@ -105,10 +105,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         for argument in sys.argv[1:] if arguments is None else arguments:
             argument.encode()  # bytes that are no UTF-8 come as lone surrogates
-        cli(arguments, prog_name="meterd")
     except UnicodeEncodeError:
         click.echo("meterd: an argument is not UTF-8 text", err=True)
         sys.exit(USAGE)
+    try:
+        cli(arguments, prog_name="meterd")
     except ConfigError as error:
         click.echo(str(error), err=True)
         sys.exit(BAD_CONFIG)

@@ -44,6 +44,7 @@ def work_out(
     for number, case in enumerate(_cases_of(path)):
         name = _case_name(case, number)
         try:
+            _refuse_half_characters(case)
             result = result_of(case)
         except CaseError as error:
             click.echo(f"{path}: case {name}: {error}", err=True)
@@ -55,6 +56,15 @@ def work_out(
             print_table(head, rows_of(result), title=name)
     if is_wrong:
         raise SystemExit(BAD_DATA)
+
+
+def _refuse_half_characters(case: Any) -> None:
+    """JSON can write one half of a surrogate pair, which no text can be made of."""
+    try:
+        json.dumps(case, ensure_ascii=False, default=str).encode()
+    except UnicodeEncodeError as error:
+        half = ascii(error.object[error.start])
+        raise CaseError(f"a text holds {half}, half of a character") from None
 
 
 def _case_name(case: object, number: int) -> str:

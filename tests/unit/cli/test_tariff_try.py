@@ -52,6 +52,7 @@ def test_a_person_is_shown_each_event() -> None:
             {"id": "x", "kind": "round_series", "input": {"exact_yuan": [0.5]}},
             "exact_yuan[0]: must",
         ),
+        ({**CASES["O24"], "title": "\ud800"}, "a text holds '\\ud800', half of a character"),
     ],
 )
 def test_a_case_that_is_not_understood_says_why(tmp_path: Path, case: object, message: str) -> None:
