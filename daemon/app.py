@@ -260,7 +260,7 @@ def _serve(daemon: _Daemon) -> None:
         daemon.listeners,
         zone,
         daemon.configuration.withheld,
-        PaymentQueue(daemon.pool, lambda: datetime.now(UTC)).take_in,
+        PaymentQueue(daemon.pool, lambda: datetime.now(UTC), daemon.pipeline.right_of_way).take_in,
     )
     told = partial(health, lines, daemon.authority, daemon.pipeline.condition, daemon.billing)
     daemon.running.start("http", lambda: http.serve(daemon.port, told))

@@ -9,20 +9,11 @@ from typing import Any, Final, get_args
 
 from daemon.acquisition.on_demand import Request
 from daemon.acquisition.planning.reads import What
-from protocols.errors import MeterdError
+from daemon.api.bad_request import BadRequest, is_number
 
 KINDS: Final[tuple[str, ...]] = get_args(What)
 FREEZE: Final = "freeze"
 LONGEST_WAIT_S: Final = 86_400
-
-
-class BadRequest(MeterdError):
-    """A request that is not what it must be. The author of the program that asks acts."""
-
-
-def is_number(value: object) -> bool:
-    """True for a number of JSON; true and false, which are integers in Python, are none."""
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _is_names(value: object) -> bool:

@@ -16,7 +16,8 @@ from daemon.acquisition.line import Line
 from daemon.acquisition.lines import Lines
 from daemon.acquisition.on_demand import OnDemand, Slot
 from daemon.acquisition.wire_line import WireLine
-from daemon.api.collect_request import BadRequest, collect_request, is_number
+from daemon.api.bad_request import BadRequest, is_number
+from daemon.api.collect_request import collect_request
 from daemon.api.live_trace import LiveTrace
 from daemon.api.payment_request import UnknownAccount, as_told, payment_request
 from daemon.site.listeners import Listener

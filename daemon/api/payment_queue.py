@@ -12,6 +12,7 @@ import psycopg
 from psycopg import AsyncConnection
 
 from daemon.transactions.payment import Payment, Taken, TopUp, take_in
+from daemon.transactions.right_of_way import RightOfWay
 from storage.database import Pool
 
 MOST: Final = 200
@@ -22,9 +23,11 @@ class PaymentQueue:
     """Whoever finds nobody posting posts for all that wait; the others are told what became of
     theirs."""
 
-    def __init__(self, pool: Pool, clock: Callable[[], datetime]) -> None:
+    def __init__(self, pool: Pool, clock: Callable[[], datetime], right_of_way: RightOfWay) -> None:
+        """`right_of_way`: claimed while payments wait, so that no settlement begins before them."""
         self._pool = pool
         self._clock = clock
+        self._right_of_way = right_of_way
         self._waiting: dict[asyncio.Future[TopUp | None], Payment] = {}
         self._posting = asyncio.Lock()
 
@@ -33,9 +36,10 @@ class PaymentQueue:
         answer: asyncio.Future[TopUp | None] = asyncio.get_running_loop().create_future()
         self._waiting[answer] = payment
         try:
-            async with self._posting:
-                while not answer.done():
-                    await self._post_waiting()
+            with self._right_of_way.claimed():
+                async with self._posting:
+                    while not answer.done():
+                        await self._post_waiting()
             return answer.result()
         finally:
             self._waiting.pop(answer, None)

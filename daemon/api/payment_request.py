@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from daemon.api.collect_request import BadRequest, is_number
+from daemon.api.bad_request import BadRequest, is_number
 from daemon.transactions.payment import Payment, TopUp
 from protocols.errors import MeterdError
 

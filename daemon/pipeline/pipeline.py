@@ -31,6 +31,7 @@ from daemon.pipeline.settlement import Settlement
 from daemon.quality.arrival import Arrival, IdentityRead, PolledFreeze
 from daemon.quality.freeze import freeze_day
 from daemon.spool.spool import Kind, Spool, kind_of
+from daemon.transactions.right_of_way import RightOfWay
 from storage.database import USE_S, Pool
 
 QUEUE_READINGS: Final = 10_000
@@ -130,6 +131,11 @@ class Pipeline:
 
         Beside the storing, because no reading waits for money."""
         await self._settlement.run()
+
+    @property
+    def right_of_way(self) -> RightOfWay:
+        """Who posts a payment claims it: settlement gives way."""
+        return self._settlement.right_of_way
 
     def settle_soon(self) -> None:
         """Something may be marked by others than the pipeline."""

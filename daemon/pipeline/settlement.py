@@ -14,6 +14,7 @@ from daemon.pipeline.pauses import Pauses
 from daemon.pipeline.portions import LEAST_DRAINED
 from daemon.spool.spool import Spool
 from daemon.transactions.collect import settle_marked
+from daemon.transactions.right_of_way import RightOfWay
 from storage.database import LONG_USE_S, Pool, is_of_the_whole
 
 log = structlog.get_logger("pipeline")
@@ -29,6 +30,8 @@ class Settlement:
         self._authority = authority
         self._spool = spool
         self._pauses = pauses
+        self.right_of_way = RightOfWay()
+        """Of payments, before the next accounts."""
 
     async def run(self) -> None:
         """Settle whenever it is asked for, until cancelled."""
@@ -38,7 +41,12 @@ class Settlement:
             self.asked.clear()
             try:
                 async with self._pool.connection(lasts_s=LONG_USE_S) as connection:
-                    await settle_marked(connection, self._authority, datetime.now(UTC))
+                    await settle_marked(
+                        connection,
+                        self._authority,
+                        datetime.now(UTC),
+                        give_way=self.right_of_way.given,
+                    )
             except psycopg.Error as error:
                 if not is_of_the_whole(error):
                     raise

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -260,11 +260,13 @@ async def settle_marked(
     authority: Authority,
     now: datetime,
     clock: Clock = time.monotonic,
+    give_way: Callable[[], Awaitable[None]] | None = None,
 ) -> None:
     """T2: settle every account that is marked by now, a few at a time.
 
     Each once: a back-fill marks the same ones again and again, and those behind them would wait for
-    its end. One that cannot be settled keeps its mark with the reason."""
+    its end. One that cannot be settled keeps its mark with the reason. `give_way`: awaited before
+    each transaction."""
     until = await latest_mark(connection)
 
     async def some(most: int, taken: list[int]) -> bool:
@@ -275,7 +277,7 @@ async def settle_marked(
         reason = f"{type(error).__name__}: {error}"
         await put_off(connection, account, reason, now + TRY_AGAIN)
 
-    await in_portions(some, later, ACCOUNTS_AT_ONCE, clock, least=LEAST_ACCOUNTS)
+    await in_portions(some, later, ACCOUNTS_AT_ONCE, clock, least=LEAST_ACCOUNTS, give_way=give_way)
 
 
 async def _settle_some(

@@ -15,7 +15,7 @@ from daemon.billing.posting import payment_key, payment_legs
 from daemon.control.facts import PointFacts
 from daemon.control.restoration import missing_fen
 from daemon.transactions.control_facts import control_facts
-from daemon.transactions.settle import update_credit
+from daemon.transactions.credit import update_credit
 from daemon.transactions.supply import restore
 from storage import ledger, supply
 from storage.ledger import KeyReused, Leg, Outcome, Transaction, prepaid

@@ -10,9 +10,9 @@ import structlog
 from psycopg import AsyncConnection
 
 from daemon.billing.posting import reversal_key
+from daemon.transactions.credit import update_credit
 from daemon.transactions.documents.desk import refuse
 from daemon.transactions.documents.filing import to_approve
-from daemon.transactions.settle import update_credit
 from storage import archive, documents, ledger
 from storage.chains import lock_chains
 from storage.documents import Said, StoredDocument

@@ -22,16 +22,19 @@ async def in_portions(
     clock: Clock = time.monotonic,
     within_s: float = math.inf,
     least: int = 1,
+    give_way: Callable[[], Awaitable[None]] | None = None,
 ) -> None:
     """Do all that is marked. What fails by itself is put off, and does not hold up the others.
 
     `at_once`, `least`: how many are done in one transaction, the most and the fewest.
     `do_some`: does at most so many in one transaction, adds to the list whose marks it takes, and
     tells whether there were any. `put_off`: keeps the mark of one, with the reason. After
-    `within_s` the rest stays marked."""
+    `within_s` the rest stays marked. `give_way`: awaited before each transaction."""
     most = at_once
     until_s = math.inf
     while True:
+        if give_way is not None:
+            await give_way()
         taken: list[int] = []
         began_s = clock()
         until_s = min(until_s, began_s + within_s)

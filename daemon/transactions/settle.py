@@ -5,23 +5,23 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from datetime import date, datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import structlog
 from psycopg import AsyncConnection
 
-from daemon.billing.credit import CreditStatus, Thresholds, next_credit
 from daemon.billing.links import Link
 from daemon.billing.settlement import charging_versions
 from daemon.billing.use import NoPrice
 from daemon.transactions.books import ground_of, put_books
 from daemon.transactions.charging import Charged, charges, put_charges
+from daemon.transactions.credit import update_credit
 from daemon.transactions.old_charges import old_charges, remember_old
 from daemon.transactions.owed import owed
 from daemon.transactions.relinking import Relinked, link_row, relinked
 from storage import ledger, links, tariffs
-from storage.ledger import AccountRow, CreditRow
+from storage.ledger import AccountRow
 from storage.links import BilledPoint
 from storage.settling import Days
 
@@ -111,50 +111,3 @@ def _billed_by(link: Link, numbers: Mapping[date, int]) -> int | None:
     """The transaction about the month in which it ends, or another of its settlement."""
     month = (link.to_day - timedelta(days=1)).replace(day=1)
     return numbers.get(month) or next(iter(numbers.values()), None)
-
-
-class CreditNow(NamedTuple):
-    """The credit of an account, and the balance that it was derived from."""
-
-    status: CreditStatus
-    balance_fen: int
-
-
-async def update_credit(
-    connection: AsyncConnection[Any], accounts: Iterable[AccountRow], now: datetime
-) -> list[CreditNow]:
-    """Derive the credit states from the balances; returns them in order.
-
-    Starts and ends arrears episodes."""
-    rows = list(accounts)
-    balances = await ledger.balances(connection, [row.id for row in rows])
-    states: list[CreditNow] = []
-    changes: list[CreditRow] = []
-    for row in rows:
-        was = (row.credit_state, row.episode_started_at)
-        credit = next_credit(balances[row.id], _thresholds(row), row.episode_started_at, now)
-        states.append(CreditNow(credit.status, balances[row.id]))
-        # Only changes are written: most accounts of a batch stay as they are.
-        if (credit.status, credit.episode_started_at) == was:
-            continue
-        changes.append(
-            CreditRow(row.id, credit.status, credit.episode_started_at, row.episode_started_at)
-        )
-        log.info(
-            "credit state",
-            account=row.number,
-            was=row.credit_state,
-            now=credit.status,
-            balance_fen=balances[row.id],
-        )
-    await ledger.put_credit(connection, changes, now)
-    return states
-
-
-def _thresholds(row: AccountRow) -> Thresholds:
-    return Thresholds(
-        warn_fen=row.warn_fen,
-        trip_fen=row.trip_fen,
-        reconnect_fen=row.reconnect_fen,
-        credit_limit_fen=row.credit_limit_fen,
-    )

@@ -44,6 +44,10 @@ LACKING_ONE_IN = 100
 LACKED_DAYS = 3
 TICKS_S = os.sysconf("SC_CLK_TCK")
 PATIENCE_S = 1200.0
+NUMBER = "A0000007"
+"""One of the accounts."""
+ONE_S = 0.4
+"""What is asked of one account, whatever the size of the site."""
 
 
 @dataclass(frozen=True)
@@ -284,12 +288,23 @@ def measure_filled(fleet: Fleet, server: Server, url: str, report: Report) -> No
                 report.row(f"{told}plan, one meter changed", idle("plan"), 2 * at_once)
                 report.row(f"{told}reload, one meter changed", idle("reload"), 1 * at_once)
             report.row(f"{told}reload, changed back", idle("reload"), 1 * at_once)
+            paid = idle(*pay_in(f"{statistics}-daemon"))
+            report.row(f"{told}topup, by the daemon", paid, ONE_S)
+        paid = command(fleet, server, *pay_in(f"{statistics}-alone"))
+        report.row(f"{told}topup, no daemon runs", paid, ONE_S)
+        report.row(f"{told}account show", command(fleet, server, "account", "show", NUMBER), ONE_S)
+        report.row(f"{told}account list", command(fleet, server, "account", "list"), 1 * at_once)
         for name in ("gaps", "standstill"):
             report.row(f"{told}{name}, 1 % lack", command(fleet, server, name), 2 * at_once)
     fleet.darken(url)
     for name in ("gaps", "standstill"):
         report.row(f"{name}, all lack yesterday", command(fleet, server, name), 2 * at_once)
         report.row(f"{name} --json, all lack", command(fleet, server, name, "--json"), 2 * at_once)
+
+
+def pay_in(key: str) -> tuple[str, ...]:
+    """The words of a payment to one of the accounts."""
+    return ("topup", NUMBER, "10", "--key", key)
 
 
 def scan_ms(meters: int) -> float:

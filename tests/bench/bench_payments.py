@@ -29,6 +29,7 @@ import structlog
 from daemon.api.payment_queue import PaymentQueue
 from daemon.transactions.collect import collect, settle_marked
 from daemon.transactions.payment import Payment
+from daemon.transactions.right_of_way import RightOfWay
 from storage import migrate
 from storage.database import DAEMON, OWNER, Pool
 from tests.bench.bench_spool import server_cpu_s
@@ -119,7 +120,7 @@ async def opened(url: str, accounts: int) -> None:
     async with await connect(url) as connection:
         await Site.of(accounts).take_over(connection)
     async with Pool(url, most=2) as pool:
-        queue = PaymentQueue(pool, lambda: NOW)
+        queue = PaymentQueue(pool, lambda: NOW, RightOfWay())
         first = (Payment(f"A{n}", 100, "bench", f"first-{n}") for n in range(1, accounts + 1))
         await asyncio.gather(*map(queue.take_in, first))
 
@@ -146,7 +147,7 @@ def one_at_a_time(server: Server, url: str, accounts: int, clients: int) -> int:
 async def at_once(url: str, accounts: int, clients: int, run: int) -> int:
     """Payments of clients each of which waits for its answer."""
     async with Pool(url, most=4) as pool:
-        queue = PaymentQueue(pool, lambda: NOW)
+        queue = PaymentQueue(pool, lambda: NOW, RightOfWay())
         ends = time.perf_counter() + SECONDS
 
         async def client(number: int) -> int:
@@ -166,12 +167,15 @@ async def beside_settlement(url: str, accounts: int) -> list[float]:
     """Seconds that each payment took while all accounts were settled, in order of length."""
     async with await connect(url) as connection, Pool(url, most=4) as pool:
         meters = await Site.of(accounts).take_over(connection)
-        queue = PaymentQueue(pool, lambda: NOW)
+        right_of_way = RightOfWay()
+        queue = PaymentQueue(pool, lambda: NOW, right_of_way)
         waits: list[float] = []
         for day in range(DAYS):
             told = [freeze(meter, OPEN + day * DAY, 10 * day) for meter in meters.values()]
             await collect(connection, told, ARMED.zone)
-        settling = asyncio.create_task(settle_marked(connection, ARMED, datetime.now(UTC)))
+        settling = asyncio.create_task(
+            settle_marked(connection, ARMED, datetime.now(UTC), give_way=right_of_way.given)
+        )
         chance = random.Random(1)
         while not settling.done():
             began = time.perf_counter()

@@ -11,6 +11,7 @@ from psycopg import AsyncConnection
 
 from daemon.api.payment_queue import PaymentQueue
 from daemon.transactions.payment import Payment, TopUp, take_in
+from daemon.transactions.right_of_way import RightOfWay
 from storage.database import Pool
 from storage.ledger import KeyReused, Outcome
 from tests.database.small_site import (
@@ -38,7 +39,7 @@ def payment(account: str, fen: int, reference: str) -> Payment:
 @asynccontextmanager
 async def queue(database_url: str) -> AsyncIterator[PaymentQueue]:
     async with Pool(database_url, most=2) as pool:
-        yield PaymentQueue(pool, lambda: NOW)
+        yield PaymentQueue(pool, lambda: NOW, RightOfWay())
 
 
 @asynccontextmanager

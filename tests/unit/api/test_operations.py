@@ -12,7 +12,7 @@ import pytest
 from daemon.acquisition.lines import Lines
 from daemon.acquisition.on_demand import OnDemand
 from daemon.acquisition.wire_line import WireLine
-from daemon.api.collect_request import BadRequest
+from daemon.api.bad_request import BadRequest
 from daemon.api.live_trace import MOST_UNREAD
 from daemon.api.operations import Requests
 from daemon.runtime.supervision import Supervisor
