@@ -103,11 +103,10 @@ async def first_since(connection: Connection, since: datetime) -> int | None:
     return row[0] if row else None
 
 
-async def reach(connection: Connection, after: int, through: int, most: int) -> int:
-    """How far a block reaches that holds at most so many transactions."""
-    values = {"after": after, "through": through, "most": most}
-    row = await fetch_row(connection, SQL["reach"], values)
-    return int(row[0]) if row else through
+async def first_place(connection: Connection, after: int, through: int) -> int | None:
+    """The first place behind one that something has; None: there is none up to a bound."""
+    row = await fetch_row(connection, SQL["first_place"], {"after": after, "through": through})
+    return row[0] if row else None
 
 
 async def sealed_now(connection: Connection, after: int, through: int) -> Sealed:
@@ -146,9 +145,23 @@ async def add_block(connection: Connection, block: Block, moved: Mapping[int, in
         "sealed_at": block.sealed_at,
         "accounts": list(moved),
         "fens": list(moved.values()),
+        "before_all": BEFORE_ALL,
     }
     await connection.execute(SQL["add_block"], values)
-    await connection.execute(SQL["add_balances"], values)
+
+
+async def first_suspect(connection: Connection, first: int, last: int) -> int | None:
+    """The first block of a range that its checksum, or the block before it, says is another one."""
+    values = {"first": first, "last": last, "before_all": BEFORE_ALL}
+    row = await fetch_row(connection, SQL["first_suspect"], values)
+    return row[0] if row else None
+
+
+async def places_of(connection: Connection, first: int, last: int) -> int:
+    """How many transactions and names these blocks sealed."""
+    row = await fetch_row(connection, SQL["places_of"], {"first": first, "last": last})
+    assert row is not None
+    return int(row[0])
 
 
 async def wrong_total(connection: Connection, number: int, moved: Mapping[int, int]) -> str | None:

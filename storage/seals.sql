@@ -51,25 +51,56 @@ SELECT 'transaction ' || id || ' (' || key || ')' FROM ledger_transaction WHERE 
 UNION ALL SELECT 'account ' || name FROM ledger_account WHERE place = %(place)s
 UNION ALL SELECT 'stream ' || to_char(period, 'YYYY-MM') || ' ' || component FROM posting_stream WHERE place = %(place)s
 
--- reach -- the last place of so many transactions behind a place; NULL: there are fewer up to the bound
-SELECT id FROM journal WHERE id > %(after)s AND id <= %(through)s ORDER BY id OFFSET %(most)s - 1 LIMIT 1
+-- first_place -- the first behind one that something has; NULL: there is none up to the bound
+SELECT min(place)
+FROM (SELECT min(id) AS place FROM journal WHERE id > %(after)s
+      UNION ALL SELECT min(place) FROM ledger_account WHERE place > %(after)s
+      UNION ALL SELECT min(place) FROM posting_stream WHERE place > %(after)s) next
+WHERE place <= %(through)s
 
--- add_block -- sealed
-INSERT INTO sealed_block (number, after, through, places, leaves, previous, history, hash, peak, sealed_at)
-VALUES (%(number)s, %(after)s, %(through)s, %(places)s::int8multirange, %(leaves)s, %(previous)s, %(history)s,
-        %(hash)s, %(peak)s, %(sealed_at)s)
+-- add_block -- sealed, with the balances of the accounts that keep none, as far as the block moved them
+WITH told (number, after, through, places, leaves, previous, history, hash, peak, sealed_at) AS (
+    VALUES (%(number)s::bigint, %(after)s::bigint, %(through)s::bigint, %(places)s::int8multirange, %(leaves)b::bytea,
+            %(previous)b::bytea, %(history)b::bytea, %(hash)b::bytea, %(peak)b::bytea, %(sealed_at)s::timestamptz)
+), balance AS (
+    INSERT INTO sealed_balance (ledger_account_id, block, balance_fen)
+    SELECT n.account, %(number)s,
+           n.fen + coalesce((SELECT s.balance_fen FROM sealed_balance s WHERE s.ledger_account_id = n.account
+                             ORDER BY s.block DESC LIMIT 1), 0)
+    FROM unnest(%(accounts)s::int[], %(fens)s::bigint[]) AS n (account, fen)
+    RETURNING ledger_account_id, block, balance_fen
+)
+INSERT INTO sealed_block (number, after, through, places, leaves, previous, history, hash, peak, sealed_at, checksum)
+SELECT told.*, hash_record_extended(told, 0)
+               # checksum_of_places(CASE WHEN number > 1 THEN after ELSE %(before_all)s END, through)
+               # coalesce((SELECT bit_xor(hash_record_extended(b, 0)) FROM balance b), 0)
+FROM told
+
+-- first_suspect -- the first block of a range that is not there, does not follow the one before it, or is not what it
+-- was when it was sealed
+SELECT n.number
+FROM generate_series(%(first)s::bigint, %(last)s::bigint) AS n (number)
+LEFT JOIN sealed_block b USING (number)
+LEFT JOIN sealed_block before ON before.number = n.number - 1
+WHERE b.number IS NULL
+   OR n.number > 1 AND (before.number IS NULL OR (before.hash, before.through) <> (b.previous, b.after))
+   OR b.checksum <> hash_record_extended(ROW(b.number, b.after, b.through, b.places, b.leaves, b.previous, b.history, b.hash,
+                                             b.peak, b.sealed_at), 0)
+                    # checksum_of_places(CASE WHEN b.number > 1 THEN b.after ELSE %(before_all)s END, b.through)
+                    # coalesce((SELECT bit_xor(hash_record_extended(ROW(s.ledger_account_id, s.block, s.balance_fen), 0))
+                                FROM ledger_account a JOIN sealed_balance s ON s.ledger_account_id = a.id AND s.block = b.number
+                                WHERE a.id < 0), 0)
+ORDER BY n.number LIMIT 1
+
+-- places_of -- how much a range of blocks sealed
+SELECT coalesce(sum(upper(part) - lower(part)), 0)::bigint
+FROM sealed_block CROSS JOIN unnest(places) AS part
+WHERE number BETWEEN %(first)s AND %(last)s
 
 -- moved -- by account that keeps no balance what a block moved
 SELECT account, sum(fen)::bigint
 FROM (SELECT unnest(accounts) AS account, unnest(amounts) AS fen FROM journal WHERE id > %(after)s AND id <= %(through)s) leg
 WHERE account < 0 GROUP BY 1 ORDER BY 1
-
--- add_balances -- of the accounts that keep none, as far as the block moved them
-INSERT INTO sealed_balance (ledger_account_id, block, balance_fen)
-SELECT n.account, %(number)s,
-       n.fen + coalesce((SELECT s.balance_fen FROM sealed_balance s WHERE s.ledger_account_id = n.account
-                         ORDER BY s.block DESC LIMIT 1), 0)
-FROM unnest(%(accounts)s::int[], %(fens)s::bigint[]) AS n (account, fen)
 
 -- wrong_total -- an account whose balance at a block is not that of the block before with what the block moved
 SELECT a.name

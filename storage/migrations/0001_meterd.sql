@@ -1319,16 +1319,30 @@ CREATE TABLE sealed_block (
     history     bytea NOT NULL,
     hash        bytea NOT NULL UNIQUE,
     peak        bytea NOT NULL,
-    sealed_at   timestamptz NOT NULL
+    sealed_at   timestamptz NOT NULL,
+    checksum    bigint NOT NULL
 );
+-- Hashes do not get shorter.
+ALTER TABLE sealed_block ALTER COLUMN leaves SET STORAGE EXTERNAL;
 COMMENT ON COLUMN sealed_block.places IS 'the places that are in it: of the others nothing was committed';
 COMMENT ON COLUMN sealed_block.history IS 'the root of a tree over the hashes of all blocks before: so the way from an old block to a new one is short';
 COMMENT ON COLUMN sealed_block.peak IS 'the root of the largest part of that tree that is whole with this block';
 COMMENT ON COLUMN sealed_block.leaves IS '32 bytes for each of them, so that verifying names the row that differs';
+COMMENT ON COLUMN sealed_block.checksum IS 'of the block, of all that it sealed and of its balances: no proof, but a twelfth of its cost; the hourly audit compares it';
 CREATE TRIGGER sealed_block_is_never_changed BEFORE UPDATE OR DELETE ON sealed_block
     FOR EACH ROW EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER sealed_block_is_never_emptied BEFORE TRUNCATE ON sealed_block
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+
+-- 64 bits of what has a place above one and up to another, as PostgreSQL hashes records: quick, in any order.
+CREATE FUNCTION checksum_of_places(above bigint, up_to bigint) RETURNS bigint STABLE LANGUAGE sql AS $$
+    SELECT coalesce((SELECT bit_xor(hash_record_extended(t, 0)) FROM public.journal t WHERE t.id > above AND t.id <= up_to), 0)
+         # coalesce((SELECT bit_xor(hash_record_extended(ROW(a.place, a.id, a.name), 0)) FROM public.ledger_account a
+                     WHERE a.place > above AND a.place <= up_to), 0)
+         # coalesce((SELECT bit_xor(hash_record_extended(ROW(s.place, s.id, s.period, s.component), 0))
+                     FROM public.posting_stream s WHERE s.place > above AND s.place <= up_to), 0)
+         # (SELECT bit_xor(hash_record_extended(ROW(k.id, k.kind), 0)) FROM public.transaction_kind k)
+$$;
 
 CREATE TABLE seal_mark (
     only_one    boolean PRIMARY KEY DEFAULT true CHECK (only_one),

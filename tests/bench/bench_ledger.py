@@ -20,7 +20,7 @@ import psycopg
 import structlog
 from psycopg import AsyncConnection
 
-from daemon.transactions.sealing import seal, verify
+from daemon.transactions.sealing import audit, seal, verify
 from storage import ledger, migrate, seals
 from storage.binary import SINCE
 from storage.charge_posting import ChargeKind, Charges, post_charges
@@ -34,6 +34,8 @@ TOGETHER: Final = 1_000
 """Charges of one transaction of the database."""
 ACCOUNTS: Final = 1_000
 """Of each writer."""
+AUDITS: Final = 10
+"""One is over before a clock of hundredths has moved."""
 Writer = Callable[[AsyncConnection[Any], int, range], Awaitable[None]]
 
 
@@ -169,6 +171,7 @@ async def by_columns(connection: AsyncConnection[Any], writer: int, numbers: ran
 def sealed(server: Server, url: str, posting_us: float) -> None:
     """Sealing and verifying what the last way posted."""
     places = 0
+    began = datetime.now(UTC)
 
     async def sealing() -> None:
         async with await AsyncConnection.connect(url, autocommit=True) as connection:
@@ -178,21 +181,33 @@ def sealed(server: Server, url: str, posting_us: float) -> None:
     async def verifying() -> None:
         nonlocal places
         async with await AsyncConnection.connect(url, autocommit=True) as connection:
-            # From a block on, as the hourly audit does: without a look at every balance.
+            # From a block on: without a look at every balance.
             found = await verify(connection, 2)
         assert found.fault is None
         places = found.places
 
+    async def auditing() -> None:
+        async with await AsyncConnection.connect(url, autocommit=True) as connection:
+            for _ in range(AUDITS):
+                found = await audit(connection, None, began)
+                assert found is not None
+                assert found.fault is None
+
     sealing_s = measured(server, sealing()).cpu_s
     verifying_s = measured(server, verifying()).cpu_s
+    audits_s = measured(server, auditing()).cpu_s
     with psycopg.connect(url) as connection:
         row = connection.execute("SELECT count(*) FROM journal").fetchone()
     assert row is not None
-    seal_us, audit_us = 1e6 * sealing_s / row[0], 1e6 * verifying_s / places
+    seal_us, verify_us = 1e6 * sealing_s / row[0], 1e6 * verifying_s / places
+    audit_us = 1e6 * audits_s / AUDITS / row[0]
     print(
         f"sealing {row[0]} transactions: {seal_us:.1f} us each, {seal_us / posting_us:.2f} of posting"
     )
-    print(f"auditing them: {audit_us:.1f} us each, {audit_us / posting_us:.2f} of posting")
+    print(f"verifying them: {verify_us:.1f} us each, {verify_us / posting_us:.2f} of posting")
+    print(
+        f"auditing them: {audit_us:.2f} us each, {audit_us / posting_us:.3f} of posting (goal 0.02)"
+    )
 
 
 if __name__ == "__main__":

@@ -23,8 +23,9 @@ from daemon.billing.rehearsal import Summary, first_month
 from daemon.transactions.rehearsal import Rehearsal, rehearse, tried_tariffs
 from tests.bench.bench_ingest import DAY, TODAY, ZONE, database, make_site, verdict
 from tests.bench.bench_settlement import TARIFF, prepare
+from tests.bench.bench_spool import server_cpu_s
 from tests.database.small_site import connect
-from tests.servers.postgres import embedded_server
+from tests.servers.postgres import Server, embedded_server
 
 MOST_S: Final = 600
 """Of 10,000 accounts over twelve months (limits, G)."""
@@ -42,16 +43,17 @@ def main() -> None:
         make_site(url, given.accounts, days, is_analyzed=False)
         with psycopg.connect(url, autocommit=True) as connection:
             prepare(connection, TODAY - days * DAY)
-        asyncio.run(measured(url, since, given.accounts))
+        asyncio.run(measured(server, url, since, given.accounts))
 
 
-async def measured(url: str, since: date, accounts: int) -> None:
+async def measured(server: Server, url: str, since: date, accounts: int) -> None:
     counting, mistakes = read_version(json.loads(json.dumps(TARIFF)), "bench")
     assert counting is not None, mistakes
     dearer = {rate: price + Decimal("0.01") for rate, price in counting.energy.items()}
     new = Versions((replace(counting, effective_from=since, energy=dearer),))
     summary = Summary()
     async with await connect(url) as connection:
+        database_s = server_cpu_s(server)
         began_s, cpu_s = time.perf_counter(), time.process_time()
         tried = await tried_tariffs(connection, {"bench": new}, None)
         wanted = Rehearsal({"bench": tried["bench"].tariff}, since)
@@ -61,11 +63,13 @@ async def measured(url: str, since: date, accounts: int) -> None:
             for account, told in portion.bills.items():
                 summary.add(account, told)
         took_s, cpu_s = time.perf_counter() - began_s, time.process_time() - cpu_s
+        database_s = server_cpu_s(server) - database_s
     assert summary.paying_more == accounts, summary.quantiles()
     of_all_s = took_s * OF_ACCOUNTS / accounts
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     print(
-        f"{accounts} accounts, {len(summary.months)} months: {took_s:.1f} s, of it ours {cpu_s:.1f}"
+        f"{accounts} accounts, {len(summary.months)} months: {took_s:.1f} s; "
+        f"of processors ours {cpu_s:.1f} s, PostgreSQL {database_s:.1f} s"
     )
     print(f"most memory: {memory} MB")
     print(f"{OF_ACCOUNTS} accounts: {of_all_s:.0f} s (goal {MOST_S}): {verdict(of_all_s < MOST_S)}")

@@ -35,7 +35,14 @@ def charge(number: int, fen: int = 100, customer: str = "A") -> Transaction:
         Leg("payable:surcharge:fund", 1, MARCH, "fund"),
     )
     content = {"account": customer, "links": [number], "名": 'ä"\\\n'}
-    return Transaction(f"chg:{customer}:{number}", "charge", content, legs, "daemon:settlement")
+    return Transaction(
+        f"chg:{customer}:{number}",
+        "charge",
+        content,
+        legs,
+        "daemon:settlement",
+        value_date=MARCH,
+    )
 
 
 async def post(connection: AsyncConnection[Any], *transactions: Transaction) -> None:
@@ -163,6 +170,13 @@ TAMPERED = {
     "UPDATE ledger_account SET balance_fen = balance_fen + 1 WHERE id = 1": "the balance of customer:A:prepaid is not what was posted",
 }
 
+NOT_AUDITED = {
+    # Nothing tells an audit of all blocks that are gone, when it is the first one.
+    "DELETE FROM sealed_block",
+    # Balances are compared with all that was ever posted, by others.
+    "UPDATE ledger_account SET balance_fen = balance_fen + 1 WHERE id = 1",
+}
+
 
 @pytest.mark.parametrize("statement", TAMPERED)
 def test_the_first_row_that_its_owner_changed_is_named(database_url: str, statement: str) -> None:
@@ -183,6 +197,25 @@ def test_the_first_row_that_its_owner_changed_is_named(database_url: str, statem
         if TAMPERED[statement] is CHANGED:
             assert [fault.place] == changed
             assert fault.block == 2
+        if statement not in NOT_AUDITED:
+            audited = await audit(connection, None, NOW)
+            assert audited is not None
+            assert audited.fault == fault
+
+    on(as_owner(database_url), story)
+
+
+def test_a_checksum_alone_accuses_nobody(database_url: str) -> None:
+    """Another server may compute another one of the same rows: then hashes decide."""
+
+    async def story(connection: AsyncConnection[Any]) -> None:
+        await posted(connection, 3)
+        await seal(connection, NOW)
+        await post(connection, charge(4))
+        await seal(connection, NOW)
+        as_it_is = await audit(connection, None, NOW)
+        await tampered(connection, "UPDATE sealed_block SET checksum = checksum + 1")
+        assert await audit(connection, None, NOW) == as_it_is == await verify(connection)
 
     on(as_owner(database_url), story)
 
@@ -206,10 +239,23 @@ def test_from_a_block_on_only_its_rows_are_read(database_url: str) -> None:
 def test_a_block_holds_no_more_than_may_have_to_be_read_for_one_proof(database_url: str) -> None:
     async def story(connection: AsyncConnection[Any]) -> None:
         await posted(connection, 5)
-        assert await seal(connection, NOW, most=2) == 3
-        # The names that the first transaction brought are before it.
+        # Five transactions, and the five names that the first of them brought.
+        assert await seal(connection, NOW, most=2) == 5
         sizes = [len(cut(block.leaves)) for block in await seals.blocks(connection, 1, 9)]
-        assert sizes == [7, 2, 1]
+        assert sizes == [2, 2, 2, 2, 2]
+        assert (await verify(connection)).fault is None
+
+    on(database_url, story)
+
+
+def test_more_rolled_back_places_than_a_block_holds_stop_nothing(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        await posted(connection, 1)
+        async with connection.transaction(force_rollback=True):
+            await ledger.post(connection, [charge(number) for number in range(2, 9)])
+        await post(connection, charge(9))
+        await seal(connection, NOW, most=2)
+        assert await seals.unsealed(connection) == 0
         assert (await verify(connection)).fault is None
 
     on(database_url, story)
