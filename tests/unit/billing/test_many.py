@@ -14,7 +14,7 @@ from config.tariff_form import read_version
 from config.tariff_version import Versions
 from daemon.billing.many import Month, amounts_fen, is_for_many, month_of
 from daemon.billing.pricing import Terms, amounts, rounded_fen
-from daemon.billing.use import Use
+from daemon.billing.use import NoPrice, Use
 from tests.unit.billing.exact_account import Story, bill
 from tests.unit.billing.stories import seeds, story
 from tests.unit.billing.test_pricing import terms_of, uses_of
@@ -276,3 +276,179 @@ def test_a_matrix_is_not_for_many() -> None:
     plain = replace(version, ladder=None)
     assert is_for_many(Versions((plain,)))
     assert not is_for_many(Versions((plain, version)))
+
+
+SLAB = {
+    "cycle": "month",
+    "method": "slab",
+    "bounds_kwh": ["100", "200"],
+    "prices": ["0.50", "0.60", "0.80"],
+    "whole_above_kwh": "0",
+}
+
+
+@settings(max_examples=25, deadline=None)
+@given(seeds.map(neighbours))
+def test_accounts_that_ask_for_the_same_closed_days_keep_their_own_terms(told: list[Story]) -> None:
+    """What is the same of accounts is worked out once: nothing that differs may be shared."""
+    closed = list(told[0].closed)
+    check([replace(it, closed=closed) for it in told])
+
+
+def test_each_difference_of_terms_makes_a_difference_beside_the_same_closed_days() -> None:
+    of = {
+        "effective_from": "2026-01-01",
+        "ladder": {**SLAB, "whole_above_kwh": "100"},
+        "fixed": {
+            "by_slab": {"1": ["31", "62", "93"], "3": ["1", "2", "3"]},
+            "proration": "calendar",
+        },
+    }
+    closed = [date(2026, 3, day) for day in range(1, 32)]
+    use = {date(2026, 3, 20): {"total": Fraction(101)}}
+    first = date(2026, 3, 1)
+    plain = Story([of], use, closed)
+    check(
+        [
+            plain,
+            replace(plain, opened=date(2026, 3, 11)),
+            replace(plain, opened=date(2026, 3, 12)),
+            replace(plain, opened=first),
+            replace(plain, last=date(2026, 3, 21)),
+            replace(plain, last=date(2026, 3, 21), opened=date(2026, 3, 11)),
+            replace(plain, last=date(2026, 3, 21), opened=date(2026, 2, 11)),
+            replace(plain, bonuses=[(first, Fraction(5))]),
+            replace(plain, elsewhere={"2026-03": Fraction(100)}),
+            replace(plain, phases=3),
+        ]
+    )
+
+
+def test_accounts_of_the_same_terms_have_closed_days_of_their_own() -> None:
+    of = {"effective_from": "2026-01-01", "energy": FLAT, "fixed": {"daily_yuan": "0.2"}}
+    days = [date(2026, 3, day) for day in range(1, 32)]
+    check([Story([of], {}, days), Story([of], {}, days[:7]), Story([of], {}, [])])
+
+
+def test_a_bound_finer_than_any_use_is_kept_whole() -> None:
+    steps = {"cycle": "month", "method": "price", "bounds_kwh": ["10.25"], "prices": ["1", "3"]}
+    of = {"effective_from": "2026-01-01", "ladder": steps}
+    check([Story([of], {date(2026, 2, 3): {"total": Fraction(11)}})])
+
+
+@pytest.mark.parametrize(
+    ("first", "kwh"), [({"energy": DEAR}, "100000000.01"), ({"energy": DEAR}, "9000000.01")]
+)
+def test_an_earlier_version_of_a_month_is_given_its_room_too(
+    first: dict[str, Any], kwh: str
+) -> None:
+    versions = [
+        {"effective_from": "2026-01-01", **first},
+        {"effective_from": "2026-03-11", "energy": FLAT},
+    ]
+    use = {date(2026, 3, 3): {"total": Fraction(kwh)}, date(2026, 3, 20): {"total": Fraction(1)}}
+    check([Story(versions, use)])
+
+
+@pytest.mark.parametrize(
+    ("version", "kwh"),
+    [
+        (
+            {
+                "energy": FLAT,
+                "fixed": {"monthly_yuan": "999999.12345678", "proration": "thirtieth"},
+                "tax": TAX,
+            },
+            "1",
+        ),
+        (
+            {
+                "energy": {"mode": "flat", "price": "0.4321"},
+                "minimum": {"monthly_yuan": "0.0001"},
+                "tax": TAX,
+            },
+            "16.12345679",
+        ),
+    ],
+)
+def test_tax_on_fees_and_on_fine_use_is_given_its_room(version: dict[str, Any], kwh: str) -> None:
+    of = {"effective_from": "2026-01-01", **version}
+    march = [date(2026, 3, day) for day in range(1, 32)]
+    check([Story([of], {date(2026, 3, 3): {"total": Fraction(kwh)}}, march)])
+
+
+def test_use_between_two_kinds_of_64_bits_stays_exact_beside_what_is_below_zero() -> None:
+    energy = {"mode": "tou", "prices": {"peak": "0.01", "valley": "0.03"}}
+    of = {"effective_from": "2026-01-01", "energy": energy}
+    wide = Fraction("100000000000.00000001")
+    day = date(2026, 2, 3)
+    check(
+        [
+            Story([of], {day: {"total": wide, "peak": Fraction(0), "valley": wide}}),
+            Story([of], {day: {"total": Fraction(0), "peak": Fraction(9), "valley": Fraction(-9)}}),
+        ]
+    )
+
+
+def test_use_that_hits_a_bound_is_of_the_lower_slab() -> None:
+    fees = {"1": ["31.01", "62.02", "93.03"]}
+    of = {
+        "effective_from": "2026-01-01",
+        "ladder": SLAB,
+        "fixed": {"by_slab": fees, "proration": "calendar"},
+    }
+    march = [date(2026, 3, day) for day in range(1, 32)]
+    uses = ["99.99", "100", "100.01", "200", "200.01"]
+    check([Story([of], {date(2026, 3, 3): {"total": Fraction(it)}}, march) for it in uses])
+
+
+def test_use_as_dear_as_the_minimum_pays_none() -> None:
+    of = {
+        "effective_from": "2026-01-01",
+        "energy": {"mode": "flat", "price": "1"},
+        "minimum": {"monthly_yuan": "31"},
+    }
+    march = [date(2026, 3, day) for day in range(1, 32)]
+    uses = [30, 31, 100]
+    check([Story([of], {date(2026, 3, 3): {"total": Fraction(it)}}, march) for it in uses])
+
+
+def test_a_minimum_that_is_of_no_day_of_the_month_makes_no_credit_dearer() -> None:
+    energy = {"mode": "tou", "prices": {"peak": "0.5", "valley": "1.3"}}
+    versions = [
+        {"effective_from": "2026-01-01", "energy": energy},
+        {"effective_from": "2026-03-01", "energy": energy, "minimum": {"monthly_yuan": "31"}},
+    ]
+    february = [date(2026, 2, day) for day in range(1, 29)]
+    registers = {"total": Fraction(0), "peak": Fraction(10), "valley": Fraction(-10)}
+    check([Story(versions, {date(2026, 2, 3): registers}, february)])
+
+
+def test_a_minimum_is_taxed_by_the_version_of_the_last_day_alone() -> None:
+    minimum = {"energy": FLAT, "minimum": {"monthly_yuan": "31"}}
+    dear = {"mode": "exclusive", "rate": "0.5"}
+    versions = [
+        {"effective_from": "2026-01-01", **minimum},
+        {"effective_from": "2026-03-31", **minimum, "tax": dear},
+    ]
+    check([Story(versions, {}, [date(2026, 3, day) for day in range(1, 32)])])
+
+
+def test_days_before_the_first_version_are_days_in_service() -> None:
+    fee = {"monthly_yuan": "31", "proration": "thirtieth"}
+    versions = [{"effective_from": "2026-03-11", "energy": FLAT, "fixed": fee}]
+    closed = [date(2026, 3, day) for day in range(1, 32)]
+    account: Account = (terms_of(Story(versions, {})), [], closed)
+    found = amounts_fen(month_of([account], MONTHS[1]))["fixed"].tolist()
+    (stream,) = amounts(*account).charged.items()
+    assert found == [rounded_fen(stream[1])] == [2_100]
+
+
+@pytest.mark.parametrize("days", [1, 2])
+def test_a_single_closed_day_asks_for_the_fee_of_its_phases(days: int) -> None:
+    fixed = {"by_slab": {"1": ["31", "62", "93"]}, "proration": "calendar"}
+    of = {"effective_from": "2026-01-01", "ladder": SLAB, "fixed": fixed}
+    closed = [date(2026, 3, day) for day in range(1, days + 1)]
+    with pytest.raises(NoPrice, match="has no fees of 3 phases"):
+        amounts_fen(month_of_stories([Story([of], {}, closed, phases=3)], MONTHS[1]))
+    assert amounts_fen(month_of_stories([Story([of], {}, [], phases=3)], MONTHS[1]))
