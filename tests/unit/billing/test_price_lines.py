@@ -188,8 +188,10 @@ def test_rates_and_what_a_step_adds_are_lines_by_themselves() -> None:
         line("tier", "total", 1, "0.3", 3),
     ]
     one, two = priced_uses(of, [second, first])
-    assert (one.use, one.before, one.after, list(one.bounds)) == (first, 0, 8, [10])
-    assert (two.use, two.before, two.after, list(two.bounds)) == (second, 8, 13, [10])
+    assert one.use is first
+    assert [one.before, one.after, *one.bounds] == [0, 8, 10]
+    assert two.use is second
+    assert [two.before, two.after, *two.bounds] == [8, 13, 10]
 
 
 def test_steps_are_told_one_by_one_from_what_others_billed_on() -> None:
@@ -199,7 +201,8 @@ def test_steps_are_told_one_by_one_from_what_others_billed_on() -> None:
         line("energy", "total", 0, "1", 3),
         line("energy", "total", 1, "3", 4),
     ]
-    assert [(it.before, it.after) for it in priced_uses(of, uses)] == [(7, 9), (9, 14)]
+    one, two = priced_uses(of, uses)
+    assert [one.before, one.after, two.before, two.after] == [7, 9, 9, 14]
 
 
 def test_each_rate_of_a_matrix_is_split_as_the_total_is() -> None:
@@ -248,7 +251,7 @@ def test_a_ladder_starts_anew_beside_a_version_without_one() -> None:
         line("energy", "total", 1, "3", 2, month=MARCH, version=1),
     ]
     plain, _ = priced_uses(of, uses)
-    assert (plain.before, plain.after, list(plain.bounds)) == (0, 0, [])
+    assert [plain.before, plain.after, *plain.bounds] == [0, 0]
 
 
 def test_lines_are_in_order_of_month_version_component_and_step() -> None:
@@ -296,7 +299,7 @@ def test_streams_of_a_day_are_in_order_and_told_with_what_is_known_since() -> No
         [first, second, third, april],
     )
     (change,) = stream_changes(SLAB, day, ())
-    assert (change.before, change.after, change.now) == (4, 8, 24)
+    assert [change.before, change.after, change.now] == [4, 8, 24]
 
 
 def test_the_day_of_a_slab_is_one_of_the_site() -> None:

@@ -265,6 +265,28 @@ def test_a_version_charges_who_has_use_of_it_or_days_that_cost_by_themselves(
     assert charging_versions(book, days) == charging
 
 
+@pytest.mark.parametrize(
+    ("opened", "last_day", "closed", "charging"),
+    [
+        (date(2026, 2, 21), None, ["2026-02-25", "2026-02-26"], {1}),
+        (None, None, ["2026-02-25"], {1}),
+        (date(2026, 3, 15), None, ["2026-01-05", "2026-03-20"], {2}),
+        (None, date(2026, 2, 26), ["2026-02-25", "2026-03-20"], {1}),
+        # Days before every version cost nothing, and those behind them do.
+        (None, None, ["2025-12-30", "2026-01-05"], {0}),
+        (None, None, ["2025-12-30"], set()),
+    ],
+)
+def test_days_are_charged_by_the_versions_of_the_account_in_service(
+    opened: date | None, last_day: date | None, closed: list[str], charging: set[int]
+) -> None:
+    starts = (date(2026, 1, 1), date(2026, 2, 24), date(2026, 3, 10))
+    fee = Fixed(daily_yuan=Decimal(1))
+    versions = Versions(tuple(TariffVersion(str(it), it, {}, fixed=fee) for it in starts))
+    book = Book(1, Terms(versions, opened=opened, last_day=last_day), JANUARY)
+    assert charging_versions(book, [date.fromisoformat(it) for it in closed]) == charging
+
+
 def test_a_stream_has_an_order_of_months_first() -> None:
     march, april = date(2026, 3, 1), date(2026, 4, 1)
     streams = [Stream(april, "energy"), Stream(march, "tier"), Stream(march, "energy")]
