@@ -377,6 +377,16 @@ def test_tax_on_fees_and_on_fine_use_is_given_its_room(version: dict[str, Any], 
     check([Story([of], {date(2026, 3, 3): {"total": Fraction(kwh)}}, march)])
 
 
+def test_a_fee_of_an_earlier_version_is_given_its_room_too() -> None:
+    large = {"monthly_yuan": "999999.12345678", "proration": "thirtieth"}
+    versions = [
+        {"effective_from": "2026-01-01", "energy": FLAT, "fixed": large, "tax": TAX},
+        {"effective_from": "2026-03-11", "energy": FLAT, "fixed": THIRTIETH, "tax": TAX},
+    ]
+    march = [date(2026, 3, day) for day in range(1, 32)]
+    check([Story(versions, {}, march), Story(versions, {}, march, opened=date(2026, 3, 2))])
+
+
 def test_use_between_two_kinds_of_64_bits_stays_exact_beside_what_is_below_zero() -> None:
     energy = {"mode": "tou", "prices": {"peak": "0.01", "valley": "0.03"}}
     of = {"effective_from": "2026-01-01", "energy": energy}
