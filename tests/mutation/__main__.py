@@ -41,7 +41,9 @@ ARGUMENTS = ("-x", "-q", "--tb=line", "-p", "no:cacheprovider", "-p", "no:xdist"
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.mutation", description=__doc__)
     parser.add_argument("files", nargs="*", help="of rules.toml; without any, all of them")
-    parser.add_argument("--again", action="store_true", help="only what survived the last time")
+    parser.add_argument(
+        "--again", action="store_true", help="only what survived the last time, without a reason"
+    )
     parser.add_argument("--every", type=int, default=1, metavar="N", help="only each Nth mutant")
     options = parser.parse_args()
     rules: dict[str, list[str]] = tomllib.loads((FOLDER / "rules.toml").read_text())
@@ -71,15 +73,16 @@ def is_proved(name: str, tests: Sequence[str], folder: Path, options: argparse.N
     """Run the mutants of one file and tell what survived."""
     kept = KEPT / f"{name.replace('/', '.')}.json"
     source = (folder / name).read_text()
+    reasons = tomllib.loads((FOLDER / "survivors.toml").read_text()).get(name, [])
+    listed = {(it["was"], it["now"]) for it in reasons}
     asked = [*mutants_of(source, options.every)]
     if options.again:
         last = {tuple(it) for it in json.loads(kept.read_text())}
         asked = [it for it in asked if (it.where, it.was, it.now) in last]
+        asked = [it for it in asked if (it.was, it.now) not in listed]
     survivors = survivors_of(asked, name, source, tests, folder)
     KEPT.mkdir(exist_ok=True)
     kept.write_text(json.dumps([[it.where, it.was, it.now] for it in survivors], indent=1))
-    reasons = tomllib.loads((FOLDER / "survivors.toml").read_text()).get(name, [])
-    listed = {(it["was"], it["now"]) for it in reasons}
     left = [it for it in survivors if (it.was, it.now) not in listed]
     for it in left:
         print(f"{name}: {it.where}\n  - {it.was}\n  + {it.now}")
