@@ -324,6 +324,21 @@ def test_each_difference_of_terms_makes_a_difference_beside_the_same_closed_days
     )
 
 
+def test_who_closes_in_a_year_of_steps_counts_the_months_since_his_own_opening() -> None:
+    year = {
+        "cycle": "year",
+        "method": "price",
+        "bounds_kwh": ["12"],
+        "prices": ["1", "3"],
+        "partial_year": "months",
+    }
+    of = {"effective_from": "2026-01-01", "ladder": year}
+    closed: list[date] = []
+    use = {date(2026, 4, 3): {"total": Fraction(20)}}
+    account = Story([of], use, closed, last=date(2026, 11, 20))
+    check([replace(account, opened=date(2026, month, 2)) for month in (1, 2, 3)])
+
+
 def test_accounts_of_the_same_terms_have_closed_days_of_their_own() -> None:
     of = {"effective_from": "2026-01-01", "energy": FLAT, "fixed": {"daily_yuan": "0.2"}}
     days = [date(2026, 3, day) for day in range(1, 32)]
