@@ -228,7 +228,7 @@ class _Units:
         return cls(
             kwh=whole // energy * (MONTHS if is_shared else 1),
             yuan=_unit(price for it in versions for price in _prices(it)),
-            fee=math.lcm(1, *(_share_of_days(it, days) for it in versions)),
+            fee=math.lcm(*(_share_of_days(it, days) for it in versions)),
             tax=_unit(it.tax_rate for it in versions if it.tax_rate is not None),
         )
 
@@ -278,7 +278,7 @@ def _bounds_kwh(versions: Iterable[TariffVersion]) -> list[Decimal]:
 
 
 def _common(told: Integers) -> int:
-    return int(np.gcd.reduce(told)) if len(told) else 0
+    return int(np.gcd.reduce(told))
 
 
 def _unit(numbers: Iterable[Decimal]) -> int:
@@ -327,7 +327,7 @@ class _Sheet:
         self._of_use: dict[tuple[int, str], Integers] = {}
         self._of_days: dict[tuple[int, str], Integers] = {}
         self._month_used = self._elsewhere + sum(
-            (self._use[number, TOTAL] for number, _ in self._with_ladder("month")), self._nothing
+            self._use[number, TOTAL] for number, _ in self._with_ladder("month")
         )
 
     def fen(self) -> dict[str, Integers]:
@@ -413,7 +413,7 @@ class _Sheet:
         if ladder.whole_above_kwh:
             whole_above = bounds[ladder.bounds_kwh.index(ladder.whole_above_kwh)]
         is_whole = self._month_used > whole_above
-        prices = np.array([self._units.price(it) for it in ladder.prices], self._nothing.dtype)
+        prices = np.array([self._units.price(it) for it in ladder.prices])
         price = prices[_slab_reached(bounds, self._month_used)]
         stepped = self._steps(ladder, bounds, before)
         # What others billed of the month was priced as it stood then.
@@ -431,7 +431,7 @@ class _Sheet:
         days = len(days_of(self._month.month))
         share = closed * (self._units.fee // days)
         if fixed.proration == "thirtieth":
-            served = sum(self._month.served.values(), self._nothing)
+            served = sum(self._month.served.values())
             share = np.where(served < days, closed * (self._units.fee // THIRTIETHS), share)
         if fixed.monthly_yuan is not None:
             return np.asarray(self._units.price(fixed.monthly_yuan) * share)
@@ -443,7 +443,7 @@ class _Sheet:
         if len(lacking):
             raise lacking_fees(version, int(lacking[0]))
         for phases, fees in by_slab.items():
-            of_phases = np.array([self._units.price(it) for it in fees], self._nothing.dtype)
+            of_phases = np.array([self._units.price(it) for it in fees])
             fee = np.where(self._month.phases == phases, of_phases[reached], fee)
         return np.asarray(fee * share)
 
@@ -465,9 +465,8 @@ class _Sheet:
                 least = least - yuan * self._units.fee
         for yuan in self._of_days.values():
             least = least - yuan * self._units.kwh
-        served = sum(self._month.served.values(), self._nothing)
-        closed = sum(self._month.closed.values(), self._nothing)
-        is_settled = has_any & (closed == served)
+        closed = sum(self._month.closed.values())
+        is_settled = has_any & (closed == sum(self._month.served.values()))
         return np.where(is_settled, np.maximum(least, 0), self._nothing)
 
     def _last_version(self) -> Integers:

@@ -1,15 +1,17 @@
 """What a slab, a minimum and tax make of days before: money.md 15a, O33."""
 
+from collections.abc import Sequence
 from datetime import date, datetime, timedelta
 from decimal import Decimal
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
 
 from config.tariff_version import TOTAL, Fixed, Ladder, TariffVersion, Versions
-from daemon.billing.earlier_days import NO_EARLIER_DAYS, EarlierDays, of_earlier_days
+from daemon.billing.earlier_days import NO_EARLIER_DAYS, EarlierDays, may_reprice, of_earlier_days
 from daemon.billing.posting import Stream
-from daemon.billing.pricing import ONE_KWH, Terms
+from daemon.billing.pricing import ONE_KWH, Bonus, Terms
 from daemon.billing.use import Use
 
 JUNE = date(2026, 6, 1)
@@ -88,3 +90,86 @@ def test_tax_is_added_and_reasons_come_together() -> None:
     taxed = version(minimum_yuan=Decimal(50), tax_rate=Decimal("0.1"))
     told = found(taxed, "250.00", "0.01", minimum_fen=100)
     assert told == EarlierDays(24_475 + 110, ("slab reached", "minimum"))
+
+
+SMALL = Ladder("month", "slab", numbers("10"), numbers("1", "1.05"), whole_above_kwh=Decimal(10))
+JUNE_16, JUNE_30 = date(2026, 6, 16), date(2026, 6, 30)
+
+
+def told(
+    versions: Sequence[TariffVersion],
+    before: Sequence[tuple[int, str]],
+    came: Sequence[tuple[int, str]],
+    minimum_fen: int = 0,
+    **more: Any,
+) -> EarlierDays:
+    """Uses as (number of the version, kWh)."""
+
+    def uses(them: Sequence[tuple[int, str]]) -> list[Use]:
+        return [Use(JUNE, number, use(kwh).registers, AT) for number, kwh in them]
+
+    moved_fen = {MINIMUM: minimum_fen}
+    terms = Terms(Versions(tuple(versions)), **more)
+    return of_earlier_days(terms, JUNE, uses(before), uses(came), moved_fen, set())
+
+
+def plain(start: date = date(2026, 1, 1), **parts: Any) -> TariffVersion:
+    return TariffVersion(str(start), start, {TOTAL: Decimal(1)}, **parts)
+
+
+@pytest.mark.parametrize(
+    ("parts", "may"),
+    [
+        ({}, False),
+        ({"ladder": SMALL}, True),
+        ({"ladder": Ladder("month", "price", numbers("10"), numbers("1", "2"))}, False),
+        ({"fixed": Fixed(monthly_yuan=Decimal(3))}, False),
+        ({"fixed": FEES}, True),
+        ({"minimum_yuan": Decimal(9)}, True),
+    ],
+)
+def test_slabs_and_minimums_may_re_price_earlier_days_and_nothing_else(
+    parts: dict[str, Any], may: bool
+) -> None:
+    assert may_reprice(plain(**parts)) is may
+
+
+def test_nothing_for_earlier_days_is_no_fen_and_no_reason() -> None:
+    assert told([plain()], [(0, "5")], [(0, "5")]) == EarlierDays(0, ())
+    assert EarlierDays(0, ()) == NO_EARLIER_DAYS
+
+
+def test_a_few_fen_for_earlier_days_are_told_too() -> None:
+    slab = plain(ladder=SMALL)
+    assert told([slab], [(0, "10")], [(0, "1")]) == EarlierDays(50, ("slab reached",))
+    assert told([slab], [(0, "4"), (0, "6")], [(0, "1")]) == EarlierDays(50, ("slab reached",))
+    assert told([slab], [], [(0, "11")]) == NO_EARLIER_DAYS
+    assert told([slab], [(0, "1")], [(0, "1")], minimum_fen=1) == EarlierDays(1, ("minimum",))
+
+
+def test_a_bonus_moves_the_slab_that_is_reached() -> None:
+    slab = [plain(ladder=SMALL)]
+    bonus = (Bonus(JUNE, Decimal(1)),)
+    assert told(slab, [(0, "10")], [(0, "1")], bonuses=bonus) == NO_EARLIER_DAYS
+    assert told(slab, [(0, "10")], [(0, "1.01")], bonuses=bonus).fen == 50
+
+
+def test_a_slab_is_reached_beside_versions_without_one() -> None:
+    both = [plain(), plain(JUNE_16, ladder=SMALL)]
+    found = told(both, [(0, "3"), (1, "10")], [(0, "2"), (1, "1")])
+    assert found == EarlierDays(50, ("slab reached",))
+
+
+def test_what_falls_below_a_slab_takes_nothing_off_the_minimum() -> None:
+    tariff = [version(minimum_yuan=Decimal(9))]
+    found = told(tariff, [(0, "320")], [(0, "-60")], minimum_fen=500)
+    assert found == EarlierDays(500, ("minimum",))
+
+
+@pytest.mark.parametrize(("start", "fen"), [(JUNE_30, 150), (date(2026, 7, 1), 100)])
+def test_a_minimum_is_taxed_by_the_version_of_the_last_day(start: date, fen: int) -> None:
+    versions = [
+        plain(minimum_yuan=Decimal(9)),
+        plain(start, minimum_yuan=Decimal(9), tax_rate=Decimal("0.5")),
+    ]
+    assert told(versions, [(0, "1")], [(0, "1")], minimum_fen=100) == EarlierDays(fen, ("minimum",))

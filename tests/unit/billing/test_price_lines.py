@@ -317,3 +317,21 @@ def test_each_slab_that_prices_the_month_is_named_by_its_number() -> None:
     assert slab_days(priced_uses(of, days[:1]), ZONE) == {}
     assert slab_days(priced_uses(of, days[:2]), ZONE) == {(FEBRUARY, 1): date(2026, 2, 2)}
     assert slab_days(priced_uses(of, days), ZONE) == {(FEBRUARY, 2): date(2026, 2, 3)}
+
+
+def test_a_stream_that_the_day_begins_was_nothing_before() -> None:
+    first = used(1, 4)
+    day = DayUses(MARCH, date(2026, 3, 2), [], [first], [first], [first])
+    (change,) = stream_changes(SLAB, day, ())
+    assert [change.before, change.after, change.now] == [0, 4, 4]
+
+
+def test_uses_that_hit_a_bound_or_are_stepped_reach_no_slab() -> None:
+    prices = (Decimal(1), Decimal(2))
+    slab = Ladder("month", "slab", (Decimal(10),), prices, whole_above_kwh=Decimal(10))
+    of = terms((BY_RATE, ADDER), ({}, slab))
+    march = [use_of(date(2026, 3, day), 1, total=kwh) for day, kwh in ((2, 6), (3, 4), (4, 5))]
+    stepped = use_of(date(2026, 3, 1), 0, total=12, peak=6, valley=6)
+    # The third of the month exactly hits the bound; the fourth goes on from there.
+    assert slab_days(priced_uses(of, [stepped, *march]), ZONE) == {(MARCH, 1): date(2026, 3, 4)}
+    assert slab_days(priced_uses(of, [stepped, *march[:2]]), ZONE) == {}
