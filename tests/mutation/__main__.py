@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -80,7 +80,7 @@ def is_proved(name: str, tests: Sequence[str], folder: Path, options: argparse.N
         last = {tuple(it) for it in json.loads(kept.read_text())}
         asked = [it for it in asked if (it.where, it.was, it.now) in last]
         asked = [it for it in asked if (it.was, it.now) not in listed]
-    survivors = survivors_of(asked, name, source, tests, folder)
+    survivors = survivors_of(asked, listed, name, tests, folder)
     KEPT.mkdir(exist_ok=True)
     kept.write_text(json.dumps([[it.where, it.was, it.now] for it in survivors], indent=1))
     left = [it for it in survivors if (it.was, it.now) not in listed]
@@ -96,9 +96,18 @@ def is_proved(name: str, tests: Sequence[str], folder: Path, options: argparse.N
 
 
 def survivors_of(
-    asked: Sequence[Mutant], name: str, source: str, tests: Sequence[str], folder: Path
+    asked: Sequence[Mutant],
+    listed: Collection[tuple[str, str]],
+    name: str,
+    tests: Sequence[str],
+    folder: Path,
 ) -> list[Mutant]:
-    """Each is put into the loaded module, which is quick; those that cannot be, into the file."""
+    """Each is put into the loaded module, which is quick; those that cannot be, into the file.
+
+    So are survivors that nobody expects: tests may have called the function when they were loaded.
+    """
+    target = folder / name
+    source = target.read_text()
     written = folder / "outcomes.json"
     run = EachInPlace(asked, name, source, written)
     child = os.fork()
@@ -107,12 +116,12 @@ def survivors_of(
     if os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) != 0:
         sys.exit(f"{name}: its tests are red without a mutant:\n{output(folder)}")
     limit_s, outcomes = json.loads(written.read_text())
-    target = folder / name
     for cached in target.parent.glob(f"__pycache__/{target.stem}.*.pyc"):
         cached.unlink()
     survivors = []
     for mutant, code in zip(asked, outcomes, strict=True):
-        if code == NOT_IN_PLACE:
+        is_new = code == 0 and (mutant.was, mutant.now) not in listed
+        if is_new or code == NOT_IN_PLACE:
             target.write_text(mutant.source)
             child = os.fork()
             if child == 0:
