@@ -14,6 +14,7 @@ from daemon.billing.posting import (
     charge_legs,
     payment_key,
     payment_legs,
+    reversal_key,
 )
 
 MARCH, APRIL = Stream(date(2026, 3, 1), "energy"), Stream(date(2026, 4, 1), "energy")
@@ -27,6 +28,29 @@ def test_a_charge_goes_from_the_customer_to_revenue_stream_by_stream() -> None:
         Leg(PREPAID, -10, APRIL.period, "energy"),
         Leg("revenue:energy", 10, APRIL.period, "energy"),
     )
+
+
+def test_an_adjustment_is_a_stream_of_an_open_month_about_a_closed_one() -> None:
+    adjustment = MARCH.adjusted_in(APRIL.period)
+    assert adjustment == Stream(APRIL.period, "adjustment:2026-03:energy")
+    assert adjustment.about == MARCH
+    assert MARCH.about == MARCH
+    # The code of a surcharge may hold anything but what separates.
+    fund = Stream(MARCH.period, "adjustment")
+    assert fund.about == fund
+    assert fund.adjusted_in(APRIL.period).about == fund
+
+
+def test_an_adjustment_goes_to_the_account_of_its_component() -> None:
+    adjustment = MARCH.adjusted_in(APRIL.period)
+    assert charge_legs(PREPAID, {adjustment: 5}) == (
+        Leg(PREPAID, -5, APRIL.period, "adjustment:2026-03:energy"),
+        Leg("revenue:energy", 5, APRIL.period, "adjustment:2026-03:energy"),
+    )
+
+
+def test_what_takes_a_transaction_back_has_one_key() -> None:
+    assert reversal_key(17) == "rev:17"
 
 
 streams = st.builds(Stream, st.sampled_from([MARCH.period, APRIL.period]), st.text(min_size=1))
