@@ -1,7 +1,7 @@
 -- terms_of -- what is known of accounts besides their use; of the entries of a day or cycle the last one counts
 SELECT a.id, coalesce((SELECT max(p.phases) FROM point_account x JOIN point p ON p.id = x.point_id
                        WHERE x.account_id = a.id AND x.to_day IS DISTINCT FROM x.from_day), 1),
-       a.opened_on, a.last_day, b.days, b.kwh, e.cycles, e.kwh
+       CASE WHEN a.agreement IS NOT NULL THEN a.opened_on END, a.last_day, b.days, b.kwh, e.cycles, e.kwh
 FROM account a
 -- For each account by its index: most have no entry, and no statistics say so.
 CROSS JOIN LATERAL (

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from functools import lru_cache
-from itertools import pairwise
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -167,11 +166,14 @@ def dated_links(
 ) -> list[Link]:
     """The links between the values of a published chain, each with the facts of its days.
 
-    Which values are linked was judged: each tells how far back its own begins."""
+    Which values are linked was judged: each tells how far back its own begins. That may lie behind
+    a substitute, to which no link leads where a document lies on the way."""
     links = []
-    for before, after in pairwise(values):
-        if abs(after.link_days) != (after.day - before.day).days:
-            continue  # no register shows what was used between them
+    by_day = {value.day: value for value in values}
+    for after in values:
+        before = by_day.get(after.day - timedelta(days=abs(after.link_days)))
+        if before is None or before is after:
+            continue  # no register shows what was used before it
         if after.kwh is None:
             # What was published passed the limits of its day. They are not applied again, so that
             # a later change of a limit does not undo what was billed.

@@ -96,6 +96,8 @@ def amounts_fen(month: Month) -> dict[str, Integers]:
         return _Sheet(month, units).fen()
     result: dict[str, Integers] = {}
     for chosen, kind in ((is_narrow, np.int64), (~is_narrow, object)):
+        if not chosen.any():
+            continue  # the units themselves may not fit
         for component, fen in _Sheet(month.of(chosen, kind), units).fen().items():
             total = result.setdefault(component, np.zeros(len(chosen), dtype=object))
             total[chosen] = fen

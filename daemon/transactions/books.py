@@ -69,11 +69,13 @@ async def books_of(
     zone: ZoneInfo,
 ) -> list[Book]:
     """The books of the accounts that may have to be charged otherwise, with these changes in
-    them."""
+    them. One that was never opened has none: it owes nothing, not even fees of days."""
     books = {
         account: Book(account, ground.terms[account], since)
         for account, days in marks.items()
-        if account in ground.terms and (since := _since(days, changes.get(account))) is not None
+        if account in ground.terms
+        and ground.terms[account].opened is not None
+        and (since := _since(days, changes.get(account))) is not None
     }
     kept, unknown = await _kept(connection, books, ground)
     anew = {account for account in books if marks[account].is_anew} | unknown

@@ -81,6 +81,20 @@ async def settled(connection: AsyncConnection[Any]) -> int:
     return await balance(connection, "A1")
 
 
+def test_an_account_that_was_never_opened_owes_no_fees(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        site = Site.of(2)
+        site.accounts[1] |= {"opened_on": None, "agreement": None}
+        await site.take_over(connection)
+        rows = replace(site.rows(), tariffs=[tariff_row("T", BY_DAY)])
+        await archive.take_over(connection, rows, noon(TODAY))
+        await close_days(connection, ZONE, noon(OPEN + 2 * DAY))
+        assert await settled(connection) == -100
+        assert await balance(connection, "A2") == 0
+
+    on(database_url, story)
+
+
 @pytest.mark.parametrize(
     ("version", "entry", "moved_fen"),
     [

@@ -58,6 +58,22 @@ def chain(*totals: tuple[int, ...], kwh: Decimal | None = None) -> list[ChainVal
     ]
 
 
+def test_a_link_that_was_judged_leads_over_a_substitute_that_divides_nothing() -> None:
+    """Over a document no register shows what was used up to the substitute."""
+    exchanged = PointHistory(
+        ONE_RATIO,
+        (Meter(7, at(0), MODULUS, 2, None, (500,)), Meter(8, at(1, 12), MODULUS, 2, (3,))),
+    )
+    values = [
+        ChainValue(on_day(0), 7, (100,)),
+        ChainValue(on_day(1), 7, (300,)),
+        ChainValue(on_day(2), 8, (7,), link_days=2, kwh=Decimal("4.04")),
+    ]
+    (link,) = dated_links(1, values, exchanged, ZONE)
+    assert (link.from_day, link.to_day) == (on_day(0), on_day(2))
+    assert [piece.advanced for piece in link.pieces] == [(400,), (4,)]
+
+
 def links_of(days: Iterable[int]) -> list[Link]:
     there = sorted(days)
     values = [

@@ -98,6 +98,20 @@ def test_a_large_fee_is_counted_in_the_room_that_numbers_need() -> None:
     check([Story([of], use, march), Story([of], use, march, opened=date(2026, 3, 2))])
 
 
+def test_of_an_account_alone_whose_numbers_are_wide_the_units_may_be_as_wide() -> None:
+    fine = {"mode": "flat", "price": "0.52830001"}
+    steps = {"cycle": "month", "method": "adder", "bounds_kwh": ["10.000001"], "adders": ["0", "1"]}
+    of = {
+        "effective_from": "2026-01-01",
+        "energy": fine,
+        "ladder": steps,
+        "fixed": {"monthly_yuan": "0.00001", "proration": "thirtieth"},
+        "tax": {"mode": "exclusive", "rate": "0.0601"},
+    }
+    march = {date(2026, 3, day) for day in range(1, 20)}
+    check([Story([of], {date(2026, 3, 3): {"total": Fraction(1, 10**8)}}, march)])
+
+
 DEAR = {"mode": "flat", "price": "999.99999999"}
 TAX = {"mode": "exclusive", "rate": "0.1234"}
 THIRTIETH = {"monthly_yuan": "1", "proration": "thirtieth"}
