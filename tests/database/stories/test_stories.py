@@ -1,84 +1,67 @@
-"""Random lives of small sites in a real database end, to the fen, where the exact model ends.
+"""Random lives of small sites end, to the fen, where the exact model ends (M1 to M9).
 
-`make stories` tells many more."""
+Each story is told three times: event by event, where connections break at any statement; the same
+inputs in another order and settled once, into an empty database; and by eight at the same time.
+`make stories` tells many more of them."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-from copy import deepcopy
+import tempfile
+from collections.abc import Callable, Coroutine, Iterator
+from pathlib import Path
+from random import Random
+from typing import Any
 
 import pytest
 
-from tests.database.small_site import connect, intact
-from tests.database.stories.exact_site import ExactSite, exact_site
-from tests.database.stories.random_stories import Event, Story, story
-from tests.database.stories.told_site import Connection, Kept, ToldSite, kept
+from storage.database import DAEMON
+from tests.conftest import new_database
+from tests.database.small_site import connect
+from tests.database.stories.orders import in_another_order
+from tests.database.stories.random_stories import Event, story
+from tests.database.stories.telling import Telling, sealed
+from tests.database.stories.told_site import Connection
+from tests.servers.breaking_wire import Wire, breaking_wire
+from tests.servers.postgres import Server
 
-SEEDS = range(int(os.environ.get("STORIES_FROM", "0")), int(os.environ.get("STORIES", "12")))
-
-
-def kept_by(exact: ExactSite) -> Kept:
-    owed = {number: exact.owed(number) for number in exact.accounts}
-    of_accounts = {number: dict(sorted(it.items())) for number, it in owed.items() if it}
-    spans = {number: sorted(it) for number in exact.accounts if (it := exact.spans_of(number))}
-    return Kept(
-        balances={number: exact.balance(number) for number in exact.accounts},
-        posted=of_accounts,
-        months=of_accounts,
-        spans=spans,
-        held=[it for number in spans for it in spans[number] if exact.is_held(it)],
-        errors=[],
-    )
+FIRST = int(os.environ.get("FIRST_STORY", "0"))
+STORIES = range(FIRST, FIRST + int(os.environ.get("STORIES", "8")))
 
 
-async def tell(connection: Connection, told: Story) -> list[Event]:
-    """The events that may be so; after each settlement all is as the model says."""
-    exact, site = exact_site(told), ToldSite(told)
-    await site.begin(connection)
-    happened = []
-    for event in [*told.events, *ends(told)]:
-        if not exact.take(event):
-            continue
-        happened.append(event)
-        await site.tell(connection, event)
-        if event["type"] == "settle":
-            found, expected = await kept(connection), kept_by(exact)
-            assert found == expected, f"after {event['now']}: {differences(found, expected)}"
-            assert await intact(connection)
-    return happened
+@pytest.fixture(scope="module")
+def wire(server: Server) -> Iterator[Wire]:
+    with (
+        tempfile.TemporaryDirectory(prefix="wire-", dir="/tmp") as folder,
+        breaking_wire(server, Path(folder)) as wire,
+    ):
+        yield wire
 
 
-def differences(found: Kept, expected: Kept) -> list[str]:
-    """What the database says otherwise, in few words."""
-    return [
-        f"{words}: {sorted(there - other)}"
-        for ours, theirs in zip(map(plain, found), map(plain, expected), strict=True)
-        for words, there, other in (("found", ours, theirs), ("expected", theirs, ours))
-        if there - other
-    ]
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("seed", STORIES)
+def test_a_story_ends_where_the_exact_model_ends(
+    server: Server, template_database: str, wire: Wire, seed: int
+) -> None:
+    telling = Telling(story(seed))
+    chance = Random(seed)
 
+    def on_an_empty_one(tell: Callable[[Connection, str], Coroutine[Any, Any, None]]) -> None:
+        with new_database(server, template_database) as name:
 
-def plain(told: object) -> set[tuple[str, ...]]:
-    """The same as single claims."""
-    if isinstance(told, dict):
-        return {(str(key), *claim) for key, of in told.items() for claim in plain(of)}
-    if isinstance(told, list):
-        return {tuple(map(str, it)) for it in told}
-    return {(str(told),)}
+            async def run() -> None:
+                async with await connect(server.url(name, DAEMON)) as connection:
+                    await tell(connection, name)
+                    await sealed(connection)
 
+            asyncio.run(run())
 
-def ends(told: Story) -> list[Event]:
-    now = max([event["now"] for event in told.events])
-    return [{"type": kind, "now": now} for kind in ("settle", "release_spans", "settle")]
-
-
-@pytest.mark.parametrize("seed", SEEDS)
-def test_a_story(database_url: str, seed: int) -> None:
-    told = deepcopy(story(seed))
-
-    async def run() -> None:
-        async with await connect(database_url) as connection:
-            await tell(connection, told)
-
-    asyncio.run(run())
+    on_an_empty_one(lambda connection, name: telling.in_order(connection, wire, name))
+    inputs = [it for it in telling.happened if it["type"] != "settle"]
+    end: Event = {"type": "settle"}
+    # M6, M7.
+    shuffled = [*in_another_order(inputs, chance), end]
+    on_an_empty_one(lambda connection, _: telling.anew(connection, shuffled))
+    other = [*in_another_order(inputs, chance), end]
+    on_an_empty_one(lambda _, name: telling.at_once(server.url(name, DAEMON), other))

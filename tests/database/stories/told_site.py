@@ -173,24 +173,30 @@ class ToldSite:
             event["point"], event["day"], "substitute", "li", "misread",
             total=total, rates=tuple(rates), method="S2", evidence="photo",
         )  # fmt: skip
+        if self.again and order.total in await self.shown(connection, event, "substituted"):
+            return
         await self._withdraw(connection, event)
-        await self.said(lambda: self.decided(connection, order))
+        await self.said(partial(self.decided, connection, order))
 
     async def _withdraw(self, connection: Connection, event: Event) -> None:
-        shown = await rows(
+        for total in await self.shown(connection, event, "published", "substituted"):
+            order = decisions.Order(
+                event["point"], event["day"], "withdraw", "li", "misread", total=total
+            )
+            await self.said(partial(self.decided, connection, order))
+
+    async def shown(self, connection: Connection, event: Event, *states: str) -> list[Decimal]:
+        """The total of that day, if it is in such a state."""
+        (decimals,) = (it["decimals"] for it in self.story.points if it["id"] == event["point"])
+        found = await rows(
             connection,
-            "SELECT s.total, i.decimals FROM slot s JOIN point p ON p.id = s.point_id "
-            "JOIN installation i ON i.point_id = p.id WHERE p.number = %s AND s.day = %s "
-            "AND s.state IN ('published', 'substituted') LIMIT 1",
+            "SELECT s.total FROM slot s JOIN point p ON p.id = s.point_id "
+            "WHERE p.number = %s AND s.day = %s AND s.state::text = ANY(%s)",
             event["point"],
             event["day"],
+            list(states),
         )
-        for steps, decimals in shown:
-            order = decisions.Order(
-                event["point"], event["day"], "withdraw", "li", "misread",
-                total=Decimal(steps).scaleb(-decimals),
-            )  # fmt: skip
-            await self.said(partial(self.decided, connection, order))
+        return [Decimal(steps).scaleb(-decimals) for steps in found]
 
     async def decided(self, connection: Connection, order: decisions.Order) -> None:
         """What a person says, and a second one agrees to."""

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
+from random import Random
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -40,6 +41,7 @@ from tests.database.small_site import (
     rows,
     slots,
 )
+from tests.database.stories.orders import in_another_order
 from tests.unit.golden_cases import CASES
 
 SUSPECT = {
@@ -146,11 +148,18 @@ class Told:
 
     async def happen(self, event: Mapping[str, Any]) -> str:
         """What became of an event."""
-        status = await getattr(self, f"_{event['type']}")(event)
+        status = await self.tell(event)
+        await self.settle()
+        return status
+
+    async def tell(self, event: Mapping[str, Any]) -> str:
+        """The same, while what it moves waits to be settled."""
+        return str(await getattr(self, f"_{event['type']}")(event))
+
+    async def settle(self) -> None:
         await settle_marked(self.connection, ARMED, NOW)
         await self.release_spans()
         await settle_marked(self.connection, ARMED, NOW)
-        return str(status)
 
     async def _reading(self, event: Mapping[str, Any]) -> str:
         day = moment(event)
@@ -326,14 +335,29 @@ def test_each_event_moves_what_the_case_says(database_url: str, name: str) -> No
         ]
         assert without_exchanges(given, found) == without_exchanges(given, steps)
         final = expected["final"]
-        assert await charges(connection) == {
-            month: {code: fen for code, fen in codes.items() if fen}
-            for month, codes in final["charges_fen_by_period"].items()
-            if any(codes.values())
-        }
+        assert await charges(connection) == by_period(final)
         assert await intact(connection)
         bills = await proven(connection, told.zone)
         assert {f"{bill.month:%Y-%m}" for bill in bills} >= set(final["charges_fen_by_period"])
+
+    on(database_url, story)
+
+
+@pytest.mark.parametrize("name", SETTLED)
+def test_in_another_order_a_case_ends_where_it_ends(database_url: str, name: str) -> None:
+    """M6: readings, payments and closed days come later, as far as they may; settled once (M7)."""
+    given, final = CASES[name]["input"], CASES[name]["expected"]["final"]
+    events = in_another_order(given["events"], Random(name))
+
+    async def story(connection: AsyncConnection[Any]) -> None:
+        told = Told(connection, given)
+        await told.begin()
+        for event in events:
+            await told.tell(event)
+        await told.settle()
+        assert await balance(connection, "A1") == final["balance_fen"]
+        assert await charges(connection) == by_period(final)
+        assert await intact(connection)
 
     on(database_url, story)
 
@@ -352,6 +376,14 @@ def without_exchanges(given: Mapping[str, Any], steps: list[Step]) -> list[Step]
             told.append((number, status, delta + waiting, after))
             waiting = 0
     return told
+
+
+def by_period(final: Mapping[str, Any]) -> dict[str, dict[str, int]]:
+    return {
+        month: {code: fen for code, fen in codes.items() if fen}
+        for month, codes in final["charges_fen_by_period"].items()
+        if any(codes.values())
+    }
 
 
 async def charges(connection: AsyncConnection[Any]) -> dict[str, dict[str, int]]:
