@@ -259,7 +259,7 @@ class ToldSite:
             await tariff_filing.stage(connection, self.tariff_rows())
             found = await tariff_filing.compare(connection)
             assert found.conflicts == []
-            await tariff_filing.follow_files(connection, found, "li", event["now"])
+            await tariff_filing.follow_files(connection, found, "li", None, event["now"])
         waiting = await tariff_filing.versions(connection, "waits", tariff=tariff)
         if waiting:
             await self.said(lambda: approve_version(connection, tariff, start, WANG, event["now"]))
