@@ -78,6 +78,6 @@ async def billed_spans(connection: Connection, point_id: int) -> Collection[tupl
 
 
 async def accounts_of(connection: Connection, points: Collection[int]) -> list[int]:
-    """Everybody who is or was billed for these points."""
+    """Everybody who is or was billed for these points, and for others of theirs."""
     rows = await fetch_rows(connection, SQL["accounts_of"], {"points": sorted(points)})
     return [row[0] for row in rows]

@@ -27,5 +27,11 @@ ON CONFLICT (point_id, from_day, account_id) DO UPDATE SET to_day = NULL, docume
 -- billed_spans -- the spans of a point that are billed
 SELECT from_day, to_day FROM link WHERE point_id = %(point_id)s AND hold IS NULL
 
--- accounts_of -- everybody who is or was billed for these points
-SELECT DISTINCT account_id FROM point_account WHERE point_id = ANY(%(points)s) ORDER BY 1
+-- accounts_of -- everybody who is or was billed for these points, and for others that changed hands among them: who is settled
+-- before the one that a point was taken from finds that one's links in its way
+WITH RECURSIVE of (account_id) AS (
+    SELECT account_id FROM point_account WHERE point_id = ANY(%(points)s)
+    UNION
+    SELECT y.account_id FROM of JOIN point_account x USING (account_id) JOIN point_account y ON y.point_id = x.point_id
+)
+SELECT account_id FROM of ORDER BY 1
