@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 from daemon.acquisition.commands import CommandStep
 from daemon.acquisition.parts import LineParts, Pace
 from daemon.acquisition.site_clock import SiteClock
+from daemon.control.sources import FarEnd
 from daemon.quality.arrival import Arrival, IdentityRead, PolledFreeze
 from storage.archive import SiteMeter
 
@@ -28,7 +29,11 @@ class NoCommands:
     def is_due(self) -> bool:
         return False
 
-    async def serve(self, execute: Callable[[CommandStep], Awaitable[None]]) -> bool:
+    async def serve(
+        self,
+        execute: Callable[[CommandStep], Awaitable[None]],
+        far_end: FarEnd | None = None,
+    ) -> bool:
         return False
 
 

@@ -54,6 +54,7 @@ async def _identify(jobs: Jobs, number: int, meter: MeterPort) -> bool:
         identity,
         jobs.parts.clock.now(),
         await _settings(jobs, number, meter),
+        jobs.told_by,
     )
     return jobs.parts.sink.identified(read)
 

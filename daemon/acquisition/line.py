@@ -22,6 +22,7 @@ from daemon.acquisition.planning.attempts import Attempt
 from daemon.acquisition.planning.reads import ReadRequest
 from daemon.acquisition.planning.rereads import Doubt
 from daemon.acquisition.wakeup import Signal
+from daemon.quality.arrival import Teller
 from protocols.channels.backoff import reconnect_pause_s
 from protocols.errors import LineDown
 from storage.archive import SiteMeter
@@ -138,6 +139,11 @@ class Line(ABC):
     def progress(self) -> float:
         """The monotonic second of its last sign of life."""
         return self._jobs.progress
+
+    @property
+    def told_by(self) -> Teller | None:
+        """Who tells what its meters tell now; None before it was opened."""
+        return self._jobs.told_by
 
     def counts(self) -> tuple[int, int]:
         """(wanted, present) slots."""

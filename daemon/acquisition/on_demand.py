@@ -20,6 +20,7 @@ from daemon.acquisition.lines import Found, Lines
 from daemon.acquisition.meter_port import Registers
 from daemon.acquisition.meter_reads import Key, MeterRead, Result, in_words
 from daemon.acquisition.planning.reads import ReadRequest, ReadResult, What
+from daemon.quality.arrival import Teller
 from protocols.errors import MeterdError
 from storage.archive import SiteMeter
 
@@ -82,6 +83,7 @@ class CurrentRegisters:
     registers: Registers
     at: datetime
     arrived_at: datetime
+    told_by: Teller | None
 
 
 Keep = Callable[[CurrentRegisters], Awaitable[str]]
@@ -278,7 +280,9 @@ class OnDemand:
         # What is told again from memory is given again too: the first time may have failed.
         if answer.at is None or answer.arrived_at is None:
             return ""
-        current = CurrentRegisters(read.meter, answer.value, answer.at, answer.arrived_at)
+        current = CurrentRegisters(
+            read.meter, answer.value, answer.at, answer.arrived_at, read.line.told_by
+        )
         return await self.keep(current)
 
     async def _answer(self, read: MeterRead, until: float) -> tuple[ReadResult, float | None]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence, Set
 from functools import partial
 from typing import Any, Final, TypeVar
 
@@ -17,11 +17,12 @@ from daemon.pipeline.outlet import Outlet, slots_of
 from daemon.quality.arrival import Arrival, IdentityRead, PolledFreeze, Teller
 from daemon.quality.meter import Meter
 from daemon.spool.record import WaitingReading, arrival_of, as_content, waiting
+from daemon.transactions import tellers
 from daemon.transactions.collect import Collected, collect
 from daemon.transactions.dead_letters import UNKNOWN_METER, reason_of
 from daemon.transactions.identify import take_identities
 from daemon.transactions.known_tails import KnownTails
-from storage import archive, dead_letters, tellers
+from storage import archive, dead_letters
 from storage.database import Pool, is_of_the_whole
 
 log = structlog.get_logger("pipeline")
@@ -102,17 +103,10 @@ class ReadingStore:
         if collected.is_doubtful:
             self._outlet.doubted()
 
-    async def _number(self, told_by: Iterable[Teller | None]) -> None:
-        """Let the database know who tells; a session tells thousands of readings."""
-        new = [teller for teller in told_by if teller is not None and not teller.id]
-        if not new:
-            return
-        # What waited on disk may name one session in many readings.
-        asked = list(dict.fromkeys((teller.line, teller.peer) for teller in new))
-        numbers = await self._with_database(partial(tellers.number, tellers=asked))
-        known = dict(zip(asked, numbers, strict=True))
-        for teller in new:
-            teller.id = known[teller.line, teller.peer]
+    async def _number(self, told_by: Set[Teller | None]) -> None:
+        """Before the batch, which has as many statements whoever tells it."""
+        if any(teller is not None and not teller.id for teller in told_by):
+            await self._with_database(partial(tellers.number, told_by=told_by))
 
     async def _with_database(self, do: Callable[[AsyncConnection[Any]], Awaitable[T]]) -> T:
         """What `do` answers, which must be one transaction. CannotStore, or the error of a row."""

@@ -60,6 +60,7 @@ class IdentityRead:
     identity: MeterIdentity
     at: datetime
     settings: SettingsRead = SettingsRead()
+    told_by: Teller | None = None
 
 
 class PolledFreeze(NamedTuple):

@@ -10,10 +10,11 @@ from zoneinfo import ZoneInfo
 
 from psycopg import AsyncConnection, errors
 
-from daemon.quality.arrival import IdentityRead
+from daemon.quality.arrival import IdentityRead, Teller, number_of
 from daemon.quality.meter import Meter
 from daemon.quality.month_end import is_at_midnight
 from daemon.quality.register import in_steps
+from daemon.transactions import tellers
 from daemon.transactions.collect import UNKNOWN_SERIAL
 from storage import chains, identity, readings
 from storage.readings import DECODE_VERSION, RATES, Kind, RawReading, Source, read_id
@@ -40,6 +41,10 @@ class Current(Protocol):
     def arrived_at(self) -> datetime:
         """When they came."""
 
+    @property
+    def told_by(self) -> Teller | None:
+        """Who told them."""
+
 
 async def keep_current(
     connection: AsyncConnection[Any],
@@ -53,6 +58,7 @@ async def keep_current(
     # V03: from then on another meter answers at this address.
     is_of_another = since is not None and current.arrived_at >= since
     at = current.at.astimezone(UTC)
+    await tellers.number(connection, [current.told_by])
     reading = _raw(
         meter,
         current.registers,
@@ -63,7 +69,7 @@ async def keep_current(
         source=Source.ON_DEMAND,
         serial=UNKNOWN_SERIAL if is_of_another else None,
     )
-    await _keep(connection, [reading])
+    await _keep(connection, [reading._replace(told_by=number_of(current.told_by))])
 
 
 async def keep_month_ends(
@@ -82,6 +88,7 @@ async def keep_month_ends(
         return {}
     told = {meter_id for meter_id, read in settled.items() if read.identity.serial is not None}
     others, serials = await identity.expected(connection, settled, told)
+    await tellers.number(connection, {read.told_by for read in settled.values()})
     kept = []
     for meter_id, read in settled.items():
         month_end = read.settings.month_end
@@ -100,7 +107,7 @@ async def keep_month_ends(
                 kind=Kind.MONTH_END,
                 source=Source.METER,
                 serial=(serial or UNKNOWN_SERIAL) if is_of_another else None,
-            )
+            )._replace(told_by=number_of(read.told_by))
         )
     await _keep(connection, kept)
     return {reading.meter_id: reading.day for reading in kept}

@@ -131,6 +131,11 @@ class Session(asyncio.Protocol):
         return "" if self.proof is Proof.CERTIFICATE else self._owner.question(self.terminal)
 
     @property
+    def was_asked(self) -> bool:
+        """Whether anything was sent to it since it was challenged."""
+        return self._is_asked
+
+    @property
     def is_free(self) -> bool:
         """True while a line can have it: once, because leaving its channel closes it."""
         return self.channel is None and not self.is_over

@@ -36,6 +36,8 @@ CLOSING_S: Final = 5.0
 """Maximum wait for the connections to end when the listener closes."""
 SHOWN_OF_INVALID: Final = 32
 """Bytes of what is no registration that the quarantine shows."""
+UNASKED_TIMES: Final = 4
+"""So often a session that nobody asked anything is given time again."""
 REPLACED: Final = "replaced by a newer session of the same terminal"
 
 
@@ -57,6 +59,8 @@ class _Contest:
 
     newcomer: Session
     ends: asyncio.TimerHandle
+    patience: int = UNASKED_TIMES
+    """How often it is put off while nobody asked anything."""
 
 
 class Terminals:
@@ -302,8 +306,9 @@ class Terminals:
         limit_s = self.endpoint.limits.challenge_s
         # A silent session does not gain time by every further caller.
         at = self._loop.time() + limit_s if before is None else before.ends.when()
-        ends = self._loop.call_at(at, self._yield_to, newcomer)
-        self._contests[terminal] = _Contest(newcomer, ends)
+        ends = self._loop.call_at(at, self._end_contest, present, newcomer)
+        left = UNASKED_TIMES if before is None else before.patience
+        self._contests[terminal] = _Contest(newcomer, ends, left)
         if before is None:
             present.challenge()
             self.ask(terminal)
@@ -313,6 +318,18 @@ class Terminals:
         if contest is not None:
             contest.ends.cancel()
             self._refuse(contest.newcomer, DialInEvent.CONTESTED, why)
+
+    def _end_contest(self, present: Session, newcomer: Session) -> None:
+        """Time is over; whoever was not asked, as just before midnight, was not silent."""
+        contest = self._contests[newcomer.terminal]
+        if present.is_over or present.was_asked or not contest.patience:
+            self._yield_to(newcomer)
+            return
+        ends = self._loop.call_later(
+            self.endpoint.limits.challenge_s, self._end_contest, present, newcomer
+        )
+        self._contests[newcomer.terminal] = _Contest(newcomer, ends, contest.patience - 1)
+        self.ask(newcomer.terminal)
 
     def _yield_to(self, newcomer: Session) -> None:
         """The session that was there is silent, or gone: the newcomer takes its place."""

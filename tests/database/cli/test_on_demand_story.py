@@ -42,6 +42,7 @@ async def keep(connection: AsyncConnection[Any], day: date, kwh: str, *rates: st
         registers=tuple(map(Decimal, (kwh, *rates))),
         at=at.astimezone(UTC),
         arrived_at=at.astimezone(UTC),
+        told_by=None,
     )
     await keep_current(connection, current, ZONE)
 

@@ -22,7 +22,9 @@ KEPT = (
 def current(meter: Any, at: datetime, *kwh: str) -> Any:
     arrived_at = at + timedelta(seconds=40)
     registers = tuple(map(Decimal, kwh))
-    return SimpleNamespace(meter=meter, registers=registers, at=at, arrived_at=arrived_at)
+    return SimpleNamespace(
+        meter=meter, registers=registers, at=at, arrived_at=arrived_at, told_by=None
+    )
 
 
 def test_a_current_reading_has_the_day_and_the_stamp_of_its_own_moment(database_url: str) -> None:
