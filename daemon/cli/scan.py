@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import re
+import signal
 import sys
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date
 from typing import Final
@@ -19,7 +21,6 @@ from daemon.cli.connection import BAUD, Place, Seconds, place_options, wire_trac
 from daemon.cli.output import as_json, fail, print_json
 from daemon.field.connection import Speed
 from daemon.field.survey import Found, Progress, Survey, speeds, timeouts_at
-from protocols.errors import LineDown
 
 LINE_NAME: Final = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 """What meterd.toml takes for one: nothing that a spreadsheet takes for a formula."""
@@ -84,7 +85,8 @@ def scan(
 
     Asks by abbreviated addresses: a hundred short questions for every two digits in which meters
     differ, and on a serial port at each speed and parity in turn. Only reads. Nothing else may talk
-    on the line meanwhile."""
+    on the line meanwhile. Each meter is printed as it is found; Ctrl-C or SIGTERM end the scan and
+    lose none."""
     if not re.fullmatch(LINE_NAME, name):
         raise click.UsageError(
             f"--line {name!r} is no name of a line: letters, digits, dots, dashes"
@@ -93,21 +95,23 @@ def scan(
         raise click.UsageError("--baud and --parity are for --serial; a converter has its own")
     survey = Survey()
     wire = wire_trace() if trace else None
+    rows = _Rows(name, as_json)
 
     async def scan_at(speed: Speed, show: Show) -> None:
         timeouts = timeouts_at(speed, timeout, tries)
         async for progress in survey.scan(place.channel(speed), speed, timeouts, wire):
+            rows.print(survey.meters)
             show(progress, len(survey.meters))
 
-    try:
-        with _shown() as show:
-            for speed in speeds(bauds, parities) if place.serial else [Speed()]:
-                asyncio.run(scan_at(speed, show))
-    except (LineDown, KeyboardInterrupt):
-        # Minutes of questions are not thrown away.
-        _print(survey, name, as_json)
-        raise
-    _print(survey, name, as_json)
+    with _ended_by_sigterm():
+        try:
+            with _shown() as show:
+                for speed in speeds(bauds, parities) if place.serial else [Speed()]:
+                    asyncio.run(scan_at(speed, show))
+        finally:
+            # Minutes of questions are not thrown away: LineDown, Ctrl-C and SIGTERM come by here.
+            rows.print(survey.meters)
+            _summarise(survey, as_json)
     if not survey.meters:
         raise fail(
             f"no meter answered {survey.questions} questions: "
@@ -128,7 +132,14 @@ def _shown() -> Iterator[Show]:
         TextColumn("{task.fields[meters]} meters"),
         TimeElapsedColumn(),
     )
-    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
+    # Rows for a file must not be drawn into the bar.
+    on_screen = sys.stdout.isatty()
+    with Bar(
+        *columns,
+        console=Console(stderr=True),
+        transient=True,
+        redirect_stdout=on_screen,
+    ) as bar:
         task = bar.add_task("", meters=0)
 
         def show(progress: Progress, meters: int) -> None:
@@ -143,19 +154,54 @@ def _shown() -> Iterator[Show]:
         yield show
 
 
-def _print(survey: Survey, name: str, as_json: bool) -> None:
+class _Rows:
+    """Each meter as it is found: a scan takes minutes, and may be cut short."""
+
+    def __init__(self, name: str, as_json: bool) -> None:
+        self._name = name
+        self._as_json = as_json
+        self._printed = 0
+
+    def print(self, meters: Sequence[Found]) -> None:
+        """Those that were not printed yet."""
+        for found in meters[self._printed :]:
+            self._print(found)
+            self._printed += 1
+            sys.stdout.flush()
+
+    def _print(self, found: Found) -> None:
+        row = _row(found, self._name)
+        if self._as_json:
+            print_json({**row, "baud": found.speed.baud, "parity": found.speed.parity})
+            return
+        if not self._printed:
+            click.echo(",".join(COLUMNS))
+        click.echo(",".join(row.values()))
+
+
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """SIGTERM ends the scan as Ctrl-C does, with the exit code of the signal."""
+
+    def end(number: int, frame: object) -> None:
+        raise SystemExit(128 + number)
+
+    # Python takes signals in its main thread alone.
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _summarise(survey: Survey, as_json: bool) -> None:
     for found in survey.unclear:
         click.echo(found.in_words(), err=True)
-    if not survey.meters:
+    if as_json or not survey.meters:
         return
-    if as_json:
-        for found in survey.meters:
-            speed = {"baud": found.speed.baud, "parity": found.speed.parity}
-            print_json({**_row(found, name), **speed})
-        return
-    click.echo(",".join(COLUMNS))
-    for found in survey.meters:
-        click.echo(",".join(_row(found, name).values()))
     speeds_found = sorted({str(found.speed) for found in survey.meters if found.speed.baud})
     at = f", at {' and '.join(speeds_found)}" if speeds_found else ""
     click.echo(f"{len(survey.meters)} meters, {survey.questions} questions{at}", err=True)

@@ -8,6 +8,7 @@ import csv
 import io
 import json
 import re
+import signal
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime, timedelta
@@ -44,6 +45,7 @@ from simulators.lines.bus import SimulatedBus
 from simulators.lines.stream_lines import serve_pty, serve_tcp
 from simulators.state.clock import MeterClock
 from simulators.state.load import LoadCurve
+from tests.acceptance.stage import METERD
 from tests.examples import examples
 from tests.simulated_meters import simulated_meter_of
 
@@ -334,6 +336,30 @@ def test_what_was_found_before_the_end_is_printed(
     assert result.exit_code == 1
     assert f"{ADDRESSES[0]},line-1" in result.stdout
     assert told in str(result.exception)
+
+
+def test_a_meter_is_printed_when_it_is_found_and_sigterm_loses_none() -> None:
+    """Two meters collide, so that a hundred questions follow the first row."""
+
+    async def story() -> tuple[list[bytes], int, bytes]:
+        async with serve_tcp(map(meter, ADDRESSES[:2])) as line:
+            scanning = await asyncio.create_subprocess_exec(
+                *(METERD, "scan", "--tcp", line.place, "--timeout", "0.5"),
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+            )
+            assert scanning.stdout is not None
+            rows = [await scanning.stdout.readline() for _ in range(2)]
+            scanning.terminate()
+            _, told = await scanning.communicate()
+            return rows, scanning.returncode or 0, told
+
+    (head, row), exit_code, told = asyncio.run(story())
+    assert head == b"address,line,point,installed_on,protocol\n"
+    assert row.split(b",")[0].decode() in ADDRESSES
+    assert exit_code == 128 + signal.SIGTERM
+    assert b"1 meters, " in told
+    assert b"Traceback" not in told
 
 
 @pytest.mark.parametrize("name", ["gate,3", "=1+1", "gate\n3", ""])
