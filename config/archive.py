@@ -11,6 +11,17 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeVar
 
+from config.cells import (
+    day,
+    fen,
+    one_of,
+    phases,
+    positive,
+    rate_names,
+    text,
+    word,
+    yes_no,
+)
 from config.known_rows import NotPlain, all_differ, follow_rows
 from config.meters import COLUMNS as METER_COLUMNS
 from config.meters import Meter, Meters, Named, check_together, followed_profiles
@@ -23,24 +34,9 @@ from config.priced_points import (
     lacking_fees,
     register_check,
 )
-from config.problems import Problem, did_you_mean, shown
-from config.table import (
-    REQUIRED,
-    Columns,
-    Keys,
-    Mistakes,
-    day,
-    fen,
-    one_of,
-    phases,
-    positive,
-    rate_names,
-    read_table,
-    table_text,
-    text,
-    word,
-    yes_no,
-)
+from config.problems import Mistakes, Problem, did_you_mean, shown
+from config.table import REQUIRED, Columns, Keys, read_table
+from config.table_text import table_bytes
 from config.tariff_version import Versions
 from protocols.modbus.profile import Profile
 
@@ -128,13 +124,15 @@ class Account:
 class Archive:
     """`profiles`: the register maps of its Modbus meters, by the name that stands in meters.csv.
 
-    `texts`: what stood in each file, by its name, where all of it is here; else nothing."""
+    `texts`: what stood in each file, by its name, where all of it is here; else nothing.
+    `warnings`: what was taken as it stands, and may be meant otherwise."""
 
     meters: tuple[Meter, ...]
     points: tuple[Point, ...]
     accounts: tuple[Account, ...]
     profiles: Mapping[str, Profile]
     texts: Mapping[str, bytes] = field(default_factory=dict, repr=False, compare=False)
+    warnings: tuple[Problem, ...] = field(default=(), repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +155,7 @@ def load_archive(
     What could not be read is in the problems. `known`: what they said when they were read last;
     what is found is the same with it and without, only sooner."""
     mistakes = {name: Mistakes(shown(folder / name, around.base)) for name in TABLES}
-    texts = {name: table_text(folder / name, mistakes[name]) for name in TABLES}
+    texts = {name: table_bytes(folder / name, mistakes[name]) for name in TABLES}
     if known is not None:
         try:
             return _followed(known, texts, around), []
@@ -181,7 +179,8 @@ def load_archive(
             of_points.tell("point", f"{point.point} stands twice")
         if point.account is not None and known_accounts.lack(point.account):
             hint = did_you_mean(point.account, known_accounts.seen)
-            of_points.tell("account", f"no account {point.account} in accounts.csv{hint}")
+            message = f"no account {point.account} in accounts.csv{hint}"
+            of_points.tell("account", message, point.account)
         points[point.point] = point
     unpriced = list(_unpriced(accounts.values(), points.values(), around.tariffs))
     for name in {it.table for it in unpriced}:
@@ -198,6 +197,7 @@ def load_archive(
         accounts=tuple(accounts.values()),
         profiles=meters.profiles,
         texts={name: text for name, text in texts.items() if text is not None},
+        warnings=tuple(it for name in TABLES for it in mistakes[name].warnings),
     )
     return archive, [problem for name in TABLES for problem in mistakes[name].problems]
 
@@ -236,6 +236,7 @@ def _followed(known: Archive, texts: Mapping[str, bytes | None], around: Around)
     check_together(meters, named)
     if mistakes.problems or not billed <= account_keys:
         raise NotPlain
+    # A table that warns is never plain.
     return Archive(meters, points, accounts, profiles, now)
 
 

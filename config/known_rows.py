@@ -7,7 +7,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
-from config.table import Columns, Keys, Mistakes, read_table
+from config.problems import Mistakes
+from config.table import Columns, Keys, read_table
 
 R = TypeVar("R")
 K = TypeVar("K")
@@ -60,7 +61,7 @@ def _read(
     if len(rows) != len(lines):
         raise NotPlain
     made = [record_of(row, mistakes) for row in rows]
-    if mistakes.problems:
+    if mistakes.problems or mistakes.warnings:
         raise NotPlain
     return made
 
@@ -76,12 +77,25 @@ def all_differ(keys: Iterable[K]) -> set[K]:
 
 def _whole_lines(text: bytes) -> bytes:
     """A table that has a row on each of its lines, the last one ended too; NotPlain of others."""
+    if not _is_plain_text(text):
+        raise NotPlain
     if b"\r" in text and text.count(b"\r") != text.count(b"\r\n"):
         raise NotPlain
     # A quotation that goes on in the next line.
     if b'"' in text and any(line.count(b'"') % 2 for line in text.split(b"\n")):
         raise NotPlain
     return text if text.endswith(b"\n") else text + b"\n"
+
+
+def _is_plain_text(text: bytes) -> bool:
+    """UTF-8 without a first line that only names the separator."""
+    if text[:4].lower() == b"sep=":
+        return False
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return False
+    return b"\0" not in text
 
 
 def _equal_bytes(one: bytes, other: bytes) -> int:

@@ -6,8 +6,9 @@ from decimal import Decimal
 from pathlib import Path
 
 from config.archive import POINT_COLUMNS
-from config.problems import ConfigError
-from config.table import REQUIRED, Keys, Mistakes, read_table, table_text
+from config.problems import ConfigError, Mistakes
+from config.table import REQUIRED, Keys, read_table
+from config.table_text import table_bytes
 
 
 def load_limits(path: Path) -> dict[str, Decimal]:
@@ -16,7 +17,7 @@ def load_limits(path: Path) -> dict[str, Decimal]:
     parse, _ = POINT_COLUMNS["max_daily_kwh"]
     columns = {**POINT_COLUMNS, "max_daily_kwh": (parse, REQUIRED)}
     limits: dict[str, Decimal] = {}
-    for row in read_table(table_text(path, mistakes), columns, mistakes, Keys()):
+    for row in read_table(table_bytes(path, mistakes), columns, mistakes, Keys()):
         if row["point"] in limits:
             mistakes.tell("point", f"{row['point']} stands twice")
         limits[row["point"]] = row["max_daily_kwh"]

@@ -30,7 +30,7 @@ class LineKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class TerminalSettings:
-    """What a terminal's line is built of: its row in the list and three keys of its listener.
+    """What a terminal's line is built of: its row in the list and four keys of its listener.
 
     Any other key of the `[[listener]]` belongs to the port, not to the lines behind it."""
 
@@ -38,6 +38,7 @@ class TerminalSettings:
     reply_timeout_s: float
     retries: int
     pipelined: int
+    pause_ms: int
     terminal: str
 
 
@@ -95,6 +96,7 @@ def configured_lines(site: LoadedSite) -> Iterator[LineSpec]:
                     reply_timeout_s=listener.reply_timeout_s,
                     retries=listener.retries,
                     pipelined=listener.pipelined,
+                    pause_ms=listener.pause_ms,
                     terminal=row.terminal,
                 ),
             )

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from operator import attrgetter
 from pathlib import Path
 
 from config.archive import Archive, Around, load_archive
+from config.places import shared_places
 from config.problems import ConfigError, Problem, did_you_mean, shown
-from config.settings import ListenerSection, NamedSection, Site
+from config.settings import WIRE_KEYS, ListenerSection, NamedSection, Site
 from config.settings_file import SettingsFile
+from config.table_text import table_file
 from config.tariff_files import load_tariffs, owner_of
 from config.tariff_version import Versions
 from config.terminals import Terminal, load_terminals
@@ -27,7 +29,8 @@ class LoadedSite:
     """Everything that was configured, checked as a whole.
 
     `tariffs_owner`, `points_owner`: the user of this machine who owns that file, None: it is gone
-    again. `terminals`: those of each listener, by its name."""
+    again. `terminals`: those of each listener, by its name. `warnings`: what is taken as it
+    stands, and may be meant otherwise."""
 
     path: Path
     settings: Site
@@ -36,6 +39,7 @@ class LoadedSite:
     tariffs_owner: str | None
     points_owner: str | None
     terminals: Terminals
+    warnings: tuple[Problem, ...] = field(default=(), compare=False)
 
 
 def load_site(path: Path, known: LoadedSite | None = None) -> LoadedSite:
@@ -66,8 +70,9 @@ def load_site(path: Path, known: LoadedSite | None = None) -> LoadedSite:
         archive=archive,
         tariffs=tariffs or {},
         tariffs_owner=owner_of(settings.site.tariffs),
-        points_owner=owner_of(settings.site.archive / "points.csv"),
+        points_owner=owner_of(table_file(settings.site.archive / "points.csv")),
         terminals=terminals,
+        warnings=(*_idle_speeds(file, settings), *archive.warnings),
     )
 
 
@@ -83,6 +88,7 @@ def _settings(file: SettingsFile, terminals: Terminals, problems: list[Problem])
         return None
     problems += _missing_lines(file, settings)
     problems += _equal_names(file, settings)
+    problems += shared_places(file, settings)
     problems += _unknown_traced_lines(file, settings, terminals)
     problems += _unusable_certificates(file, settings)
     problems += _idle_fingerprints(file, settings, terminals)
@@ -108,6 +114,19 @@ def _equal_names(file: SettingsFile, settings: Site) -> Iterator[Problem]:
                 place = (section, index, "name")
                 yield file.problem(place, f"{section}.{table.name}", "two lines have this name")
             names.add(table.name)
+
+
+def _idle_speeds(file: SettingsFile, settings: Site) -> Iterator[Problem]:
+    """Speeds of lines that have none: somebody believes that the line is slower, or faster."""
+    for index, line in enumerate(settings.line):
+        if line.serial is not None:
+            continue
+        for key in sorted(line.model_fields_set & WIRE_KEYS):
+            message = (
+                f"{key} is for serial: the speed of what is behind tcp or mqtt is set in its "
+                "converter; leave it out"
+            )
+            yield file.problem(("line", index, key), f"line.{line.name}.{key}", message)
 
 
 def _unknown_traced_lines(

@@ -10,24 +10,20 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any, Final
 
-from config.known_rows import NotPlain, all_differ
-from config.problems import ConfigError, did_you_mean
-from config.profiles import load_profile, shipped_profiles
-from config.table import (
-    REQUIRED,
-    Columns,
-    Keys,
-    Mistakes,
+from config.cells import (
     address,
     day,
     decimals,
+    modulus,
     one_of,
-    positive,
-    read_table,
     unit,
     word,
     yes_no,
 )
+from config.known_rows import NotPlain, all_differ
+from config.problems import ConfigError, Mistakes, did_you_mean
+from config.profiles import load_profile, shipped_profiles
+from config.table import REQUIRED, Columns, Keys, read_table
 from protocols.modbus.profile import Profile
 from protocols.reading import Quantity
 
@@ -50,7 +46,7 @@ COLUMNS: Final[Columns] = {
     "point": (word, REQUIRED),
     "installed_on": (day, REQUIRED),
     "protocol": (one_of(*DLT645, *MODBUS, MQTT), DLT645[0]),
-    "modulus_kwh": (positive, None),
+    "modulus_kwh": (modulus, None),
     "decimals": (decimals, None),
     "profile": (word, None),
     "relay": (yes_no, None),
@@ -133,7 +129,7 @@ class Meters:
             else:
                 found = address(row["address"])
         except ValueError as error:
-            self.mistakes.tell("address", str(error))
+            self.mistakes.tell("address", str(error), row["address"])
             found = row["address"]
         if found in self.by_address:
             self.mistakes.tell("address", f"{found} stands twice")
@@ -184,7 +180,7 @@ class Meters:
         points = self.named.points
         if points.lack(point):
             hint = did_you_mean(point, points.seen)
-            self.mistakes.tell("point", f"no point {point} in points.csv{hint}")
+            self.mistakes.tell("point", f"no point {point} in points.csv{hint}", point)
         if point in self._serving:
             self.mistakes.tell("point", f"{point} is served by {self._serving[point]} already")
         self._serving[point] = meter.address

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from difflib import get_close_matches
+from itertools import groupby
 from pathlib import Path
+from typing import Final
 
 from protocols.errors import MeterdError
 
@@ -20,9 +23,39 @@ class Problem:
     line: int
     where: str
     message: str
+    kind: str = field(default="", compare=False)
+    """The message without the value it is about: rows with the same mistake have one kind."""
 
     def __str__(self) -> str:
         return f"{self.file}:{self.line}: {self.where}: {self.message}"
+
+
+_VARYING: Final = re.compile(r"[0-9]+| \(did you mean [^)]*\)")
+"""What a message tells of one value besides the value itself."""
+
+
+@dataclass
+class Mistakes:
+    """The mistakes of one table. `line`: of the row that is looked at."""
+
+    file: str
+    line: int = 1
+    problems: list[Problem] = field(default_factory=list)
+    warnings: list[Problem] = field(default_factory=list)
+    """What is taken as it stands, and may be meant otherwise."""
+
+    def tell(self, column: str, message: str, cell: str = "") -> None:
+        """Add a mistake in a column of the row that is looked at. `cell`: what stands there."""
+        kind = message
+        if cell:
+            # A whole word: one letter stands in other words, too.
+            kind = re.sub(rf"(?<!\w){re.escape(cell)}(?!\w)", "", kind)
+            kind = _VARYING.sub("", kind)
+        self.problems.append(Problem(self.file, self.line, column, message, kind))
+
+    def warn(self, column: str, message: str) -> None:
+        """Add a warning at the row that is looked at."""
+        self.warnings.append(Problem(self.file, self.line, column, message))
 
 
 class ConfigError(MeterdError):
@@ -30,15 +63,39 @@ class ConfigError(MeterdError):
 
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems = sorted(set(problems))
-        count = len(self.problems)
-        super().__init__(
-            "\n".join([*map(str, self.problems), f"{count} mistake{'s' if count != 1 else ''}"])
-        )
+        told = list(told_once(self.problems))
+        count = len(told)
+        super().__init__("\n".join([*told, f"{count} mistake{'s' if count != 1 else ''}"]))
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """` (did you mean baud?)`, or an empty string when nothing known is close."""
-    close = get_close_matches(word, list(known), 1)
+def told_once(problems: Iterable[Problem]) -> Iterator[str]:
+    """Each problem in words; the same mistake of several rows once, with their lines."""
+    alike: dict[tuple[str, str, str], list[Problem]] = {}
+    for problem in problems:
+        key = (problem.file, problem.where, problem.kind or str(problem))
+        alike.setdefault(key, []).append(problem)
+    for first, *others in alike.values():
+        lines = sorted({problem.line for problem in others} - {first.line})
+        if lines:
+            rows = "row" if len(lines) == 1 else "rows"
+            yield f"{first} (the same in {len(lines)} more {rows}: {_spans(lines)})"
+        else:
+            yield str(first)
+
+
+def _spans(lines: Sequence[int]) -> str:
+    """3, 5-7: numbers in their order, neighbours together."""
+    spans = []
+    for _, group in groupby(enumerate(lines), lambda numbered: numbered[1] - numbered[0]):
+        together = [line for _, line in group]
+        last = f"-{together[-1]}" if len(together) > 1 else ""
+        spans.append(f"{together[0]}{last}")
+    return ", ".join(spans)
+
+
+def did_you_mean(word: str, known: Iterable[str], cutoff: float = 0.6) -> str:
+    """` (did you mean baud?)`, or an empty string when nothing known is so close."""
+    close = get_close_matches(word, list(known), 1, cutoff)
     return f" (did you mean {close[0]}?)" if close else ""
 
 

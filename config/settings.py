@@ -26,8 +26,12 @@ from config.values import (
     Zone,
 )
 
+WIRE_KEYS = frozenset({"baud", "parity", "data_bits", "stop_bits"})
+"""Of a line: how its serial port is opened."""
 SHORTEST_SILENCE_S = 10
 """Mobile links pause so long now and then; heartbeats come twice a minute at most."""
+MOST_PAUSE_MS = 5000
+"""Of silence before each question, for meters and converters that need it to turn round."""
 MOST_PIPELINED = 16
 """So many questions at once; more than a concentrator can have in its buffer."""
 
@@ -173,6 +177,9 @@ class LineSection(NamedSection):
     mqtt: MqttLine | None = None
     baud: Literal[300, 600, 1200, 2400, 4800, 9600, 19200, 38400, 57600, 115200] = 2400
     parity: Literal["E", "O", "N"] = "E"
+    data_bits: Literal[7, 8] = 8
+    stop_bits: Literal[1, 2] = 1
+    pause_ms: int = Field(default=0, ge=0, le=MOST_PAUSE_MS)
     reply_timeout_s: float = Field(
         default=1.0,
         ge=0.05,
@@ -190,6 +197,8 @@ class LineSection(NamedSection):
                 'give one of tcp = "HOST:PORT", serial = "/dev/serial/by-id/..." '
                 "or mqtt = { host = ... }"
             )
+        if self.pause_ms and self.pipelined > 1:
+            raise ValueError("pause_ms is between questions, pipelined has several at once")
         if self.pipelined > 1 and self.tcp is None:
             raise ValueError("pipelined is for tcp: on a wire, two questions at once are none")
         return self
@@ -233,6 +242,7 @@ class ListenerSection(NamedSection):
         le=120,
         strict=False,
     )
+    pause_ms: int = Field(default=0, ge=0, le=MOST_PAUSE_MS)
     retries: int = Field(default=1, ge=0, le=10)
     pipelined: int = Field(default=1, ge=1, le=MOST_PIPELINED)
     enabled: bool = True

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from config.problems import Problem, shown
-from config.table import REQUIRED, Columns, Keys, Mistakes, read_table, table_text, word
+from config.cells import word
+from config.problems import Mistakes, Problem, shown
+from config.table import REQUIRED, Columns, Keys, read_table
+from config.table_text import table_bytes
 from config.values import NAME, network
 from protocols.dial_in.callers import Network
 from protocols.dial_in.registration import Registration
@@ -44,7 +46,7 @@ def load_terminals(
         "fingerprint": (_fingerprint, ""),
     }
     found: dict[str, Terminal] = {}
-    for row in read_table(table_text(path, mistakes), columns, mistakes, Keys()):
+    for row in read_table(table_bytes(path, mistakes), columns, mistakes, Keys()):
         line = row["line"]
         terminal = row["terminal"]
         if line in taken:

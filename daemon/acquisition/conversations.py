@@ -69,6 +69,8 @@ class Conversations:
         if not self.is_clean:
             conversation.dirty = True
         self.dirty = False
+        if self._last is not None:
+            conversation.busy_at = max(conversation.busy_at, self._last.busy_at)
         self._last = conversation
         return await conversation.run(exchange, retries=retries)
 

@@ -248,16 +248,18 @@ class WireLine(Line):
         is_quiet_time = is_near_midnight(local_now, QUIET_AROUND_MIDNIGHT)
         if is_quiet_time or self._jobs.is_midnight_near():
             return False
-        slots = self._wanted_slots(is_stream=isinstance(conversations.channel, StreamChannel))
+        channel = conversations.channel
+        # Prepared polls leave no silence between frames.
+        is_polled = isinstance(channel, StreamChannel) and not self._parts.timing.pause_s
+        slots = self._wanted_slots(is_stream=is_polled)
         if not slots:
             return False
         number, day = slots[0]
-        if isinstance(conversations.channel, StreamChannel) and self._freezes.is_prepared(
-            number, day, local_now
-        ):
+        is_prepared = is_polled and self._freezes.is_prepared(number, day, local_now)
+        if is_prepared and isinstance(channel, StreamChannel):
             odd = await self._run_poll(
                 conversations,
-                conversations.channel,
+                channel,
                 slots,
                 local_now,
             )

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import asdict
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Final
 
 import click
 
+from config.doubts import doubts_of
 from config.load import LoadedSite, load_site
-from config.problems import ConfigError
+from config.problems import ConfigError, told_once
 from config.settings import ListenerSection
 from daemon.cli.output import BAD_CONFIG, as_json, print_json, print_table
 from daemon.cli.site_option import site_option
@@ -35,11 +36,17 @@ def check(site_path: Path, as_json: bool) -> None:
     each line needs."""
     try:
         site = load_site(site_path)
+        # The engineer's day: a day more or less changes none of it.
+        doubts = doubts_of(site, date.today())  # noqa: DTZ011
+        if doubts.mistakes:
+            raise ConfigError(doubts.mistakes)
     except ConfigError as error:
         if not as_json:
             raise
         for problem in error.problems:
-            print_json(asdict(problem))
+            told = asdict(problem)
+            del told["kind"]
+            print_json(told)
         raise SystemExit(BAD_CONFIG) from None
     rounds = site_rounds(site)
     if as_json:
@@ -47,6 +54,8 @@ def check(site_path: Path, as_json: bool) -> None:
         return
     _print_rounds(site, rounds)
     _print_gateways(site)
+    for words in told_once([*site.warnings, *doubts.warnings]):
+        click.echo(f"warning: {words}", err=True)
     _warn_of_slow_lines(rounds)
     _warn_of_unstable_ports(site)
     _warn_of_one_role(site)

@@ -20,7 +20,7 @@ CLOCK_CHARACTERS: Final = 4 + 16 + 4 + 20 + 4 + 16 + 4 + 19
 ANSWER_DELAY_S: Final = 0.1
 """A meter may take 20 to 500 ms (DL/T 645-2007); most need about this."""
 DTU_BAUD: Final = 2400
-"""What is behind a terminal is in no file; most of its meters speak so."""
+"""What is behind a terminal or a transparent DTU is in no file; most of its meters speak so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,13 +88,14 @@ def _rounds_of(rounds: SiteRounds, line: LineSpec) -> list[RoundTime]:
     return rounds.lines
 
 
-def _channel_and_baud(settings: LineSection | TerminalSettings) -> tuple[str, int]:
+def _channel_and_baud(settings: LineSection | TerminalSettings) -> tuple[str, int | None]:
+    """Its name, and how many bits pass in a second; None for a network, which takes no time."""
     if isinstance(settings, TerminalSettings):
         return settings.terminal, DTU_BAUD
     if settings.tcp is not None:
-        return _host_and_port(settings.tcp), settings.baud
+        return _host_and_port(settings.tcp), None
     if settings.mqtt is not None:
-        return f"{settings.mqtt.host} {settings.mqtt.up}", settings.baud
+        return f"{settings.mqtt.host} {settings.mqtt.up}", DTU_BAUD
     return settings.serial or "", settings.baud
 
 
@@ -102,11 +103,11 @@ def _host_and_port(place: Iterable[object]) -> str:
     return ":".join(map(str, place))
 
 
-def _time(baud: int, meters: int, days: int) -> timedelta:
+def _time(baud: int | None, meters: int, days: int) -> timedelta:
     """Rough time to read that many daily freezes of all meters.
 
     Characters on the wire and the meters' delay."""
     characters = meters * (days * DAY_CHARACTERS + CLOCK_CHARACTERS)
-    on_the_wire_s = characters * CHARACTER_BITS / baud
+    on_the_wire_s = characters * CHARACTER_BITS / baud if baud else 0
     answers = meters * (2 * days + 2)
     return timedelta(seconds=on_the_wire_s + answers * ANSWER_DELAY_S)

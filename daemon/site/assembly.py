@@ -110,7 +110,11 @@ class Assembly:
                     credentials=self.credentials,
                 ),
                 open_channel=open_channel,
-                timing=Timing(reply_timeout_s=settings.reply_timeout_s, retries=settings.retries),
+                timing=Timing(
+                    reply_timeout_s=settings.reply_timeout_s,
+                    pause_s=settings.pause_ms / 1000,
+                    retries=settings.retries,
+                ),
                 batch_poller=self.batch_poller,
                 pipelined=settings.pipelined,
                 sets_clocks=spec.collection.set_clocks,
@@ -203,6 +207,8 @@ def _opener(
         str(section.serial),
         section.baud,
         section.parity,
+        section.data_bits,
+        section.stop_bits,
     )
 
 

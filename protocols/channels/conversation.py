@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import inf
 from typing import Any, Generic, Protocol, TypeVar
 
 from protocols.channels import Channel
@@ -40,6 +41,8 @@ class Timing:
     longest_answer_s: float = 3.0
     """For a whole answer once it began: 267 bytes of 11 bits need 2.4 s at 1200 Bd, and a line
     that babbles on is cut."""
+    pause_s: float = 0.0
+    """Silence before each question, for meters and converters that need it to turn round."""
     quiet_s: float = 0.05
     """Silence after which a dirty line counts as clean."""
     retries: int = 1
@@ -81,6 +84,8 @@ class Conversation(Generic[F]):
         self._matcher = AnswerMatcher(codec)
         self._sent_secret = b""
         """The last frame sent, if it carries a password."""
+        self.busy_at = -inf
+        """When a byte went over the line last."""
         self._surplus_until = 0.0
         """Until when a second answer to the unanswered question is waited for, because it was
         answered by its repetition."""
@@ -129,12 +134,14 @@ class Conversation(Generic[F]):
         self._sent_secret = frame if is_secret else b""
         heard = _Heard()
         for attempt in range(tries):
+            await self._pause()
             await self._settle(request)
             if is_secret and (question := self._channel.question):
                 raise SecretWithheld(f"not sent to {self.line}: {question}")
             self.dirty = True
             self._trace("tx", frame)
             await self._channel.send(frame)
+            self.busy_at = asyncio.get_running_loop().time()
             if not codec.has_answer(request):
                 return request
             begins_by = asyncio.get_running_loop().time() + self.timing.reply_timeout_s
@@ -190,6 +197,12 @@ class Conversation(Generic[F]):
         if item.meaning in OUTCOMES:
             self.on_outcome(OUTCOMES[item.meaning])
 
+    async def _pause(self) -> None:
+        """Keep the silence that the line needs between two frames."""
+        wait_s = self.busy_at + self.timing.pause_s - asyncio.get_running_loop().time()
+        if wait_s > 0:
+            await asyncio.sleep(wait_s)
+
     async def _settle(self, request: F) -> None:
         """Listen to a dirty line until it is quiet; a line that never is, is left after one reply
         time.
@@ -218,6 +231,7 @@ class Conversation(Generic[F]):
                 data = await self._channel.receive()
         except TimeoutError:
             return b""
+        self.busy_at = asyncio.get_running_loop().time()
         self._trace("rx", data)
         return data
 

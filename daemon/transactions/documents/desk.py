@@ -11,8 +11,8 @@ from zoneinfo import ZoneInfo
 
 from psycopg import AsyncConnection
 
+from config.cells import address, unit
 from config.meters import MODBUS
-from config.table import address, unit
 from daemon.quality.acceptance import refusal
 from daemon.quality.facts import Facts, Installation, Ratio, Registers
 from daemon.transactions.chain_facts import load_facts, registers

@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from config.cells import word
 from config.known_rows import NotPlain, follow_rows
 from config.load import LoadedSite, load_site
-from config.problems import ConfigError
-from config.table import REQUIRED, Columns, Mistakes, word
+from config.problems import ConfigError, Mistakes
+from config.table import REQUIRED, Columns
 
 SITE = {
     "meterd.toml": """

@@ -223,13 +223,13 @@ def test_all_mistakes_of_all_files_are_told_at_once(tmp_path: Path) -> None:
         tmp_path,
         meterd=("baud = 9600", "buad = 9600\nretries = 99"),
         tariffs=('price = "0.5283"', "price = 0.5283"),
-        accounts=("A2,home,,", "A2,home,,,\nA3,home,2026-13-01,signed"),
+        accounts=("A2,home,,", "A2,home,,,x\nA3,home,2026-13-01,signed"),
         points=("P2,A2,60,yes", "P2,A2,-60,perhaps"),
         meters=("000000000001,gate-1", "1,gaet-1"),
     )
     expected = [
         ("archive/accounts.csv:3: row", "has 5 cells, the head has 4"),
-        ("archive/accounts.csv:4: open_from", '"2026-13-01" is no date, write 2026-03-01'),
+        ("archive/accounts.csv:4: open_from", '"2026-13-01" is no date, write the year first'),
         ("archive/meters.csv:2: address", '"1" is not 12 digits'),
         (
             "archive/meters.csv:2: line",

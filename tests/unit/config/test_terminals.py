@@ -161,7 +161,7 @@ def test_every_mistake_of_a_list_is_told_at_its_row(tmp_path: Path) -> None:
 
 
 def test_lists_of_two_listeners_share_no_line(tmp_path: Path) -> None:
-    other = LISTENER.replace("gprs", "nb-iot")
+    other = LISTENER.replace("gprs", "nb-iot").replace("9000", "9001")
     assert mistakes(tmp_path, LISTENER + other, "dtu-1,8601") == [
         "terminals.csv:2: line: dtu-1 is the name of a line at terminals.csv:2 already"
     ]

@@ -241,6 +241,8 @@ ANOTHER_KIND = (
     "tcp",
     "baud",
     "parity",
+    "data_bits",
+    "stop_bits",
     "enabled",
 )
 WITH_LISTENER = in_meterd("[collection]", f"{LISTENER}[collection]")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -111,6 +113,27 @@ def test_merged_answers_of_two_meters_give_the_one_asked_for(line: Line) -> None
 
     assert held(line, talk, twice) == [Decimal("1234.56")] * 2
     assert talk.outcomes == ["foreign", "foreign", "ok"] * 2
+
+
+def test_a_line_that_needs_it_is_silent_between_two_frames(line: Line) -> None:
+    pause_s = 0.05
+    asked_at: list[float] = []
+
+    def answer(request: Frame) -> Iterable[bytes]:
+        asked_at.append(time.monotonic())
+        return [energy(request)]
+
+    talk = Talk(answer, timing=replace(QUICK, pause_s=pause_s))
+
+    async def thrice(conversation: Conversation[Frame]) -> None:
+        for _ in range(3):
+            await conversation.run(read_energy(METER))
+
+    held(line, talk, thrice)
+    gaps = [later - sooner for sooner, later in pairwise(asked_at)]
+    assert len(gaps) == 2
+    # The loop's clock may be a little behind.
+    assert min(gaps) > 0.9 * pause_s
 
 
 def test_our_own_echo_is_no_answer(line: Line) -> None:

@@ -1,0 +1,158 @@
+"""What a site's files say and nobody can have meant, or has not thought of.
+
+Only `meterd check` asks: days go by, and what was right yesterday must not keep a daemon from
+starting today."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from decimal import Decimal
+from typing import Final
+
+from config.archive import ACCOUNTS, METERS, POINTS, TABLES
+from config.load import LoadedSite
+from config.problems import Mistakes, Problem, shown
+from config.settings_file import SettingsFile
+from config.table import Keys, read_table
+from config.tariff_version import TariffVersion
+from config.toml_lines import line_of, read_toml
+
+FIRST_DAY: Final = date(1990, 1, 1)
+"""Before it no meter had a memory or an interface."""
+YEAR: Final = timedelta(days=366)
+MEMORY: Final = timedelta(days=62)
+"""Of a DL/T 645-2007 meter: daily freezes."""
+MOST_YUAN_PER_KWH: Final = Decimal(10)
+"""The dearest hours of the dearest tariff have a seventh of it."""
+SHOWN: Final = 5
+
+
+@dataclass(slots=True)
+class Doubts:
+    """`mistakes`: what cannot be meant; `warnings`: what may be."""
+
+    mistakes: list[Problem] = field(default_factory=list)
+    warnings: list[Problem] = field(default_factory=list)
+
+
+def doubts_of(site: LoadedSite, today: date) -> Doubts:
+    """What is to be said of a site that has no mistake in its files by themselves."""
+    doubts = Doubts()
+    doubts.mistakes += _zone(site)
+    doubts.mistakes += _prices(site)
+    doubts.mistakes += _installations(site, today)
+    mistakes, warnings = _openings(site, today)
+    doubts.mistakes += mistakes
+    doubts.warnings += warnings
+    doubts.warnings += _points_without_meter(site)
+    return doubts
+
+
+def _zone(site: LoadedSite) -> Iterator[Problem]:
+    name = site.settings.site.zone.key
+    if not name.startswith("Etc/GMT+") or name == "Etc/GMT+0":
+        return
+    hours = name.removeprefix("Etc/GMT+")
+    message = (
+        f"{name} is {hours} h WEST of Greenwich, as POSIX counts; name a place, as Asia/Shanghai"
+    )
+    file = SettingsFile.read(site.path)
+    yield file.problem(("site", "zone"), "site.zone", message)
+
+
+def _prices(site: LoadedSite) -> Iterator[Problem]:
+    path = site.settings.site.tariffs
+    file = shown(path, site.path.absolute().parent)
+    for name, versions in site.tariffs.items():
+        for version in versions.all:
+            highest = max(_prices_per_kwh(version), default=Decimal(0))
+            if highest > MOST_YUAN_PER_KWH:
+                message = (
+                    f"version from {version.effective_from}: {highest} yuan/kWh cannot be meant, "
+                    f"more than {MOST_YUAN_PER_KWH}: is it in fen, or a digit too far left?"
+                )
+                _, lines = read_toml(path, file)
+                line = line_of(lines, ("tariff", name))
+                yield Problem(file, line, f"tariff.{name}", message)
+
+
+def _prices_per_kwh(version: TariffVersion) -> Iterator[Decimal]:
+    yield from version.energy.values()
+    if version.ladder is not None:
+        yield from version.ladder.prices
+        for step in version.ladder.matrix:
+            yield from step.values()
+
+
+def _installations(site: LoadedSite, today: date) -> Iterator[Problem]:
+    for row, meter in enumerate(site.archive.meters):
+        day = meter.installed_on
+        if FIRST_DAY <= day <= today + YEAR:
+            continue
+        why = "in the future" if day > today else f"before {FIRST_DAY.year}"
+        yield _in_archive(
+            site,
+            METERS,
+            "installed_on",
+            f"meter {meter.address} is installed on {day}, {why}: nothing would be read of it",
+            row,
+        )
+
+
+def _openings(site: LoadedSite, today: date) -> tuple[list[Problem], list[Problem]]:
+    """(mistakes, warnings) of the days on which accounts open."""
+    mistakes = []
+    later: list[str] = []
+    before_memory: list[str] = []
+    for row, account in enumerate(site.archive.accounts):
+        day = account.open_from
+        if day is None:
+            continue
+        if day > today + YEAR or day < FIRST_DAY:
+            message = f"account {account.account} opens on {day}, which cannot be meant"
+            mistakes.append(_in_archive(site, ACCOUNTS, "open_from", message, row))
+        elif day > today:
+            later.append(account.account)
+        elif day < today - MEMORY:
+            before_memory.append(account.account)
+    warnings = []
+    if later:
+        message = f"{_some(later)}: not billed before that day, which is in the future"
+        warnings.append(_in_archive(site, ACCOUNTS, "open_from", message))
+    if before_memory:
+        message = (
+            f"{_some(before_memory)}: opened before the {MEMORY.days} days that meters remember, "
+            "so the opening freeze must be in the database already"
+        )
+        warnings.append(_in_archive(site, ACCOUNTS, "open_from", message))
+    return mistakes, warnings
+
+
+def _points_without_meter(site: LoadedSite) -> Iterator[Problem]:
+    served = {meter.point for meter in site.archive.meters}
+    lacking = [it.point for it in site.archive.points if it.point not in served]
+    if not lacking:
+        return
+    message = f"{_some(lacking)}: no meter in {METERS}, nothing is billed there"
+    yield _in_archive(site, POINTS, "point", message)
+
+
+def _some(names: Sequence[str]) -> str:
+    """How many, and the first of them."""
+    more = ", ..." if len(names) > SHOWN else ""
+    return f"{len(names)} ({', '.join(names[:SHOWN])}{more})"
+
+
+def _in_archive(
+    site: LoadedSite, table: str, column: str, message: str, row: int | None = None
+) -> Problem:
+    """`row`: the number of the record that it is about; its line is looked for only now."""
+    base = site.path.absolute().parent
+    line = 1
+    if row is not None:
+        reading = Mistakes(table)
+        rows = read_table(site.archive.texts[table], TABLES[table], reading, Keys())
+        line = next((reading.line for number, _ in enumerate(rows) if number == row), 1)
+    return Problem(shown(site.settings.site.archive / table, base), line, column, message, column)

@@ -1,0 +1,144 @@
+"""What a site's files say and nobody can have meant: two on one bus, days out of reach, prices in
+fen."""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from config.doubts import doubts_of
+from config.load import load_site
+from tests.unit.config.test_site import GOOD, mistakes, write
+
+TODAY = date(2026, 3, 10)
+MORE = GOOD["meterd.toml"]
+LISTENER = """
+[[listener]]
+name = "gprs"
+listen = "0.0.0.0:{port}"
+terminals = "terminals.csv"
+registration = {{ text = "REG:{{id}}\\r\\n" }}
+"""
+
+
+def with_lines(*lines: str) -> str:
+    return MORE + "".join(
+        f'\n[[line]]\nname = "more-{at}"\n{line}\n' for at, line in enumerate(lines)
+    )
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ('serial = "/dev/ttyS9"', "line.more-0.serial: /dev/ttyS9 is line bus-1 already"),
+        ('serial = "/dev/../dev/ttyS9"', "is line bus-1 already: one bus has one talker"),
+        ('tcp = "127.0.0.1:7001"', "line.more-0.tcp: 127.0.0.1:7001 is line gate-1 already"),
+        ('tcp = "LOCALHOST:7001"', "is line gate-1 already"),
+        ('tcp = "127.0.0.1:9645"', "is the port that http.listen opens"),
+    ],
+)
+def test_two_lines_at_one_place_are_told(tmp_path: Path, line: str, told: str) -> None:
+    (mistake,) = mistakes(tmp_path, meterd=with_lines(line))
+    assert told in mistake
+    assert mistake.startswith("meterd.toml:19: ")
+
+
+def test_a_link_to_a_port_is_that_port(tmp_path: Path) -> None:
+    port = tmp_path / "port"
+    port.touch()
+    (tmp_path / "by-id").symlink_to(port)
+    lines = with_lines(f'serial = "{port}"', f'serial = "{tmp_path / "by-id"}"')
+    (mistake,) = mistakes(tmp_path, meterd=lines)
+    assert "is line more-0 already" in mistake
+
+
+def test_a_line_that_is_switched_off_may_wait_for_the_place_of_another(tmp_path: Path) -> None:
+    assert load_site(write(tmp_path, meterd=with_lines('tcp = "127.0.0.1:7001"\nenabled = false')))
+
+
+@pytest.mark.parametrize(
+    ("port", "http", "told"),
+    [
+        (9645, "127.0.0.1:9645", "http.listen: port 9645 is that of listener.gprs.listen already"),
+        (9000, "127.0.0.1:9645", None),
+    ],
+)
+def test_ports_of_our_own_are_opened_once(
+    tmp_path: Path, port: int, http: str, told: str | None
+) -> None:
+    (tmp_path / "terminals.csv").write_text("line,terminal\n", encoding="utf-8")
+    text = MORE + LISTENER.format(port=port) + f'\n[http]\nlisten = "{http}"\n'
+    if told is None:
+        assert load_site(write(tmp_path, meterd=text))
+    else:
+        (mistake,) = mistakes(tmp_path, meterd=text)
+        assert told in mistake
+
+
+@pytest.mark.parametrize("key", ["baud = 9600", 'parity = "N"', "data_bits = 7", "stop_bits = 2"])
+def test_a_speed_of_a_line_that_has_none_is_a_warning(tmp_path: Path, key: str) -> None:
+    site = load_site(write(tmp_path, meterd=("baud = 9600", key)))
+    (warning,) = site.warnings
+    assert str(warning).startswith(f"meterd.toml:11: line.gate-1.{key.split()[0]}: ")
+    assert "is for serial" in warning.message
+
+
+def doubts(folder: Path, **changes: tuple[str, str] | str) -> tuple[list[str], list[str]]:
+    found = doubts_of(load_site(write(folder, **changes)), TODAY)
+    return [*map(str, found.mistakes)], [*map(str, found.warnings)]
+
+
+def test_a_sound_site_leaves_one_doubt(tmp_path: Path) -> None:
+    assert doubts(tmp_path) == (
+        [],
+        ["archive/points.csv:1: point: 1 (P3): no meter in meters.csv, nothing is billed there"],
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        (
+            {"meterd": ("Asia/Shanghai", "Etc/GMT+8")},
+            "meterd.toml:3: site.zone: Etc/GMT+8 is 8 h WEST of Greenwich",
+        ),
+        (
+            {"tariffs": ("0.5283", "52.83")},
+            "tariffs.toml:1: tariff.home: version from 2026-01-01: 52.83 yuan/kWh cannot be meant",
+        ),
+        (
+            {"meters": ("P2,2026-01-01", "P2,2062-01-01")},
+            "archive/meters.csv:3: installed_on: meter 000000000002 is installed on 2062-01-01",
+        ),
+        (
+            {"meters": ("P1,2026-01-01", "P1,1900-01-01")},
+            "archive/meters.csv:2: installed_on: meter 000000000001 is installed on 1900-01-01",
+        ),
+        (
+            {"accounts": ("A1,home,2026-03-01", "A1,home,2062-03-01")},
+            "archive/accounts.csv:2: open_from: account A1 opens on 2062-03-01, which cannot be",
+        ),
+    ],
+)
+def test_what_cannot_be_meant_is_a_mistake(
+    tmp_path: Path, changes: dict[str, tuple[str, str]], told: str
+) -> None:
+    (mistake,), _ = doubts(tmp_path, **changes)
+    assert mistake.startswith(told)
+
+
+@pytest.mark.parametrize(
+    ("opening", "told"),
+    [
+        ("2026-01-06", "1 (A1): opened before the 62 days that meters remember"),
+        ("2026-03-11", "1 (A1): not billed before that day, which is in the future"),
+    ],
+)
+def test_openings_out_of_reach_and_in_the_future_are_warnings(
+    tmp_path: Path, opening: str, told: str
+) -> None:
+    found, warnings = doubts(tmp_path, accounts=("A1,home,2026-03-01", f"A1,home,{opening}"))
+    assert found == []
+    assert warnings[0].startswith(f"archive/accounts.csv:1: open_from: {told}")

@@ -1,0 +1,297 @@
+"""Tables as spreadsheets and people write them: read, or explained with what to write instead."""
+
+from __future__ import annotations
+
+from datetime import date
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from openpyxl import Workbook
+
+from config.load import LoadedSite, load_site
+from config.problems import ConfigError
+from tests.unit.config.test_site import GOOD, write
+
+METERS = GOOD["archive/meters.csv"]
+ACCOUNTS = "account,name,tariff\nA1,一号楼 101,home\nA2,李四,home\n"
+
+
+def loaded(folder: Path, **changes: str | bytes) -> LoadedSite:
+    return load_site(write(folder, **changes))
+
+
+def told(folder: Path, **changes: str | bytes) -> list[str]:
+    """What is printed of a site with mistakes, without the number of them."""
+    with pytest.raises(ConfigError) as refusal:
+        load_site(write(folder, **changes))
+    return str(refusal.value).splitlines()[:-1]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
+def test_a_table_may_be_saved_in_any_unicode(tmp_path: Path, encoding: str) -> None:
+    site = loaded(tmp_path, accounts=ACCOUNTS.encode(encoding))
+    assert [it.name for it in site.archive.accounts] == ["一号楼 101", "李四"]
+    assert site.warnings == loaded(tmp_path).warnings
+
+
+def test_a_table_in_gbk_is_read_and_said_to_be(tmp_path: Path) -> None:
+    site = loaded(tmp_path, accounts=ACCOUNTS.encode("gbk"))
+    assert [it.name for it in site.archive.accounts] == ["一号楼 101", "李四"]
+    (warning,) = [it for it in site.warnings if it.file == "archive/accounts.csv"]
+    assert str(warning) == (
+        "archive/accounts.csv:2: file: is not UTF-8 and was read as GB18030 (GBK): "
+        '"一号楼"; if that is not what it says, save it as CSV UTF-8'
+    )
+
+
+def test_letters_that_are_none_are_told_with_their_line(tmp_path: Path) -> None:
+    assert told(tmp_path, accounts=b"account,tariff\nA1,home\nA2,h\xff\n") == [
+        "archive/accounts.csv:3: file: is not written in UTF-8, nor in GB18030: save it as CSV "
+        "UTF-8"
+    ]
+
+
+@pytest.mark.parametrize("separator", [";", "\t", "|"])
+@pytest.mark.parametrize("ending", ["\n", "\r\n"])
+@pytest.mark.parametrize("first", ["", "sep={}{}"])
+def test_cells_may_be_parted_otherwise(
+    tmp_path: Path, separator: str, ending: str, first: str
+) -> None:
+    text = METERS.replace(",", separator).replace("\n", ending)
+    text = first.format(separator, ending) + text
+    assert loaded(tmp_path, meters=text).archive.meters == loaded(tmp_path).archive.meters
+
+
+def test_a_mistake_below_a_line_with_the_separator_has_its_own_line(tmp_path: Path) -> None:
+    (mistake,) = told(tmp_path, meters="sep=,\n" + METERS.replace("gate-1", "gate-9"))
+    assert mistake.startswith("archive/meters.csv:3: line: no [[line]]")
+
+
+def test_empty_columns_at_the_end_do_no_harm(tmp_path: Path) -> None:
+    lines = METERS.splitlines()
+    padded = "\n".join(f"{line},,," for line in lines)
+    assert loaded(tmp_path, meters=padded).archive.meters == loaded(tmp_path).archive.meters
+    # Excel pads the first rows alone.
+    head = lines[0].replace("installed_on", "installed_on,protocol,modulus_kwh")
+    short = "\n".join([head, lines[1] + ",,", lines[2]])
+    assert loaded(tmp_path, meters=short).archive.meters == loaded(tmp_path).archive.meters
+
+
+def test_a_row_with_more_than_its_head_is_told(tmp_path: Path) -> None:
+    assert told(tmp_path, meters=METERS.replace("2026-01-01\n", "2026-01-01,x\n", 1)) == [
+        "archive/meters.csv:2: row: has 5 cells, the head has 4"
+    ]
+
+
+def test_a_further_column_is_a_warning(tmp_path: Path) -> None:
+    lines = METERS.splitlines()
+    text = "\n".join(
+        f"{line},{cell}" for line, cell in zip(lines, ("备注", "东侧", ""), strict=True)
+    )
+    site = loaded(tmp_path, meters=text)
+    assert site.archive.meters == loaded(tmp_path).archive.meters
+    assert "archive/meters.csv:1: 备注: unknown column, it is not read" in map(str, site.warnings)
+
+
+def test_a_misspelt_column_is_none(tmp_path: Path) -> None:
+    text = GOOD["archive/points.csv"].replace("ratio", "raito")
+    assert told(tmp_path, points=text) == [
+        "archive/points.csv:1: raito: unknown column (did you mean ratio?)"
+    ]
+
+
+def test_a_head_may_have_capitals(tmp_path: Path) -> None:
+    text = METERS.replace("address,line", 'Address,"LINE"')
+    assert loaded(tmp_path, meters=text).archive.meters == loaded(tmp_path).archive.meters
+
+
+@pytest.mark.parametrize("written", ["2026/1/1", "2026.1.1", "2026-1-1", "2026年1月1日"])
+def test_a_date_with_its_year_first_is_read(tmp_path: Path, written: str) -> None:
+    site = loaded(tmp_path, meters=METERS.replace("2026-01-01", written))
+    assert {it.installed_on for it in site.archive.meters} == {date(2026, 1, 1)}
+
+
+@pytest.mark.parametrize(
+    ("written", "hint"),
+    [
+        ("01.03.2026", "is no date, write 2026-03-01"),
+        ("13/01/2026", "is no date, write 2026-01-13"),
+        ("01/03/2026", "is no date, write 2026-03-01 or 2026-01-03"),
+        ("46082", "is no date, but Excel's number of one: write 2026-03-01"),
+        ("2026-02-30", "is no date, write the year first, as 2026-03-01"),
+        ("soon", "is no date, write the year first"),
+    ],
+)
+def test_another_date_is_explained_with_the_day_that_was_meant(
+    tmp_path: Path, written: str, hint: str
+) -> None:
+    (mistake,) = told(tmp_path, meters=METERS.replace("2026-01-01", written, 1))
+    assert mistake.startswith(f'archive/meters.csv:2: installed_on: "{written}" {hint}')
+
+
+@pytest.mark.parametrize(
+    ("written", "hint"),
+    [
+        ("1.2E+11", "a spreadsheet rounded it and its digits are lost"),
+        ("3,1E+03", "a spreadsheet rounded it"),
+        ("1101", "write 000000001101, with zeros in front as on the label"),
+        ("1101.0", "write 000000001101"),
+        ("０００００００００００１", "write 000000000001"),
+        ("no. 7", "write those on the label of the meter"),
+    ],
+)
+def test_an_address_is_explained(tmp_path: Path, written: str, hint: str) -> None:
+    cell = f'"{written}"' if "," in written else written
+    (mistake,) = told(tmp_path, meters=METERS.replace("000000000001", cell))
+    assert mistake.startswith(
+        f'archive/meters.csv:2: address: "{written}" is not 12 digits: {hint}'
+    )
+
+
+@pytest.mark.parametrize("yes", ["yes", "TRUE", "True", "是", "1", "Y"])
+@pytest.mark.parametrize("no", ["no", "FALSE", "否", "0"])
+def test_yes_and_no_as_spreadsheets_have_them(tmp_path: Path, yes: str, no: str) -> None:
+    points = f"point,account,protected\nP1,A1,{yes}\nP2,A2,{no}\n"
+    assert [it.protected for it in loaded(tmp_path, points=points).archive.points] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("written", "hint"),
+    [
+        ("1_0", "is no number: write digits with one point"),
+        ("1e3", "is no number: write digits with one point"),
+        ("NaN", "is no number"),
+        ("１２", "is no number: write 12, digits with one point"),
+        ("١٢", "is no number: write digits with one point"),
+        ("150/5", "is no number: write 30"),
+        ('"1,000"', "is no number: write 1000"),
+        ("0", "is not greater than zero"),
+        ("-30", "is not greater than zero"),
+    ],
+)
+def test_a_number_has_ascii_digits_and_one_point(tmp_path: Path, written: str, hint: str) -> None:
+    points = f"point,account,ratio\nP1,A1,{written}\nP2,A2,\n"
+    (mistake,) = told(tmp_path, points=points)
+    assert mistake.startswith("archive/points.csv:2: ratio: ")
+    assert hint in mistake
+
+
+@pytest.mark.parametrize("amount", ["1_000", "1e3", "２００", "30元"])
+def test_money_has_ascii_digits_too(tmp_path: Path, amount: str) -> None:
+    accounts = f"account,tariff,warn_yuan\nA1,home,{amount}\nA2,home,\n"
+    (mistake,) = told(tmp_path, accounts=accounts)
+    assert f'"{amount}" is no amount in yuan' in mistake
+
+
+@pytest.mark.parametrize("modulus", ["999999.99", "12345", "99999"])
+def test_a_modulus_is_where_a_register_starts_again(tmp_path: Path, modulus: str) -> None:
+    text = f"address,line,point,installed_on,modulus_kwh\n000000000001,gate-1,P1,2026-01-01,{modulus}\n"
+    (mistake,) = told(tmp_path, meters=text)
+    assert f"modulus_kwh: {modulus} is where no register starts again at 0" in mistake
+
+
+@pytest.mark.parametrize("modulus", ["1000000", "100000", "42949672.96", "655.36", "4294967.295"])
+def test_a_modulus_that_a_register_may_have(tmp_path: Path, modulus: str) -> None:
+    text = f"address,line,point,installed_on,modulus_kwh\n000000000001,gate-1,P1,2026-01-01,{modulus}\n"
+    if modulus.endswith("295"):
+        assert "starts again" in told(tmp_path, meters=text)[0]
+    else:
+        assert loaded(tmp_path, meters=text).archive.meters
+
+
+@pytest.mark.parametrize(
+    ("row", "mistake"),
+    [
+        ("{},gate-1,P{},2026-01-01", 'address: "7" is not 12 digits: write 000000000007'),
+        ("{:012},gate-1,P{},{}.3.2026", 'installed_on: "7.3.2026" is no date, write 2026-03-07'),
+        ("{:012},gate-9,P{},2026-01-01", "line: no [[line]] or terminal named gate-9"),
+        ("{:012},gate-1,Q{},2026-01-01", "point: no point Q7 in points.csv"),
+    ],
+)
+def test_the_same_mistake_of_many_rows_is_told_once(tmp_path: Path, row: str, mistake: str) -> None:
+    numbers = range(7, 29)
+    points = "point,account\n" + "".join(f"P{number},\n" for number in numbers)
+    rows = "".join(row.format(number, number, number) + "\n" for number in numbers)
+    (found,) = told(tmp_path, points=points, meters="address,line,point,installed_on\n" + rows)
+    assert found.startswith(f"archive/meters.csv:2: {mistake}")
+    assert found.endswith("(the same in 21 more rows: 3-23)")
+
+
+def test_rows_with_other_mistakes_between_are_listed(tmp_path: Path) -> None:
+    days = ["x", "2026-01-01", "y", "z", "2026-01-01", "w"]
+    points = "point,account\n" + "".join(f"P{number},\n" for number in range(6))
+    rows = "".join(f"00000000000{at},gate-1,P{at},{day}\n" for at, day in enumerate(days))
+    (found,) = told(tmp_path, points=points, meters="address,line,point,installed_on\n" + rows)
+    assert found.endswith("(the same in 3 more rows: 4-5, 7)")
+
+
+def test_a_quotation_that_never_ends_is_told_where_it_began(tmp_path: Path) -> None:
+    (mistake,) = told(tmp_path, accounts='account,name,tariff\nA1,"Flat 1,home\nA2,Flat 2,home\n')
+    assert "a quotation mark is opened in line 2 and never closed" in mistake
+
+
+# Workbooks
+
+
+def workbook(*rows: tuple[Any, ...]) -> bytes:
+    book = Workbook()
+    sheet = book.active
+    assert sheet is not None
+    for row in rows:
+        sheet.append([*row])
+    data = BytesIO()
+    book.save(data)
+    return data.getvalue()
+
+
+def put_workbook(folder: Path, table: str, *rows: tuple[Any, ...]) -> Path:
+    path = write(folder)
+    (folder / "archive" / f"{table}.csv").unlink(missing_ok=True)
+    (folder / "archive" / f"{table}.xlsx").write_bytes(workbook(*rows))
+    return path
+
+
+def test_a_table_may_be_a_workbook(tmp_path: Path) -> None:
+    path = put_workbook(
+        tmp_path,
+        "meters",
+        ("address", "line", "point", "installed_on", "relay", None),
+        ("000000000001", "gate-1", "P1", date(2026, 1, 1), False, None),
+        ("000000000002", "bus-1", "P2", "2026/1/1", True, None),
+    )
+    first, second = load_site(path).archive.meters
+    assert (first.address, first.installed_on, first.relay) == (
+        "000000000001",
+        date(2026, 1, 1),
+        False,
+    )
+    assert second.relay
+
+
+def test_numbers_of_a_workbook_lost_their_zeros_and_are_told_so(tmp_path: Path) -> None:
+    path = put_workbook(
+        tmp_path,
+        "meters",
+        ("address", "line", "point", "installed_on"),
+        (1101, "gate-1", "P1", date(2026, 1, 1)),
+        (1101.0, "gate-1", "P2", date(2026, 1, 1)),
+    )
+    with pytest.raises(ConfigError, match="write 000000001101, with zeros in front") as refusal:
+        load_site(path)
+    assert [it.line for it in refusal.value.problems if it.where == "address"] == [2, 3, 3]
+
+
+def test_what_is_no_workbook_is_told(tmp_path: Path) -> None:
+    path = put_workbook(tmp_path, "meters", ("address",))
+    (tmp_path / "archive" / "meters.xlsx").write_bytes(b"PK\x03\x04 no")
+    with pytest.raises(ConfigError, match=r"meters\.csv:1: file: meters\.xlsx is no workbook"):
+        load_site(path)
+
+
+def test_a_table_and_a_workbook_of_it_are_one_too_many(tmp_path: Path) -> None:
+    path = write(tmp_path)
+    (tmp_path / "archive" / "points.xlsx").write_bytes(workbook(("point",), ("P1",)))
+    with pytest.raises(ConfigError, match=r"points\.xlsx is there too"):
+        load_site(path)
