@@ -142,12 +142,14 @@ class GatewaySection(NamedSection):
 
     It pushes readings and is asked by token. `family` "meterd" is our own form under
     `prefix`/`name`; the others are named by their devices in meters.csv. `registers`: what a
-    State Grid terminal calls the total and the tariffs; `app`: who we are there."""
+    State Grid terminal calls the total and the tariffs; `app`: who we are there. `component`: what
+    measures in a Shelly; `total`: table and name of the energy in a message of Tasmota."""
 
     broker: BrokerSection
-    family: Literal["meterd", "tasmota", "shelly", "state-grid"] = "meterd"
+    family: Literal["meterd", "tasmota", "shelly", "zigbee2mqtt", "state-grid"] = "meterd"
     prefix: str = Field(default="meterd", pattern=r"^[^+#]+$")
-    component: Literal["emdata:0", "switch:0"] = "emdata:0"
+    component: str = Field(default="emdata:0", pattern=r"^(emdata|em1data|pm1|switch):[0-9]$")
+    total: str = Field(default="ENERGY.Total", pattern=r"^[^.+#/]+(\.[^.+#/]+)?$")
     app: str = Field(default="meterd", pattern=r"^[^+#/]+$")
     registers: tuple[str, ...] = Field(default=(), strict=False)
     reporters: tuple[str, ...] = Field(default=(), strict=False)

@@ -41,6 +41,8 @@ from protocols.mqtt.own import OwnForm
 from protocols.mqtt.shelly import Shelly
 from protocols.mqtt.state_grid import StateGrid
 from protocols.mqtt.tasmota import Tasmota
+from protocols.mqtt.zigbee2mqtt import PREFIX as ZIGBEE2MQTT_PREFIX
+from protocols.mqtt.zigbee2mqtt import Zigbee2Mqtt
 from storage.archive import SiteMeter
 
 
@@ -178,9 +180,12 @@ def _family(section: GatewaySection, names: list[str], client_id: str) -> Family
         case "meterd":
             return OwnForm(section.prefix, section.name)
         case "tasmota":
-            return Tasmota(names)
+            return Tasmota(names, section.total)
         case "shelly":
             return Shelly(names, client_id, section.component)
+        case "zigbee2mqtt":
+            is_told = "prefix" in section.model_fields_set
+            return Zigbee2Mqtt(names, section.prefix if is_told else ZIGBEE2MQTT_PREFIX)
         case "state-grid":
             return StateGrid(section.app, section.registers, reporters=section.reporters)
 

@@ -1,7 +1,7 @@
 """Shelly, second generation: status topics, notifications and RPC by id; energy in Wh.
 
-`{device}/events/rpc` notifies of what changed and when, `{device}/status/emdata:0` and
-`{device}/status/switch:0` carry the same without a time (`minute_ts` is the start of a minute, not
+`{device}/events/rpc` notifies of what changed and when, `{device}/status/{component}` carries the
+same without a time (`minute_ts` is the start of a minute, not
 the time of the value), `{device}/online` is the last will. RPC goes to `{device}/rpc`, the answer
 comes on `{source}/rpc` with the same id."""
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 import msgspec
@@ -36,10 +36,22 @@ _MEASURED = (
 )
 
 
+METHODS: Final = {
+    "emdata": "EMData.GetStatus",
+    "em1data": "EM1Data.GetStatus",
+    "pm1": "PM1.GetStatus",
+    "switch": "Switch.GetStatus",
+}
+"""By the kind of a component: what asks for its status."""
+TOTALS: Final = ("total_act", "total_act_energy")
+"""What emdata and em1data call the energy; the others have `aenergy.total`."""
+
+
 class Shelly:
     """The devices with these ids. `source` names us: answers come to `{source}/rpc`.
 
-    `component` measures: `emdata:0` in energy meters, `switch:0` in relays that measure.
+    `component` measures: `emdata:0` in meters of three phases, `em1data:0` and on in those of
+    single phases, `pm1:0` in measuring modules, `switch:0` and on in relays that measure.
     RPC goes out with QoS 0, so that no broker keeps a trip for a device that is away.
     """
 
@@ -50,7 +62,7 @@ class Shelly:
         self._source = source
         self._component = component
         name, _, number_text = component.partition(":")
-        self._method = {"emdata": "EMData.GetStatus", "switch": "Switch.GetStatus"}[name]
+        self._method = METHODS[name]
         self._number = int(number_text or 0)
         self.subscriptions = (
             f"{source}/rpc",
@@ -169,19 +181,17 @@ def _component(
     token: str | None = None,
     device_time: datetime | None = None,
 ) -> list[Event]:
-    """What a status of emdata or switch holds: registers, the relay, or both."""
+    """What the status of a component holds: registers, the relay, or both."""
     events: list[Event] = []
-    if "total_act" in status:
-        total = status["total_act"]
-    else:
-        total = table(topic, status, "aenergy").get("total")
+    name = next((name for name in TOTALS if name in status), None)
+    total = status[name] if name else table(topic, status, "aenergy").get("total")
     if total is not None:
         values = {
             quantity: scaled(number(topic, name, status[name]), exponent)
             for name, quantity, exponent in _MEASURED
             if name in status
         }
-        # Both components count Wh; Tasmota counts kWh.
+        # All components count Wh; Tasmota counts kWh.
         kwh = energy(topic, "energy", total, -WH_PER_KWH)
         events.append(
             RegisterReport(

@@ -32,6 +32,7 @@ from protocols.mqtt.shelly import Shelly
 from protocols.mqtt.state_grid import StateGrid
 from protocols.mqtt.tasmota import Tasmota
 from protocols.mqtt.transparent import unwrap, wrap
+from protocols.mqtt.zigbee2mqtt import Zigbee2Mqtt
 from protocols.reading import Quantity
 from tests.examples import examples
 
@@ -329,6 +330,134 @@ def test_tasmota_counts_in_kwh() -> None:
     assert TASMOTA.events("tele/plug-1/SENSOR", encoded({"Time": "x", "ANALOG": {"A0": 1}})) == []
 
 
+def test_tasmota_tells_three_phases_in_lists() -> None:
+    """xnrg drivers of three-phase meters: Voltage may be one for all."""
+    sensor = {"ENERGY": {"Total": [1, 2, 3], "Power": [100, 200, 300.5], "Voltage": 230}}
+    told = registers_told(TASMOTA.events("tele/plug-1/SENSOR", encoded(sensor)))
+    assert told.values == {
+        Quantity.ACTIVE_POWER_A: Decimal("0.1"),
+        Quantity.ACTIVE_POWER_B: Decimal("0.2"),
+        Quantity.ACTIVE_POWER_C: Decimal("0.3005"),
+        Quantity.ACTIVE_POWER: Decimal("0.6005"),
+        Quantity.VOLTAGE: Decimal(230),
+    }
+
+
+def test_a_channel_of_a_tasmota_is_a_meter_of_its_own() -> None:
+    two = Tasmota(["strip:1", "strip:2"])
+    assert two.subscriptions.count("tele/strip/SENSOR") == 1
+    assert {"stat/strip/POWER1", "stat/strip/POWER2"} < set(two.subscriptions)
+    sensor = {"ENERGY": {"Total": [1.5, 2.5], "Power": [10, 20], "Voltage": 230}}
+    first, second = two.events("tele/strip/SENSOR", encoded(sensor))
+    assert isinstance(first, RegisterReport)
+    assert isinstance(second, RegisterReport)
+    assert (first.device, first.registers) == ("strip:1", (Decimal("1.5"),))
+    assert (second.device, second.registers) == ("strip:2", (Decimal("2.5"),))
+    assert second.values == {
+        Quantity.ACTIVE_POWER: Decimal("0.02"),
+        Quantity.VOLTAGE: Decimal(230),
+    }
+    assert two.events("stat/strip/POWER2", b"OFF") == [
+        RelayReport("strip:2", True, True, token="strip:2/POWER")
+    ]
+    trip = two.control("strip:2", "trip", COMMAND, "t", EXPIRES)
+    assert (trip.topic, trip.payload, trip.token) == (
+        "cmnd/strip/POWER2",
+        b"OFF",
+        "strip:2/POWER",
+    )
+    assert two.read_registers("strip:2", "t", EXPIRES).topic == "cmnd/strip/STATUS"
+    with pytest.raises(FrameError, match="has 1 channels, not 2"):
+        Tasmota(["a:2"]).events("tele/a/SENSOR", encoded({"ENERGY": {"Total": [1]}}))
+
+
+def test_the_only_relay_of_a_tasmota_may_be_its_first() -> None:
+    assert TASMOTA.events("stat/plug-1/POWER1", b"ON") == [
+        RelayReport("plug-1", False, False, token="plug-1/POWER")
+    ]
+    assert TASMOTA.events("stat/plug-1/POWER2", b"ON") == []
+
+
+def test_a_tasmota_that_reads_a_smart_meter_names_its_energy_itself() -> None:
+    """SML: the names are those of its script."""
+    reader = Tasmota(["head"], "SML.Total_in")
+    sensor = {"Time": "2026-05-02T00:00:05", "SML": {"Total_in": 1234.5678, "Power_curr": 321}}
+    told = registers_told(reader.events("tele/head/SENSOR", encoded(sensor)))
+    assert told.registers == (Decimal("1234.5678"),)
+    assert told.device_time == datetime(2026, 5, 2, 0, 0, 5)
+    assert reader.events("tele/head/SENSOR", encoded({"ENERGY": {"Total": 1}})) == []
+
+
+Z2M = Zigbee2Mqtt(["plug-3"])
+
+
+def test_zigbee2mqtt_tells_all_of_a_device_in_one_message() -> None:
+    """A message of a metering plug as zigbee2mqtt.io documents it."""
+    message = {
+        "current": 0.05,
+        "energy": 1.83,
+        "linkquality": 120,
+        "power": 9.7,
+        "state": "ON",
+        "voltage": 231,
+    }
+    registers, relay = Z2M.events("zigbee2mqtt/plug-3", encoded(message))
+    assert registers == RegisterReport(
+        "plug-3",
+        (Decimal("1.83"),),
+        {
+            Quantity.ACTIVE_POWER: Decimal("0.0097"),
+            Quantity.VOLTAGE: Decimal(231),
+            Quantity.CURRENT: Decimal("0.05"),
+        },
+        None,
+        "plug-3/energy",
+    )
+    assert relay == RelayReport("plug-3", False, False, token="plug-3/state")
+    assert Z2M.events("zigbee2mqtt/plug-3", encoded({"linkquality": 1, "energy": None})) == []
+    assert Z2M.events("zigbee2mqtt/bridge/state", b"online") == []
+
+
+@pytest.mark.parametrize("payload", [b"offline", b'{"state":"offline"}'])
+def test_zigbee2mqtt_tells_who_is_there(payload: bytes) -> None:
+    topic = "zigbee2mqtt/plug-3/availability"
+    assert topic in Z2M.subscriptions
+    assert Z2M.events(topic, payload) == [PresenceReport("plug-3", False)]
+    with pytest.raises(FrameError, match="neither online nor offline"):
+        Z2M.events(topic, b"maybe")
+
+
+def test_zigbee2mqtt_is_asked_and_moved_by_topics_of_the_device() -> None:
+    other = Zigbee2Mqtt(["plug-3"], "z2m/floor-1")
+    question = other.read_registers("plug-3", "t", EXPIRES)
+    assert (question.topic, question.payload) == ("z2m/floor-1/plug-3/get", b'{"energy":""}')
+    trip = other.control("plug-3", "trip", COMMAND, "t", EXPIRES)
+    assert (trip.topic, trip.payload) == ("z2m/floor-1/plug-3/set", b'{"state":"OFF"}')
+    (told,) = other.events("z2m/floor-1/plug-3", b'{"energy":"3.5"}')
+    assert isinstance(told, RegisterReport)
+    assert (told.registers, told.token) == ((Decimal("3.5"),), question.token)
+
+
+@pytest.mark.parametrize(
+    ("component", "status", "method"),
+    [
+        ("em1data:1", '{"id":1,"total_act_energy":2776.22,"total_act_ret_energy":58.3}', "EM1Data"),
+        ("pm1:0", '{"id":0,"voltage":232.4,"apower":3.4,"aenergy":{"total":2776.22}}', "PM1"),
+        ("switch:3", '{"id":3,"aenergy":{"total":2776.22}}', "Switch"),
+    ],
+)
+def test_a_shelly_measures_in_one_of_its_components(
+    component: str, status: str, method: str
+) -> None:
+    shelly = Shelly(["s-1"], "meterd-1", component)
+    assert f"s-1/status/{component}" in shelly.subscriptions
+    told = registers_told(shelly.events(f"s-1/status/{component}", status.encode()))
+    assert told.registers == (Decimal("2.77622"),)
+    question = json.loads(shelly.read_registers("s-1", "t", EXPIRES).payload)
+    assert question["method"] == f"{method}.GetStatus"
+    assert question["params"] == {"id": int(component[-1])}
+
+
 def test_tasmota_tells_its_relay_and_its_presence() -> None:
     assert TASMOTA.events("stat/plug-1/POWER", b"OFF") == [
         RelayReport("plug-1", True, True, token="plug-1/POWER")
@@ -491,19 +620,26 @@ def test_watt_hours_become_kilowatt_hours_without_rounding(hundredths: int) -> N
         (SHELLY, "x/rpc", b"not JSON", True),
         (SHELLY, "x/command/switch:0", b"off", True),
         (SHELLY, "x/rpc", b'{"method":"Switch.GetStatus"}', False),
+        (Z2M, "zigbee2mqtt/plug-3/set", b'{"state":"ON"}', True),
+        (Z2M, "zigbee2mqtt/bridge/request/restart", b"", True),
+        (Z2M, "zigbee2mqtt/plug-3/get", b'{"state":""}', False),
         (TTU, "meterd/set/request/database/register", b"{}", True),
         (TTU, "meterd/action/request/database/x", b"{}", True),
         (TTU, "meterd/get/request/database/realtime", b"{}", False),
     ],
 )
 def test_what_can_move_a_relay_is_known_by_sight(
-    family: Shelly | StateGrid | Tasmota, topic: str, payload: bytes, is_control: bool
+    family: Shelly | StateGrid | Tasmota | Zigbee2Mqtt, topic: str, payload: bytes, is_control: bool
 ) -> None:
     assert family.is_control(topic, payload) is is_control
 
 
 def test_commands_to_devices_without_expiry_are_not_kept_by_a_broker() -> None:
-    for family, device in ((TASMOTA, "plug-1"), (SWITCH, "shellyplus1pm-1")):
+    for family, device in (
+        (TASMOTA, "plug-1"),
+        (SWITCH, "shellyplus1pm-1"),
+        (Z2M, "plug-3"),
+    ):
         trip = family.control(device, "trip", COMMAND, "t", EXPIRES)
         close = family.control(device, "close", COMMAND, "t", EXPIRES)
         assert (trip.qos, close.qos) == (0, 0)
