@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from config.problems import Problem
-from config.settings import Site
+from config.settings import BrokerSection, Site
 from config.settings_file import SettingsFile
 from config.toml_lines import Path as Place
 
@@ -18,6 +18,33 @@ def shared_places(file: SettingsFile, settings: Site) -> Iterator[Problem]:
     """A bus, far end or port of our own that two sections have; the second one is told."""
     yield from _shared_buses(file, settings)
     yield from _shared_ports(file, settings)
+    yield from _shared_clients(file, settings)
+
+
+def _shared_clients(file: SettingsFile, settings: Site) -> Iterator[Problem]:
+    """A broker keeps one of two clients with one name and throws the other out, in turns."""
+    taken: dict[object, str] = {}
+    sections: list[tuple[Place, str, BrokerSection]] = [
+        (("line", index, "mqtt", "client_id"), f"line.{line.name}.mqtt", line.mqtt)
+        for index, line in enumerate(settings.line)
+        if line.mqtt is not None and line.enabled
+    ]
+    sections += [
+        (("gateway", index, "broker", "client_id"), f"gateway.{gateway.name}.broker", broker)
+        for index, gateway in enumerate(settings.gateway)
+        if (broker := gateway.broker) and gateway.enabled
+    ]
+    for place, where, broker in sections:
+        if broker.client_id is None:
+            continue
+        client = (_host(broker.host), broker.port, broker.client_id)
+        if client in taken:
+            message = (
+                f"{broker.client_id} is that of {taken[client]} already: a broker keeps one client "
+                "of a name; leave it out"
+            )
+            yield file.problem(place, f"{where}.client_id", message)
+        taken.setdefault(client, where)
 
 
 def _shared_buses(file: SettingsFile, settings: Site) -> Iterator[Problem]:

@@ -10,6 +10,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Final
 
+from config.translation import ENGLISH, Words, words_of
 from protocols.errors import MeterdError
 
 
@@ -27,7 +28,11 @@ class Problem:
     """The message without the value it is about: rows with the same mistake have one kind."""
 
     def __str__(self) -> str:
-        return f"{self.file}:{self.line}: {self.where}: {self.message}"
+        return self.told(self.message)
+
+    def told(self, message: str) -> str:
+        """The message, in whatever language it is given, behind its place."""
+        return f"{self.file}:{self.line}: {self.where}: {message}"
 
 
 _VARYING: Final = re.compile(r"[0-9]+| \(did you mean [^)]*\)")
@@ -63,24 +68,29 @@ class ConfigError(MeterdError):
 
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems = sorted(set(problems))
-        told = list(told_once(self.problems))
+        super().__init__(self.told(words_of(ENGLISH)))
+
+    def told(self, words: Words) -> str:
+        """The mistakes and how many they are."""
+        told = list(told_once(self.problems, words))
         count = len(told)
-        super().__init__("\n".join([*told, f"{count} mistake{'s' if count != 1 else ''}"]))
+        return "\n".join([*told, words(f"{count} mistake{'s' if count != 1 else ''}")])
 
 
-def told_once(problems: Iterable[Problem]) -> Iterator[str]:
+def told_once(problems: Iterable[Problem], words: Words) -> Iterator[str]:
     """Each problem in words; the same mistake of several rows once, with their lines."""
     alike: dict[tuple[str, str, str], list[Problem]] = {}
     for problem in problems:
         key = (problem.file, problem.where, problem.kind or str(problem))
         alike.setdefault(key, []).append(problem)
     for first, *others in alike.values():
+        told = first.told(words(first.message))
         lines = sorted({problem.line for problem in others} - {first.line})
         if lines:
             rows = "row" if len(lines) == 1 else "rows"
-            yield f"{first} (the same in {len(lines)} more {rows}: {_spans(lines)})"
-        else:
-            yield str(first)
+            again = words(f"the same in {len(lines)} more {rows}: {_spans(lines)}")
+            told = f"{told} ({again})"
+        yield told
 
 
 def _spans(lines: Sequence[int]) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path as File
 from typing import Any, Final
 
 from config.problems import ConfigError, Problem
+from config.toml_hints import hint
 
 Path = tuple[str | int, ...]
 """The keys that lead to a value; tables of an array and elements of a list count from 0."""
@@ -58,10 +59,14 @@ def read_toml(path: File, name: str) -> tuple[dict[str, Any], dict[Path, int]]:
                     name,
                     line,
                     "file",
-                    f"is no TOML: {message or error}",
+                    f"is no TOML: {message or error}{hint(_line(text, line))}",
                 )
             ]
         ) from None
+
+
+def _line(text: str, number: int) -> str:
+    return text.split("\n")[number - 1].rstrip("\r")
 
 
 def locate(text: str) -> dict[Path, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import date, timedelta
 from pathlib import Path
@@ -14,6 +15,7 @@ from config.doubts import doubts_of
 from config.load import LoadedSite, load_site
 from config.problems import ConfigError, told_once
 from config.settings import ListenerSection
+from config.translation import ENGLISH, LANGUAGES, Words, words_of
 from daemon.cli.output import BAD_CONFIG, as_json, print_json, print_table
 from daemon.cli.site_option import site_option
 from daemon.field.round_times import SiteRounds, listener_round, site_rounds
@@ -27,13 +29,21 @@ VOUCHED: Final = "and it gets trips with the meters' password, as trips_over_pla
 @click.command()
 @site_option
 @as_json
-def check(site_path: Path, as_json: bool) -> None:
+@click.option(
+    "--language",
+    type=click.Choice(LANGUAGES),
+    default=ENGLISH,
+    show_default=True,
+    help="Of the mistakes and warnings: English, or Chinese.",
+)
+def check(site_path: Path, as_json: bool, language: str) -> None:
     """Read the whole configuration as the daemon would and name every mistake.
 
     Opens no port, needs no database.
 
     Exit code 0 when it can be used, 78 when not. Also does the sums that one forgets: how long
     each line needs."""
+    words = words_of(language)
     try:
         site = load_site(site_path)
         # The engineer's day: a day more or less changes none of it.
@@ -41,30 +51,41 @@ def check(site_path: Path, as_json: bool) -> None:
         if doubts.mistakes:
             raise ConfigError(doubts.mistakes)
     except ConfigError as error:
-        if not as_json:
-            raise
-        for problem in error.problems:
-            told = asdict(problem)
-            del told["kind"]
-            print_json(told)
+        if as_json:
+            _print_mistakes(error, words)
+        else:
+            click.echo(error.told(words), err=True)
         raise SystemExit(BAD_CONFIG) from None
     rounds = site_rounds(site)
     if as_json:
         _print_as_json(rounds)
         return
     _print_rounds(site, rounds)
-    _print_gateways(site)
-    for words in told_once([*site.warnings, *doubts.warnings]):
-        click.echo(f"warning: {words}", err=True)
-    _warn_of_slow_lines(rounds)
-    _warn_of_unstable_ports(site)
-    _warn_of_one_role(site)
-    _warn_of_plain_text(site)
+    for gateway in _gateways(site):
+        click.echo(words(gateway))
+    for warning in (
+        *told_once([*site.warnings, *doubts.warnings], words),
+        *map(words, _warnings_of_slow_lines(rounds)),
+        *map(words, _warnings_of_unstable_ports(site)),
+        *map(words, _warnings_of_one_role(site)),
+        *map(words, _warnings_of_plain_text(site)),
+    ):
+        click.echo(f"{words('warning: ')}{warning}", err=True)
     archive = site.archive
     click.echo(
-        f"{site.settings.site.name}: {len(archive.meters)} meters, {len(archive.points)} points, "
-        f"{len(archive.accounts)} accounts, control {site.settings.control.mode}. No mistakes."
+        words(
+            f"{site.settings.site.name}: {len(archive.meters)} meters, "
+            f"{len(archive.points)} points, {len(archive.accounts)} accounts, "
+            f"control {site.settings.control.mode}. No mistakes."
+        )
     )
+
+
+def _print_mistakes(error: ConfigError, words: Words) -> None:
+    for problem in error.problems:
+        told = asdict(problem)
+        del told["kind"]
+        print_json(told | {"message": words(problem.message)})
 
 
 def _print_as_json(rounds: SiteRounds) -> None:
@@ -93,56 +114,52 @@ def _print_rounds(site: LoadedSite, rounds: SiteRounds) -> None:
     )
 
 
-def _print_gateways(site: LoadedSite) -> None:
+def _gateways(site: LoadedSite) -> Iterator[str]:
     meters = Counter(meter.line for meter in site.archive.meters)
     for gateway in site.settings.gateway:
-        click.echo(
+        yield (
             f"gateway {gateway.name}: {meters[gateway.name]} meters, "
             f"{gateway.family}, {gateway.broker.host}"
         )
 
 
-def _warn_of_slow_lines(rounds: SiteRounds) -> None:
+def _warnings_of_slow_lines(rounds: SiteRounds) -> Iterator[str]:
     for line in rounds.all:
         if line.daily > FREEZES_DUE:
-            click.echo(
-                f"warning: line {line.line} needs {_short(line.daily)} for one day's freezes, "
+            yield (
+                f"line {line.line} needs {_short(line.daily)} for one day's freezes, "
                 f"which should be there after {_short(FREEZES_DUE)}: "
-                "raise its baud rate or split it",
-                err=True,
+                "raise its baud rate or split it"
             )
 
 
-def _warn_of_unstable_ports(site: LoadedSite) -> None:
+def _warnings_of_unstable_ports(site: LoadedSite) -> Iterator[str]:
     for line in site.settings.line:
         if line.serial is not None and is_unstable(line.serial):
-            words = unstable_in_words(line.serial)
-            click.echo(f"warning: line {line.name}: {words}", err=True)
+            yield f"line {line.name}: {unstable_in_words(line.serial)}"
 
 
-def _warn_of_one_role(site: LoadedSite) -> None:
+def _warnings_of_one_role(site: LoadedSite) -> Iterator[str]:
     database = site.settings.database
     if database.url is not None and database.migration_url is None:
-        click.echo(
-            "warning: database.migration_url is not given: the daemon can switch off what guards "
-            "the ledger, unless the tables belong to another role than that of database.url",
-            err=True,
+        yield (
+            "database.migration_url is not given: the daemon can switch off what guards "
+            "the ledger, unless the tables belong to another role than that of database.url"
         )
 
 
-def _warn_of_plain_text(site: LoadedSite) -> None:
+def _warnings_of_plain_text(site: LoadedSite) -> Iterator[str]:
     for listener in site.settings.listener:
         lines = site.terminals[listener.name]
         if not lines:
             continue
         if listener.tls_client_ca is None:
-            click.echo(f"warning: {_what_plain_text_means(site, listener)}", err=True)
+            yield _what_plain_text_means(site, listener)
         for fingerprint, count in Counter(it.fingerprint for it in lines).items():
             if fingerprint and count > 1:
-                click.echo(
-                    f"warning: listener {listener.name}: {count} terminals have the certificate "
-                    f"{fingerprint[:16]}...: each of them may speak for the others",
-                    err=True,
+                yield (
+                    f"listener {listener.name}: {count} terminals have the certificate "
+                    f"{fingerprint[:16]}...: each of them may speak for the others"
                 )
 
 

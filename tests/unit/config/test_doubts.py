@@ -54,6 +54,27 @@ def test_a_link_to_a_port_is_that_port(tmp_path: Path) -> None:
     assert "is line more-0 already" in mistake
 
 
+@pytest.mark.parametrize(
+    ("second", "told"),
+    [
+        ('host = "B", client_id = "m1"', True),
+        ('host = "b", client_id = "m2"', False),
+        ('host = "c", client_id = "m1"', False),
+        ('host = "b", port = 8883, client_id = "m1"', False),
+        ('host = "b"', False),
+    ],
+)
+def test_a_broker_knows_one_client_of_a_name(tmp_path: Path, second: str, told: bool) -> None:
+    first = 'host = "b", client_id = "m1"'
+    line = 'mqtt = {{ {}, down = "d{}", up = "u{}" }}'
+    text = with_lines(line.format(first, 1, 1), line.format(second, 2, 2))
+    if not told:
+        assert load_site(write(tmp_path, meterd=text))
+        return
+    (mistake,) = mistakes(tmp_path, meterd=text)
+    assert mistake.startswith("meterd.toml:23: line.more-1.mqtt.client_id: m1 is that of line.")
+
+
 def test_a_line_that_is_switched_off_may_wait_for_the_place_of_another(tmp_path: Path) -> None:
     assert load_site(write(tmp_path, meterd=with_lines('tcp = "127.0.0.1:7001"\nenabled = false')))
 

@@ -1,6 +1,7 @@
 """Loading a site: every mistake at once, each with its file, its line and a hint; nothing half
 loaded."""
 
+import re
 import subprocess
 import sys
 from datetime import date, time, timedelta
@@ -12,6 +13,7 @@ from click.testing import CliRunner
 
 from config.load import LoadedSite, load_site
 from config.problems import ConfigError
+from config.translation import words_of
 from daemon.cli.check import check
 
 GOOD = {
@@ -64,9 +66,18 @@ def write(folder: Path, **changes: tuple[str, str] | str | bytes | None) -> Path
 def mistakes(folder: Path, **changes: tuple[str, str] | str | bytes | None) -> list[str]:
     with pytest.raises(ConfigError) as refusal:
         load_site(write(folder, **changes))
+    in_chinese(refusal.value)
     return [str(problem) for problem in refusal.value.problems]
 
 
+def in_chinese(refusal: ConfigError) -> None:
+    """Whatever is told of a site in these tests can be told in Chinese."""
+    words = words_of("zh")
+    english = [it.message for it in refusal.problems if not HAN.search(words(it.message))]
+    assert not english
+
+
+HAN = re.compile("[\u4e00-\u9fff]")
 TOU = (
     '[[tariff.home.version]]\neffective_from = 2026-01-01\nprice = "0.5"\n'
     "[[tariff.home.version]]\neffective_from = 2026-05-01\n"

@@ -12,7 +12,7 @@ from openpyxl import Workbook
 
 from config.load import LoadedSite, load_site
 from config.problems import ConfigError
-from tests.unit.config.test_site import GOOD, write
+from tests.unit.config.test_site import GOOD, in_chinese, write
 
 METERS = GOOD["archive/meters.csv"]
 ACCOUNTS = "account,name,tariff\nA1,一号楼 101,home\nA2,李四,home\n"
@@ -26,6 +26,7 @@ def told(folder: Path, **changes: str | bytes) -> list[str]:
     """What is printed of a site with mistakes, without the number of them."""
     with pytest.raises(ConfigError) as refusal:
         load_site(write(folder, **changes))
+    in_chinese(refusal.value)
     return str(refusal.value).splitlines()[:-1]
 
 

@@ -1,0 +1,35 @@
+"""What is told of the usual slips in a file that is no TOML."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.unit.config.test_site import GOOD, mistakes
+
+
+@pytest.mark.parametrize(
+    ("written", "hint"),
+    [
+        ("window_start = 09:00", '(write "09:00")'),
+        ("window_start = 9:00   # in the morning", '(write "09:00")'),
+        ("enabled = True", "(write true)"),
+        ("enabled = no", "(write false)"),
+        ("mode = shadow", '(a text has quotation marks: "shadow")'),
+        ("mode = “shadow”", '(quotation marks are written " here)'),
+        ("mode \uff1d 1", "(write = between key and value)"),
+        ('path = "C:\\meters"', "(a path with \\ stands between ': 'C:\\meterd')"),
+        ("level = 02", '(a number has no zeros in front; a text: "02")'),
+        ("min = 5,25", "(write 5.25)"),
+        ("min = 5 6", ""),
+        ("[control", ""),
+    ],
+)
+def test_a_slip_is_told_with_what_to_write(tmp_path: Path, written: str, hint: str) -> None:
+    text = GOOD["meterd.toml"] + "\n[control]\n" + written + "\n"
+    (mistake,) = mistakes(tmp_path, meterd=text)
+    line = text.splitlines().index(written) + 1
+    assert mistake.startswith(f"meterd.toml:{line}: file: is no TOML: ")
+    assert mistake.endswith(hint)
+    assert bool(hint) == mistake.endswith(")")
