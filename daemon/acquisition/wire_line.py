@@ -257,12 +257,7 @@ class WireLine(Line):
         number, day = slots[0]
         is_prepared = is_polled and self._freezes.is_prepared(number, day, local_now)
         if is_prepared and isinstance(channel, StreamChannel):
-            odd = await self._run_poll(
-                conversations,
-                channel,
-                slots,
-                local_now,
-            )
+            odd = await self._run_poll(conversations, channel, slots, local_now)
             if odd is None:
                 return True
             number = odd[0]
