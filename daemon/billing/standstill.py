@@ -66,7 +66,7 @@ REASONS: Final[Mapping[str, Standstill]] = {
         "operator",
         "nothing if the next freeze tells them; else for {to_day}, or {from_day} if that has none: "
         "what was read (meterd readings {point}) is taken back, meterd quality withdraw {point} "
-        "{to_day} TOTAL --reason WHY --actor YOU, and said with its rates, meterd quality "
+        "{to_day} TOTAL --reason WHY --actor YOU; then it is said with its rates: meterd quality "
         "substitute {point} {to_day} --method S2 --total TOTAL --rates RATES --evidence WHAT "
         "--reason WHY --actor YOU",
     ),
