@@ -73,14 +73,19 @@ class SettledRow:
 
 
 @dataclass(frozen=True, slots=True)
-class RatioRow:
-    """The ratio that a point is billed with, and the one that its meter tells."""
+class SettingsRow:
+    """The ratio and the number of rates that a point is billed with, and what its meter tells.
+
+    `told_ratio` and `told_rates` are None where it tells none, `rates` where nobody is billed by
+    other rates than it tells."""
 
     point_id: int
     point: str
     address: str
-    told: int
+    told_ratio: int | None
     ratio: Decimal
+    told_rates: int | None
+    rates: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,10 +138,10 @@ async def settled(connection: Connection, points: Collection[int]) -> list[Settl
     return await fetch_records(connection, SettledRow, SQL["settled"], {"points": list(points)})
 
 
-async def ratios(connection: Connection, points: Collection[int], day: date) -> list[RatioRow]:
-    """The ratios of `day`, of points whose meters tell another one, or of which that was said."""
+async def settings(connection: Connection, points: Collection[int], day: date) -> list[SettingsRow]:
+    """What counts on `day` of points whose meters are set otherwise, or of which that was said."""
     values = {"points": list(points), "day": day}
-    return await fetch_records(connection, RatioRow, SQL["ratios"], values)
+    return await fetch_records(connection, SettingsRow, SQL["settings"], values)
 
 
 async def equal(connection: Connection, day: date, least: int) -> list[EqualRow]:

@@ -50,8 +50,9 @@ LEFT JOIN LATERAL (SELECT total FROM slot_beside(i.point_id, 1::smallint, r.day 
                    WHERE s.meter_id = m.id) behind ON same.total IS NULL
 WHERE i.point_id = ANY(%(points)s) AND i.to_at IS NULL AND i.first_day <= r.day
 
--- ratios -- what points are billed with where their meters tell another ratio, or did when it was last said
-SELECT i.point_id, p.number AS point, m.address, m.told_ratio AS told, x.ratio
+-- settings -- of points whose meters are set otherwise than they are billed, or were when it was last said
+SELECT i.point_id, p.number AS point, m.address, nullif(m.told_ratio, 1) AS told_ratio, x.ratio, m.told_rates,
+       CASE WHEN priced.by_rates THEN cardinality(p.rates) END AS rates
 FROM installation i
 JOIN point p ON p.id = i.point_id
 JOIN meter m ON m.id = i.meter_id
@@ -59,7 +60,14 @@ CROSS JOIN LATERAL (SELECT ratio FROM point_ratio y WHERE y.point_id = i.point_i
                     ORDER BY y.from_day DESC, y.rev DESC LIMIT 1) x
 LEFT JOIN LATERAL (SELECT active FROM finding f WHERE f.point_id = i.point_id AND f.code = 'V28' ORDER BY rev DESC LIMIT 1) said
     ON true
-WHERE i.point_id = ANY(%(points)s) AND i.to_at IS NULL AND m.told_ratio IS NOT NULL AND (m.told_ratio <> 1 AND m.told_ratio <> x.ratio OR said.active)
+-- How a meter cuts the day matters where somebody is billed by it.
+LEFT JOIN LATERAL (
+    SELECT v.form #>> '{energy,mode}' = 'tou' OR v.form #>> '{ladder,method}' = 'matrix' AS by_rates
+    FROM point_account g JOIN tariff_version v ON v.tariff_id = tariff_on(g.account_id, %(day)s)
+    WHERE g.point_id = i.point_id AND g.to_day IS NULL AND v.state = 'counts' AND v.effective_from <= %(day)s
+    ORDER BY v.effective_from DESC LIMIT 1) priced ON m.told_rates <> cardinality(p.rates)
+WHERE i.point_id = ANY(%(points)s) AND i.to_at IS NULL
+  AND (m.told_ratio <> 1 AND m.told_ratio <> x.ratio OR priced.by_rates OR said.active)
 
 -- equal -- points that showed the same totals as others on three days in a row, in order
 WITH shown AS MATERIALIZED (

@@ -30,8 +30,8 @@ class KnownRow:
 @dataclass(frozen=True, slots=True)
 class Told:
     """What a meter told, as it is kept. `serial`: what it must tell; `other`: what it tells
-    instead of that. `ratio`: of its transformers. `month_end_on`: the day of its newest month-end
-    freeze."""
+    instead of that. `ratio`: of its transformers. `rates`: how many it has. `month_end_on`: the day
+    of its newest month-end freeze."""
 
     meter_id: int
     at: datetime
@@ -40,6 +40,7 @@ class Told:
     other: str | None
     prepayment: str | None
     ratio: int | None = None
+    rates: int | None = None
     month_end_on: date | None = None
 
 
@@ -81,6 +82,7 @@ async def store(connection: Connection, told: Sequence[Told]) -> None:
         "others": [row.other for row in told],
         "prepayments": [row.prepayment for row in told],
         "ratios": [row.ratio for row in told],
+        "rates": [row.rates for row in told],
         "month_ends": [row.month_end_on for row in told],
     }
     await connection.execute(SQL["store"], values)

@@ -28,10 +28,11 @@ UPDATE meter m SET
     prepayment_mode = coalesce(t.prepayment, m.prepayment_mode),
     identity_read_at = t.at,
     told_ratio = coalesce(t.ratio, m.told_ratio),
+    told_rates = coalesce(t.rates, m.told_rates),
     month_end_on = coalesce(t.month_end_on, m.month_end_on)
 FROM unnest(%(meters)s::int[], %(ats)s::timestamptz[], %(serials)s::text[], %(tolds)s::text[], %(prepayments)s::text[],
-            %(ratios)s::int[], %(month_ends)s::date[])
-     AS t (meter_id, at, serial, told, prepayment, ratio, month_end_on)
+            %(ratios)s::int[], %(rates)s::smallint[], %(month_ends)s::date[])
+     AS t (meter_id, at, serial, told, prepayment, ratio, rates, month_end_on)
 WHERE m.id = t.meter_id
 
 -- end_other_serials -- a meter tells its own serial again, or a third one; one that tells none proves nothing

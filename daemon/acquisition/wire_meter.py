@@ -154,12 +154,13 @@ class WireMeter:
         skew = await self._clock_skew()
         settings = await self._run(self.driver.read_settings())
         if settings.settled is None or skew is None or abs(skew) > CLOCK_LIMIT:
-            return SettingsRead(settings.ratio)
+            return SettingsRead(settings.ratio, rates=settings.rates)
         # What a settlement is of, only the meter's own clock and days say.
         moment = settled_at(settings.settles_at, self.local_now() + skew)
         if moment is None:
-            return SettingsRead(settings.ratio)
-        return SettingsRead(settings.ratio, MonthEndFreeze(moment, settings.settled))
+            return SettingsRead(settings.ratio, rates=settings.rates)
+        month_end = MonthEndFreeze(moment, settings.settled)
+        return SettingsRead(settings.ratio, month_end, settings.rates)
 
     async def control(
         self,

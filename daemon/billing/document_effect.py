@@ -173,7 +173,7 @@ def _of_days(point: str, found: Effect) -> Iterator[str]:
         "published": "published",
         "withdrawn": "withdrawn",
         "withheld": "withheld",
-        "dropped": "before its first meter, and of no use",
+        "dropped": "of no use, since another meter serves then or none yet",
     }
     for change, word in words.items():
         days = [it.day for it in found.days if it.change == change]

@@ -46,10 +46,12 @@ class MonthEndFreeze:
 
 @dataclass(frozen=True, slots=True)
 class SettingsRead:
-    """What is set in a meter: its transformers' ratio; and what it settled by its own days."""
+    """What is set in a meter: its transformers' ratio and its number of rates; and what it settled
+    by its own days."""
 
     ratio: int | None = None
     month_end: MonthEndFreeze | None = None
+    rates: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -120,6 +120,7 @@ def _told(
             other=verdict.other,
             prepayment=reads[meter_id].identity.prepayment,
             ratio=reads[meter_id].settings.ratio,
+            rates=reads[meter_id].settings.rates,
             month_end_on=month_ends.get(meter_id),
         )
         for meter_id, verdict in verdicts.items()

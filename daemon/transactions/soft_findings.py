@@ -13,14 +13,14 @@ from psycopg import AsyncConnection
 from daemon.quality.duplicates import DUPLICATE_DAYS, LEAST_STEPS, duplicates
 from daemon.quality.gap import gap_day
 from daemon.quality.month_end import fits_month_end
-from daemon.quality.parameters import differs_ratio
+from daemon.quality.parameters import differs_rates, differs_ratio
 from daemon.quality.soft_reports import soft_reports
 from daemon.quality.use_checks import SHARE_DAYS, WEEKS, daily_uses, takes_one_rate
 from daemon.quality.verdict import Link
 from daemon.transactions.judging import rejudge
 from storage import findings, identity
 from storage.chains import lock_chains
-from storage.findings import EqualRow, Months, RatesRow, RatioRow, SettledRow, UsedRow
+from storage.findings import EqualRow, Months, RatesRow, SettingsRow, SettledRow, UsedRow
 from storage.identity import FindingRow
 from storage.settling import mark_points
 
@@ -73,7 +73,7 @@ async def look_at_equal_registers(
 
 async def look_at_settings(connection: AsyncConnection[Any], zone: ZoneInfo, now: datetime) -> None:
     """Write down which month-end freezes do not fit the daily ones (V26), and which meters tell
-    another ratio than they are billed with (V28); or do so no more.
+    another ratio or another number of rates than they are billed with (V28); or do so no more.
 
     A few statements for each portion of points. They withhold nothing; of the day of a V28 that is
     said with its value."""
@@ -83,12 +83,12 @@ async def look_at_settings(connection: AsyncConnection[Any], zone: ZoneInfo, now
         behind = points[-1]
         settled = [_settled(row) for row in await findings.settled(connection, points)]
         await identity.add_findings(connection, settled)
-        ratios = [_ratio(row, day) for row in await findings.ratios(connection, points, day)]
-        # Nearly all meters tell 1: few portions have to wait for whoever judges.
-        if ratios:
+        others = [_settings(row, day) for row in await findings.settings(connection, points, day)]
+        # Nearly all meters are set as they should be: few portions wait for whoever judges.
+        if others:
             async with connection.transaction():
                 await lock_chains(connection)
-                new = await identity.add_findings(connection, ratios)
+                new = await identity.add_findings(connection, others)
                 judged = await rejudge(connection, {it.point_id: it.day for it in new}, zone)
                 await mark_points(connection, judged.changed, "finding")
 
@@ -115,8 +115,26 @@ def _settled(row: SettledRow) -> FindingRow:
     )
 
 
-def _ratio(row: RatioRow, day: date) -> FindingRow:
-    if not differs_ratio(row.told, row.ratio):
+def _settings(row: SettingsRow, day: date) -> FindingRow:
+    told: list[tuple[str, str]] = []
+    if differs_ratio(row.told_ratio, row.ratio):
+        told.append(
+            (
+                f"is set to a ratio of {row.told_ratio}, and {row.point} is billed with "
+                f"{row.ratio:f}",
+                f"meterd meter ratio {row.point} --from DAY --ratio {row.told_ratio} "
+                "--register TOTAL --reason WHY",
+            )
+        )
+    if differs_rates(row.told_rates, row.rates):
+        told.append(
+            (
+                f"cuts the day into {row.told_rates} rates, and {row.point} is billed by "
+                f"{row.rates}",
+                "rates of the point in points.csv, then meterd reload; or set the meter",
+            )
+        )
+    if not told:
         return FindingRow(row.point_id, "V28", day, active=False, detail={})
     return FindingRow(
         point_id=row.point_id,
@@ -124,10 +142,8 @@ def _ratio(row: RatioRow, day: date) -> FindingRow:
         day=day,
         active=True,
         detail={
-            "text": f"meter {row.address} is set to a ratio of {row.told}, and {row.point} is "
-            f"billed with {row.ratio:f}",
-            "command": f"meterd meter ratio {row.point} --from DAY --ratio {row.told} "
-            "--register TOTAL --reason WHY",
+            "text": f"meter {row.address} {'; it '.join(text for text, _ in told)}",
+            "command": "; or ".join(command for _, command in told),
         },
     )
 

@@ -14,11 +14,13 @@ from protocols.exchange import Exchange
 
 CURRENT_RATIO: Final = "04000306"
 VOLTAGE_RATIO: Final = "04000307"
+NUMBER_OF_RATES: Final = "04000204"
 SETTLEMENT_DAYS: Final = ("04000B01", "04000B02", "04000B03")
 LAST_SETTLEMENT: Final = "0001FF01"
 LAST_SETTLEMENT_TOTAL: Final = "00010001"
 RATIO_WIDTH: Final = 3
 SETTLEMENT_WIDTH: Final = 2
+RATES_WIDTH: Final = 1
 NONE_SET: Final = 99
 
 
@@ -27,19 +29,23 @@ class MeterSettings:
     """What a meter says of itself.
 
     `ratio`: of its current and voltage transformers together, None where it knows none.
+    `rates`: how many it cuts the day into, None where it does not tell.
     `settles_at`: (day of the month, hour) of each settlement. `settled`: total and rates of the
     last one in kWh, None where the meter has none."""
 
     ratio: int | None
+    rates: int | None
     settles_at: tuple[tuple[int, int], ...]
     settled: Registers | None
 
 
 def read_settings(address: str) -> Exchange[Frame, MeterSettings]:
-    """Ratio, settlement days and the last settlement; what the meter does not know is left out."""
-    current = yield from _number(address, CURRENT_RATIO)
-    voltage = yield from _number(address, VOLTAGE_RATIO)
+    """Ratio, rates, settlement days and the last settlement; what the meter does not know is left
+    out."""
+    current = yield from _number(address, CURRENT_RATIO, RATIO_WIDTH)
+    voltage = yield from _number(address, VOLTAGE_RATIO, RATIO_WIDTH)
     ratio = None if current is None or voltage is None else current * voltage
+    rates = yield from _number(address, NUMBER_OF_RATES, RATES_WIDTH)
     settles_at = []
     for identifier in SETTLEMENT_DAYS:
         data = yield from _read_if_known(address, identifier)
@@ -50,14 +56,14 @@ def read_settings(address: str) -> Exchange[Frame, MeterSettings]:
         data = yield from _read_if_known(address, LAST_SETTLEMENT)
     if settles_at and not data:
         data = yield from _read_if_known(address, LAST_SETTLEMENT_TOTAL)
-    return MeterSettings(ratio or None, tuple(settles_at), _settled(address, data))
+    return MeterSettings(ratio or None, rates or None, tuple(settles_at), _settled(address, data))
 
 
-def _number(address: str, identifier: str) -> Exchange[Frame, int | None]:
+def _number(address: str, identifier: str, width: int) -> Exchange[Frame, int | None]:
     data = yield from _read_if_known(address, identifier)
     if not data or is_missing(data):
         return None
-    _check_width(address, identifier, data, RATIO_WIDTH)
+    _check_width(address, identifier, data, width)
     return int(decode_bcd(data))
 
 

@@ -378,6 +378,7 @@ CREATE TABLE meter (
     prepayment_mode text CHECK (prepayment_mode IN ('none', 'energy', 'money')),
     identity_read_at timestamptz,
     told_ratio      integer CHECK (told_ratio > 0),
+    told_rates      smallint CHECK (told_rates > 0),
     month_end_on    date,
     taken_in_at     timestamptz NOT NULL DEFAULT now(),
     CONSTRAINT modbus_has_a_profile CHECK (protocol NOT LIKE 'modbus%' OR profile IS NOT NULL)
@@ -390,6 +391,7 @@ COMMENT ON COLUMN meter.registered_serial IS 'what the files said last of what i
 COMMENT ON COLUMN meter.serial IS 'what it must tell: registered, of a document, or what it told at first contact';
 COMMENT ON COLUMN meter.asset_number IS 'what it told last; NULL: not read yet, or it has none';
 COMMENT ON COLUMN meter.told_ratio IS 'of its transformers, as it is set in the meter; NULL: not read yet, or it tells none (V28)';
+COMMENT ON COLUMN meter.told_rates IS 'how many rates it cuts the day into; NULL: not read yet, or it tells none (V28)';
 COMMENT ON COLUMN meter.month_end_on IS 'the day of the newest month-end freeze that was read (V26)';
 COMMENT ON COLUMN meter.taken_in_at IS 'since when it is read here: what it froze before was never promised to anybody';
 COMMENT ON COLUMN meter.prepayment_mode IS 'as the meter told it; NULL: not read yet (R18)';

@@ -1,5 +1,6 @@
 """What meters settled, and the ratio that is set in them: kept, compared, told (V26, V28)."""
 
+from dataclasses import replace
 from datetime import date, datetime, time
 from decimal import Decimal
 from typing import Any
@@ -7,13 +8,16 @@ from typing import Any
 import pytest
 from psycopg import AsyncConnection
 
+from config.tariff_version import TariffVersion
 from daemon.quality.arrival import IdentityRead, MonthEndFreeze, SettingsRead
+from daemon.transactions.archive import tariff_row
 from daemon.transactions.identify import take_identities
 from daemon.transactions.soft_findings import look_at_settings
 from protocols.reading import MeterIdentity
-from storage import findings
+from storage import archive, findings
 from storage.doubts import Wanted
 from storage.findings import Soft
+from storage.owner import claim
 from tests.database.small_site import (
     DAY,
     NOW,
@@ -42,6 +46,7 @@ async def told(
     at: time = time(),
     serial: str = "7",
     ratio: int | None = None,
+    rates: int | None = None,
 ) -> None:
     """The meter of P1 says who it is, its ratio, and what it settled on that day."""
     month_end = None
@@ -51,7 +56,7 @@ async def told(
         (await meters(connection))["P1"],
         MeterIdentity(serial),
         NOW,
-        SettingsRead(ratio, month_end),
+        SettingsRead(ratio, month_end, rates),
     )
     await take_identities(connection, [read], ZONE)
 
@@ -167,5 +172,54 @@ def test_a_ratio_that_was_mended_is_no_longer_named(database_url: str) -> None:
         await told(connection, ratio=80)
         assert await found(connection) == []
         assert await rows(connection, "SELECT active FROM finding ORDER BY rev") == [True, False]
+
+    on(database_url, story)
+
+
+BY_RATES = {"sharp": "1", "peak": "0.9", "flat": "0.6", "valley": "0.3"}
+
+
+@pytest.mark.parametrize(
+    ("rates", "is_by_rates", "differs"),
+    [(2, True, True), (4, True, False), (None, True, False), (2, False, False)],
+)
+def test_a_meter_that_cuts_the_day_into_other_rates_is_named_where_these_are_billed(
+    rates: int | None, is_by_rates: bool, differs: bool, database_url: str
+) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        site = Site.of(1)
+        taken = site.rows()
+        if is_by_rates:
+            prices = {name: Decimal(price) for name, price in BY_RATES.items()}
+            version = TariffVersion("T@2026-01-01", date(2026, 1, 1), prices)
+            taken = replace(taken, tariffs=[tariff_row("T", version)])
+        await claim(connection, "test", ZONE)
+        await archive.take_over(connection, taken, noon(TODAY))
+        await told(connection, ratio=1, rates=rates)
+        assert [it.code for it in await found(connection)] == (["V28"] if differs else [])
+        await told(connection, rates=4)
+        assert await found(connection) == []
+
+    on(database_url, story)
+
+
+def test_all_that_is_set_otherwise_is_named_at_once(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        site = Site.of(1, ratio=Decimal(80))
+        prices = {name: Decimal(price) for name, price in BY_RATES.items()}
+        version = TariffVersion("T@2026-01-01", date(2026, 1, 1), prices)
+        await claim(connection, "test", ZONE)
+        taken = replace(site.rows(), tariffs=[tariff_row("T", version)])
+        await archive.take_over(connection, taken, noon(TODAY))
+        await told(connection, ratio=60, rates=2)
+        (named,) = await found(connection)
+        assert named.command is not None
+        assert named.command.startswith("meterd meter ratio P1 --from DAY --ratio 60 ")
+        assert "rates of the point in points.csv" in named.command
+        texts = await rows(connection, "SELECT detail ->> 'text' FROM finding")
+        assert texts == [
+            "meter 000000000001 is set to a ratio of 60, and P1 is billed with 80; it cuts the day "
+            "into 2 rates, and P1 is billed by 4"
+        ]
 
     on(database_url, story)

@@ -8,7 +8,7 @@ import pytest
 
 from daemon.quality.duplicates import duplicates
 from daemon.quality.month_end import fits_month_end, settled_at
-from daemon.quality.parameters import differs_ratio
+from daemon.quality.parameters import differs_rates, differs_ratio
 from daemon.quality.use_checks import (
     daily_uses,
     has_stopped,
@@ -174,6 +174,16 @@ def test_a_ratio_in_the_meter_is_compared_where_one_was_set(
     told: int, ratio: str, differs: bool
 ) -> None:
     assert differs_ratio(told, Decimal(ratio)) is differs
+
+
+@pytest.mark.parametrize(
+    ("told", "priced", "differs"),
+    [(4, 4, False), (2, 4, True), (8, 4, True), (None, 4, False), (2, None, False)],
+)
+def test_the_number_of_rates_is_compared_where_both_are_known(
+    told: int | None, priced: int | None, differs: bool
+) -> None:
+    assert differs_rates(told, priced) is differs
 
 
 # --- V26 ------------------------------------------------------------------------------------------

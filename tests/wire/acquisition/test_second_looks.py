@@ -292,7 +292,7 @@ def test_simulated_meters_on_a_serial_line_tell_who_they_are() -> None:
         if settled_on is not None:
             registers = meter.state.registers_kwh(settled_on)
             month_end = MonthEndFreeze(settled_on, tuple(registers))
-        assert read.settings == SettingsRead(1, month_end)
+        assert read.settings == SettingsRead(1, month_end, 4)
 
 
 def test_a_meter_that_does_not_tell_what_is_set_in_it_is_known_all_the_same() -> None:

@@ -15,22 +15,33 @@ from tests.wire.simulators.test_settings import run
 NOON = datetime(2026, 5, 20, 12, 0)
 CURRENT = "06030004"
 VOLTAGE = "07030004"
+RATES = "04020004"
 DAYS = ("010B0004", "020B0004", "030B0004")
-"""DI0 to DI3 of 04000306, 04000307 and 04000B01 to 03."""
+"""DI0 to DI3 of 04000306, 04000307, 04000204 and 04000B01 to 03."""
 SETTLED = "01FF0100"
 SETTLED_TOTAL = "01000100"
 NO_SUCH_DATA = said("02", 0xD1)
 NO_DAYS = [(asked(day), said(day + "9999")) for day in DAYS]
-NO_RATIO = [(asked(CURRENT), NO_SUCH_DATA), (asked(VOLTAGE), NO_SUCH_DATA)]
+NO_RATES = (asked(RATES), NO_SUCH_DATA)
+NO_RATIO = [(asked(CURRENT), NO_SUCH_DATA), (asked(VOLTAGE), NO_SUCH_DATA), NO_RATES]
 
 
 def test_the_ratio_is_that_of_both_transformers() -> None:
     script = [
         (asked(CURRENT), said(CURRENT + "800000")),
         (asked(VOLTAGE), said(VOLTAGE + "000100")),
+        NO_RATES,
         *NO_DAYS,
     ]
-    assert run_on_script(read_settings(METER), script) == MeterSettings(8000, (), None)
+    assert run_on_script(read_settings(METER), script) == MeterSettings(8000, None, (), None)
+
+
+@pytest.mark.parametrize(("answer", "rates"), [("04", 4), ("12", 12), ("00", None), ("FF", None)])
+def test_the_number_of_rates_is_told_where_the_meter_has_any(
+    answer: str, rates: int | None
+) -> None:
+    script = [*NO_RATIO[:2], (asked(RATES), said(RATES + answer)), *NO_DAYS]
+    assert run_on_script(read_settings(METER), script).rates == rates
 
 
 @pytest.mark.parametrize("answer", ["000000", "FFFFFF"])
@@ -38,6 +49,7 @@ def test_a_ratio_that_was_never_set_is_none(answer: str) -> None:
     script = [
         (asked(CURRENT), said(CURRENT + answer)),
         (asked(VOLTAGE), said(VOLTAGE + "010000")),
+        NO_RATES,
         *NO_DAYS,
     ]
     assert run_on_script(read_settings(METER), script).ratio is None
