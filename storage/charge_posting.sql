@@ -5,6 +5,8 @@ SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM journal_place
 COPY journal (value_date, kind, accounts, amounts, streams) FROM STDIN (FORMAT BINARY)
 
 -- added -- the ids of the last statement that added to the journal, eight bytes each: they have the mark of one statement
+WITH last AS MATERIALIZED (
+    SELECT id, xmin FROM journal WHERE id = (SELECT currval('journal_place'))  -- asked once, so that it is found by its index
+)
 SELECT coalesce(string_agg(int8send(id), '' ORDER BY id), '')
-FROM journal
-WHERE id > %(before)s AND id <= currval('journal_place') AND xmin = (SELECT xmin FROM journal WHERE id = currval('journal_place'))
+FROM journal WHERE id > %(before)s AND id <= (SELECT id FROM last) AND xmin = (SELECT xmin FROM last)

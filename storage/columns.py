@@ -1,20 +1,26 @@
-"""Rows as binary COPY takes them, made of whole columns at once."""
+"""Rows as binary COPY takes them, made of whole columns; and columns that come as arrays."""
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
+from psycopg.adapt import Dumper, Loader
+from psycopg.pq import Format
 
 from storage.binary import NULL, WIDTHS
 
-Column = NDArray[np.int64] | int | None
-"""Of many rows: a value for each, one for all, or NULL in all; of an array type a row of values
-for each."""
+Integers = NDArray[np.int64]
+Column = Integers | int | bytes | None
+"""Of many rows: a value for each, one for all (as PostgreSQL sends it, where it is no integer), or
+NULL in all; of an array type a row of values for each."""
 ELEMENTS: Final = {"int4[]": (23, 4), "int8[]": (20, 8)}
 """By array type the number of its element's type, and the element's bytes."""
+INTEGERS: Final = (1007, 1016)
+"""The numbers of these array types."""
 
 
 def rows(types: Mapping[str, str], columns: Mapping[str, Column], count: int) -> bytes:
@@ -37,12 +43,45 @@ def rows(types: Mapping[str, str], columns: Mapping[str, Column], count: int) ->
         made[f"{name} length"] = made.dtype[name].itemsize
         if type_name in ELEMENTS:
             _put_arrays(made[name], type_name, column)
+        elif isinstance(column, bytes):
+            made[name] = np.void(column)
         else:
             made[name] = column
     return made.tobytes()
 
 
+class IntegersLoader(Loader):
+    """Arrays of integers as numpy's, without a NULL in them."""
+
+    format = Format.BINARY
+
+    def load(self, data: Any) -> Integers:
+        """In its dimensions."""
+        dimensions, nulls, number = struct.unpack_from(">iii", data)
+        assert not nulls, "an array of integers has no NULL"
+        sizes = struct.unpack_from(f">{2 * dimensions}i", data, 12)[::2]
+        width = dict(ELEMENTS.values())[number]
+        element = np.dtype([("length", ">i4"), ("value", f">i{width}")])
+        values = np.frombuffer(data, element, offset=12 + 8 * dimensions)["value"]
+        return values.astype(np.int64).reshape(sizes)
+
+
+class IntegersDumper(Dumper):
+    """One-dimensional arrays of numpy's, as PostgreSQL sends arrays itself."""
+
+    format = Format.BINARY
+    oid = INTEGERS[-1]
+
+    def dump(self, obj: Integers) -> bytes:
+        """Of bigint."""
+        made: NDArray[Any] = np.empty(1, dtype=_field("int8[]", obj[None, :]))
+        _put_arrays(made, "int8[]", obj[None, :])
+        return made.tobytes()
+
+
 def _field(type_name: str, column: Column) -> Any:
+    if isinstance(column, bytes):
+        return f"V{len(column)}"
     if type_name not in ELEMENTS:
         return f">i{WIDTHS[type_name]}"
     assert isinstance(column, np.ndarray)

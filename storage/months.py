@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import date, datetime
 from typing import NamedTuple
 
-from storage.sql import Connection, array, days, fetch_rows, load
+from storage.sql import Connection, array, days, fetch_rows, load, texts
 
 SQL = load("months")
 
@@ -56,7 +56,7 @@ async def put(connection: Connection, rows: Sequence[MonthRow]) -> None:
         "accounts": array([row.account_id for row in rows]),
         "months": days([row.month for row in rows]),
         "uses": [array(row.use) for row in rows],
-        "components": [_texts(row.components) for row in rows],
+        "components": [texts(row.components) for row in rows],
         "posted": [array(row.posted_fen) for row in rows],
     }
     await connection.execute(SQL["put"], values)
@@ -78,7 +78,7 @@ async def add_old_charges(connection: Connection, charges: Sequence[OldCharge]) 
         "firsts": [it.first_day for it in charges],
         "fen": [it.fen for it in charges],
         "transactions": [it.transaction for it in charges],
-        "reasons": [_texts(it.reasons) for it in charges],
+        "reasons": [texts(it.reasons) for it in charges],
     }
     await connection.execute(SQL["add_old_charges"], values)
 
@@ -96,9 +96,3 @@ async def put_grace(connection: Connection, untils: Mapping[int, datetime]) -> N
     if untils:
         values = {"accounts": list(untils), "untils": list(untils.values())}
         await connection.execute(SQL["put_grace"], values)
-
-
-def _texts(values: Sequence[str]) -> str:
-    """An array as PostgreSQL writes it; the codes of components need no quotes but these."""
-    quoted = [value.replace("\\", "\\\\").replace('"', '\\"') for value in values]
-    return "{" + ",".join(f'"{value}"' for value in quoted) + "}"

@@ -43,6 +43,12 @@ def days(values: Iterable[date]) -> str:
     return f"{{{','.join([texts[day] for day in known])}}}"
 
 
+def texts(values: Iterable[str]) -> str:
+    """The same of texts."""
+    quoted = [value.replace("\\", "\\\\").replace('"', '\\"') for value in values]
+    return "{" + ",".join(f'"{value}"' for value in quoted) + "}"
+
+
 async def fetch_rows(
     connection: Connection, statement: str, values: Values | None = None
 ) -> list[Row]:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Final, Literal
 
 CreditStatus = Literal["good", "low", "emergency", "exhausted"]
+STATES: Final[tuple[CreditStatus, ...]] = ("exhausted", "emergency", "low", "good")
+"""By how many thresholds (floor, trip, warn) a balance reaches: good >= warn > low >= trip >
+emergency >= floor > exhausted. Equality belongs to the better state."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,16 +40,9 @@ class Credit:
 
 
 def credit_state(balance_fen: int, thresholds: Thresholds) -> CreditStatus:
-    """good >= warn > low >= trip > emergency >= floor > exhausted.
-
-    Equality belongs to the better state."""
-    if balance_fen >= thresholds.warn_fen:
-        return "good"
-    if balance_fen >= thresholds.trip_fen:
-        return "low"
-    if balance_fen >= thresholds.floor_fen:
-        return "emergency"
-    return "exhausted"
+    """Which of STATES."""
+    reached = (thresholds.floor_fen, thresholds.trip_fen, thresholds.warn_fen)
+    return STATES[sum(balance_fen >= it for it in reached)]
 
 
 def next_credit(

@@ -8,7 +8,7 @@ parts are priced link by link."""
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import date
 from decimal import Decimal
@@ -40,6 +40,12 @@ ROOM: Final = 2.0**61
 MOST_DENOMINATOR: Final = 2**54
 """200 times a remainder has to fit too."""
 NO_VERSION: Final = -1
+USE: Final = "use"
+LINKED: Final = "linked"
+YEAR_BEFORE: Final = "year_before"
+UseKey = tuple[str, int, str] | tuple[str, int] | str
+"""What is told of use: (USE, version, register), (LINKED, version) the number of links, YEAR_BEFORE
+what ladders by year count of the months before."""
 THIRTIETHS: Final = 30
 
 
@@ -108,7 +114,6 @@ def month_of(
     accounts: Sequence[tuple[Terms, Iterable[Use], Collection[date]]], month: date
 ) -> Month:
     """The month of accounts of one tariff, from what `pricing.amounts` takes of each."""
-    versions = accounts[0][0].versions
     # Most accounts have the same terms: those are worked out once.
     known: dict[Hashable, dict[Any, int]] = {}
     rows = []
@@ -117,22 +122,45 @@ def month_of(
         if key not in known:
             known[key] = _row(terms, closed, month)
         rows.append(_with_uses(known[key], terms, uses, month))
-    numbers = range(len(versions.all))
+    return _month(accounts[0][0].versions, month, lambda key: _column(rows, key))
+
+
+def month_of_columns(
+    terms: Sequence[Terms],
+    which: NDArray[np.int64],
+    use: Mapping[UseKey, Integers],
+    closed: Collection[date],
+    month: date,
+) -> Month:
+    """The same of accounts whose use lies in columns; what is not in `use` is 0.
+
+    `terms`: those that differ, of one tariff; `which` [accounts]: the place of each one's there."""
+    rows = [_row(it, closed, month) for it in terms]
 
     def column(key: Any) -> Integers:
-        told = [row.get(key, 0) for row in rows]
-        is_wide = any(abs(value) >= ROOM for value in told)
-        return np.array(told, dtype=object if is_wide else np.int64)
+        told = _column(rows, key)[which]
+        return told + use[key] if key in use else told
 
+    return _month(terms[0].versions, month, column)
+
+
+def _column(rows: Sequence[Mapping[Any, int]], key: Any) -> Integers:
+    told = [row.get(key, 0) for row in rows]
+    is_wide = any(abs(value) >= ROOM for value in told)
+    return np.array(told, dtype=object if is_wide else np.int64)
+
+
+def _month(versions: Versions, month: date, column: Callable[[Any], Integers]) -> Month:
+    numbers = range(len(versions.all))
     return Month(
         versions,
         month,
         use={
-            (number, register): column(("use", number, register))
+            (number, register): column((USE, number, register))
             for number in numbers
             for register in (TOTAL, *versions.all[number].rates)
         },
-        linked={number: column(("linked", number)) > 0 for number in numbers},
+        linked={number: column((LINKED, number)) > 0 for number in numbers},
         closed={number: column(("closed", number)) for number in (NO_VERSION, *numbers)},
         served={number: column(("served", number)) for number in (NO_VERSION, *numbers)},
         **{name: column(name) for name in _SINGLE},
@@ -140,7 +168,7 @@ def month_of(
 
 
 _SINGLE: Final = (
-    "year_before",
+    YEAR_BEFORE,
     "elsewhere",
     "month_bonus",
     "year_bonus",
@@ -163,7 +191,7 @@ def _row(terms: Terms, closed: Collection[date], month: date) -> dict[Any, int]:
     partial = terms.months_that_count(month.year, "months")
     row: dict[Any, int] = {
         "elsewhere": _scaled(terms.elsewhere(f"{month:%Y-%m}")),
-        "year_before": _scaled(terms.elsewhere(f"{month:%Y}")),
+        YEAR_BEFORE: _scaled(terms.elsewhere(f"{month:%Y}")),
         "month_bonus": _scaled(terms.bonus_kwh([month])),
         "year_bonus": _scaled(terms.bonus_kwh(terms.months_that_count(month.year, "full"))),
         "partial_bonus": _scaled(terms.bonus_kwh(partial)),
@@ -192,11 +220,11 @@ def _with_uses(
         ladder = terms.versions.all[use.version].ladder
         is_by_year = ladder is not None and ladder.cycle == "year"
         if use.month == month:
-            add(("linked", use.version))
+            add((LINKED, use.version))
             for register, amount in use.registers.items():
-                add(("use", use.version, register), amount)
+                add((USE, use.version, register), amount)
         elif date(month.year, 1, 1) <= use.month < month and is_by_year:
-            add("year_before", use.total)
+            add(YEAR_BEFORE, use.total)
     return row
 
 

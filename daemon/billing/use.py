@@ -11,14 +11,17 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import ROUND_FLOOR, Decimal
 from functools import lru_cache
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 from zoneinfo import ZoneInfo
+
+from numpy.typing import NDArray
 
 from config.tariff_version import TOTAL, TariffVersion, Versions
 from protocols.errors import MeterdError
 
 USE_DECIMALS: Final = 8
 """Of a kWh: four of a register and four of a ratio; 63 bits then hold 92 TWh."""
+Steps = TypeVar("Steps", int, NDArray[Any])
 
 
 class NoPrice(MeterdError):
@@ -144,12 +147,13 @@ def _share(steps: int, elapsed: timedelta, total: timedelta) -> int:
 
 
 def priced_registers(
-    advanced: Mapping[str, int], version: TariffVersion, residual_rate: str | None, scale: int
-) -> dict[str, int]:
+    advanced: Mapping[str, Steps], version: TariffVersion, residual_rate: str | None, scale: int
+) -> dict[str, Steps]:
     """The total and the rates of the version, in 10^-8 kWh. NoPrice: a rate is not told.
 
-    `scale`: how many of them a step of the registers is."""
-    rates = version.rates
+    `advanced`: of one link, or of many in arrays. `scale`: how many 10^-8 kWh a step of the
+    registers is."""
+    rates: tuple[str, ...] = version.rates
     registers = {TOTAL: advanced[TOTAL]}
     for rate in rates:
         if rate == residual_rate:

@@ -14,6 +14,7 @@ from daemon.pipeline.pauses import Pauses
 from daemon.pipeline.portions import LEAST_DRAINED
 from daemon.spool.spool import Spool
 from daemon.transactions.collect import settle_marked
+from daemon.transactions.next_days import Pace
 from daemon.transactions.right_of_way import RightOfWay
 from storage.database import LONG_USE_S, Pool, is_of_the_whole
 
@@ -32,6 +33,7 @@ class Settlement:
         self._pauses = pauses
         self.right_of_way = RightOfWay()
         """Of payments, before the next accounts."""
+        self._pace = Pace()
 
     async def run(self) -> None:
         """Settle whenever it is asked for, until cancelled."""
@@ -46,6 +48,7 @@ class Settlement:
                         self._authority,
                         datetime.now(UTC),
                         give_way=self.right_of_way.given,
+                        pace=self._pace,
                     )
             except psycopg.Error as error:
                 if not is_of_the_whole(error):

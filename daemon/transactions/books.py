@@ -110,7 +110,7 @@ async def put_books(
         numbers = ground.tariffs[book.account_id].numbers
         for month, kept in book.months.items():
             if month >= book.since:
-                posted = {code: fen for code, fen in kept.posted_fen.items() if fen}
+                posted = {code: fen for code, fen in sorted(kept.posted_fen.items()) if fen}
                 use = encoded(kept.use, numbers)
                 row = (book.account_id, month, use, list(posted), [*posted.values()])
                 rows.append(MonthRow(*row))

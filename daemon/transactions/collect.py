@@ -22,6 +22,7 @@ from daemon.quality.register import in_steps
 from daemon.transactions.disputes import judge_waiting
 from daemon.transactions.judging import Judged, arrival_tails, judge_arrivals
 from daemon.transactions.known_tails import POLLED_DECIMALS, KnownTails, NextValues
+from daemon.transactions.next_days import Pace, settle_next_days
 from daemon.transactions.portions import Clock, in_portions
 from daemon.transactions.settle import settle_accounts
 from daemon.transactions.supply import request_trips, restore
@@ -261,6 +262,7 @@ async def settle_marked(
     now: datetime,
     clock: Clock = time.monotonic,
     give_way: Callable[[], Awaitable[None]] | None = None,
+    pace: Pace | None = None,
 ) -> None:
     """T2: settle every account that is marked by now, a few at a time.
 
@@ -277,6 +279,7 @@ async def settle_marked(
         reason = f"{type(error).__name__}: {error}"
         await put_off(connection, account, reason, now + TRY_AGAIN)
 
+    await settle_next_days(connection, authority, now, until, clock, pace, give_way)
     await in_portions(some, later, ACCOUNTS_AT_ONCE, clock, least=LEAST_ACCOUNTS, give_way=give_way)
 
 

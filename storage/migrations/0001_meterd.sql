@@ -1440,6 +1440,18 @@ CREATE TABLE account_month (
 ) WITH (fillfactor = 70);
 COMMENT ON COLUMN account_month.use IS 'of each tariff version: its number (with 2^32 more for each time that the account came back to it), its links and how many of them are estimated parts, how many registers follow, and of each (the total, then the version''s rates) 10^-8 kWh';
 COMMENT ON COLUMN account_month.posted_fen IS 'what the customer was charged of each component: always R(X) of money.md section 7';
+-- The use of all its versions: the sum of their totals.
+CREATE FUNCTION used_in(use bigint[]) RETURNS bigint IMMUTABLE LANGUAGE plpgsql AS $$
+DECLARE
+    at integer := 1;
+    total bigint := 0;
+BEGIN
+    WHILE at < cardinality(use) LOOP
+        total := total + use[at + 4];
+        at := at + 4 + use[at + 3];
+    END LOOP;
+    RETURN total;
+END $$;
 
 -- Money that was posted for days long past: it cuts nobody for a day (money.md, amendment 2).
 CREATE TABLE old_charge (

@@ -4,7 +4,8 @@ ladder by year, beside the bare insert of the same postings with the same trigge
 Run it: `PYTHONPATH=. .venv/bin/python tests/bench/bench_settlement.py [--help]`, on a server that
 syncs. Each round is a day of some of the accounts: it is settled, told again (replay), and its
 postings are inserted into the journal again by one COPY of columns that lie ready. CPU is that of this
-process and of PostgreSQL's backend together."""
+process and of PostgreSQL's backend together; locks are held by that clock too, as they are on a
+machine that nobody else uses."""
 
 from __future__ import annotations
 
@@ -23,6 +24,7 @@ from daemon.control.authority import Authority
 from daemon.control.guard import Policy
 from daemon.quality.arrival import PolledFreeze
 from daemon.transactions.collect import collect, settle_marked
+from daemon.transactions.next_days import Pace
 from storage import ledger
 from storage.charge_posting import Charges, post_charges
 from storage.settling import Days, mark_accounts
@@ -82,8 +84,9 @@ async def measured(server: Server, accounts: int, days: int, rounds: int) -> Ben
         with psycopg.connect(url, autocommit=True) as connection:
             prepare(connection, first)
         bench = await opened(url, days, accounts // rounds)
+        pace = Pace()
         for number in range(2 * rounds):
-            await one_day(bench, is_first=number < rounds)
+            await one_day(bench, pace, is_first=number < rounds)
         show(bench)
         await sizes(bench)
         await bench.connection.close()
@@ -111,7 +114,7 @@ def prepare(connection: psycopg.Connection[Any], first: date) -> None:
     connection.execute("CHECKPOINT")
 
 
-async def one_day(bench: Bench, *, is_first: bool) -> None:
+async def one_day(bench: Bench, pace: Pace, *, is_first: bool) -> None:
     """T1 of a day of some accounts, which is not measured, and what follows for money."""
     arrivals: list[PolledFreeze] = bench.arrivals()
     accounts = len(arrivals)
@@ -121,7 +124,7 @@ async def one_day(bench: Bench, *, is_first: bool) -> None:
     newest = await bench.one("SELECT coalesce(max(id), 0) FROM journal")
     name = "first day, with all that was owed" if is_first else "T2"
     with bench.costs.of(name, accounts):
-        await settle_marked(bench.connection, armed(), now)
+        await settle_marked(bench.connection, armed(), now, bench.costs.cpu_s, pace=pace)
     posted = await bench.one("SELECT count(*) FROM journal WHERE id > %s", newest)
     failed = await bench.one("SELECT min(error) FROM not_settled")
     assert (posted, failed) == (accounts, None), (posted, failed)
@@ -129,7 +132,7 @@ async def one_day(bench: Bench, *, is_first: bool) -> None:
     ids = [arrival.meter.meter_id for arrival in arrivals]
     await mark_accounts(bench.connection, ids, Days(day, day), "readings")
     with bench.costs.of("replay", accounts):
-        await settle_marked(bench.connection, armed(), now)
+        await settle_marked(bench.connection, armed(), now, bench.costs.cpu_s, pace=pace)
     if not is_first:
         await bare(bench, newest, accounts)
 
