@@ -2,7 +2,10 @@
 
 Each story is told three times: event by event, where connections break at any statement; the same
 inputs in another order and settled once, into an empty database; and by eight at the same time.
-`make stories` tells many more of them."""
+`make stories` tells many more of them.
+
+They were seen to notice these spoils: use that left is not taken off, the year is not worked out
+anew, what was posted is forgotten, a rollover is not counted."""
 
 from __future__ import annotations
 
