@@ -92,11 +92,12 @@ class Telling:
             await self.site.begin(auditing)
             for portion in at_once(events):
                 waiting = list(reversed(portion))
+                end = {"type": "settle", "now": max(it["now"] for it in portion)}
                 async with asyncio.TaskGroup() as group:
                     for connection in tellers:
                         group.create_task(self._tell_all(connection, waiting))
-                    group.create_task(self._settle_until(settling, waiting))
-                    group.create_task(self._look_until(looking, waiting))
+                    group.create_task(self._settle_until(settling, waiting, end))
+                    group.create_task(self._look_until(looking, waiting, end))
                     group.create_task(self._audit_until(auditing, waiting))
             await self.site.tell(settling, events[-1])
             await self.check(auditing)
@@ -107,13 +108,13 @@ class Telling:
         while waiting:
             await self.site.tell(connection, waiting.pop())
 
-    async def _settle_until(self, connection: Connection, waiting: list[Event]) -> None:
+    async def _settle_until(self, connection: Connection, waiting: list[Event], end: Event) -> None:
         while waiting:
-            await self.site.tell(connection, {"type": "settle"})
+            await self.site.tell(connection, end)
 
-    async def _look_until(self, connection: Connection, waiting: list[Event]) -> None:
+    async def _look_until(self, connection: Connection, waiting: list[Event], end: Event) -> None:
         while waiting:
-            await self.site.tell(connection, {"type": "settle"})
+            await self.site.tell(connection, end)
             await sweep(connection, self.site.authority, NOW)
 
     async def _audit_until(self, connection: Connection, waiting: list[Event]) -> None:

@@ -62,7 +62,7 @@ def test_a_story_ends_where_the_exact_model_ends(
 
     on_an_empty_one(lambda connection, name: telling.in_order(connection, wire, name))
     inputs = [it for it in telling.happened if it["type"] != "settle"]
-    end: Event = {"type": "settle"}
+    end: Event = {"type": "settle", "now": telling.happened[-1]["now"]}
     # M6, M7.
     shuffled = [*in_another_order(inputs, chance), end]
     on_an_empty_one(lambda connection, _: telling.anew(connection, shuffled))

@@ -44,7 +44,7 @@ from storage.documents import Said
 from storage.ledger import KeyReused
 from storage.owner import claim
 from storage.settling import ALL_DAYS, mark_accounts
-from tests.database.small_site import ARMED, DAY, NOW, Site, freeze, meters, pay, rows
+from tests.database.small_site import ARMED, DAY, Site, freeze, meters, pay, rows
 from tests.database.stories.exact_site import Span, Stream
 from tests.database.stories.random_stories import Event, Story
 
@@ -160,7 +160,8 @@ class ToldSite:
         await collect(connection, [freeze(meter, day, total, rates=rates)], self.zone)
 
     async def _settle(self, connection: Connection, event: Event) -> None:
-        await settle_marked(connection, self.authority, NOW)
+        """A day that is recent on the story's clock may be settled beside many others."""
+        await settle_marked(connection, self.authority, self.noon(event["now"]))
 
     async def _correct(self, connection: Connection, event: Event) -> None:
         decimals = next(it["decimals"] for it in self.story.points if it["id"] == event["point"])
