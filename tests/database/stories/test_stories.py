@@ -5,7 +5,9 @@ inputs in another order and settled once, into an empty database; and by eight a
 `make stories` tells many more of them.
 
 They were seen to notice these spoils: use that left is not taken off, the year is not worked out
-anew, what was posted is forgotten, a rollover is not counted."""
+anew, what was posted is forgotten, a rollover is not counted, half a fen falls, months are settled
+from the last change on, a reversal is not negated, a retroactive version marks nobody. Not noticed in
+fourteen: a component is not given back when the tariff has it no more."""
 
 from __future__ import annotations
 
