@@ -605,7 +605,7 @@ CREATE TABLE reading (
     clock_skew_s    bigint,
     day             date NOT NULL,
     meter_id        integer NOT NULL,
-    told_by         integer NOT NULL,
+    told_by         integer NOT NULL DEFAULT 0,
     host_offset_ms  integer,
     kind            smallint NOT NULL,
     source          smallint NOT NULL,

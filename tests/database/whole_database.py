@@ -30,7 +30,7 @@ REFERRING: Final = """
     JOIN pg_attribute b ON b.attrelid = f.confrelid AND b.attnum = f.confkey[1]
     WHERE f.contype = 'f' AND cardinality(f.conkey) = 1
     UNION ALL VALUES ('journal', 'reverses', 'journal', 'id'), ('link', 'billed_by', 'journal', 'id'),
-                     ('past_link', 'billed_by', 'journal', 'id')"""
+                     ('past_link', 'billed_by', 'journal', 'id'), ('old_charge', 'transaction_id', 'journal', 'id')"""
 OF_THE_RUN: Final = frozenset({"horizon"})
 """Which transaction wrote a row."""
 
