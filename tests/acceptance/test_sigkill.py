@@ -57,13 +57,14 @@ def stories(
     """All runs on a server, a few at a time: they mostly wait. Each server has seeds of its own."""
     first = RUNS_OF_A_SERVER * sum(map(ord, server.name))
 
+    # Two threads that ask for the first folder take it away from each other.
+    folder = tmp_path_factory.mktemp("stories")
+
     def run(seed: int) -> Story:
         name = f"story_{seed}"
         server.execute(f"CREATE DATABASE {name} TEMPLATE {template_database}")
         try:
-            with stage(
-                tmp_path_factory.mktemp(name), server.url(name, DAEMON), seed=seed
-            ) as staged:
+            with stage(folder / name, server.url(name, DAEMON), seed=seed) as staged:
                 return tell(staged, random.Random(seed))
         finally:
             server.execute(f"DROP DATABASE {name} WITH (FORCE)")
