@@ -32,7 +32,7 @@ tcp = "127.0.0.1:1"
 
 [[line]]
 name = "b"
-tcp = "127.0.0.1:1"
+tcp = "127.0.0.1:8"
 """,
     "tariffs.toml": '[[tariff.home.version]]\neffective_from = 2020-01-01\nprice = "0.5"\n',
     "meters.csv": "address,line,point,installed_on\n000000000001,a,P1,2026-01-01\n"

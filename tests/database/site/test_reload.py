@@ -32,7 +32,7 @@ def test_a_meter_moves_with_its_line_and_only_those_lines_are_built_anew(
             tmp_path,
             "meterd.toml",
             '[[line]]\nname = "b"',
-            '[[line]]\nname = "c"\ntcp = "127.0.0.1:1"\n\n[[line]]\nname = "b"',
+            '[[line]]\nname = "c"\ntcp = "127.0.0.1:3"\n\n[[line]]\nname = "b"',
         )
         edit(tmp_path, "meters.csv", "000000000002,b", "000000000002,c")
         found = await configuration.reload()
