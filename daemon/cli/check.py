@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict
-from datetime import date, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
 
@@ -46,8 +46,7 @@ def check(site_path: Path, as_json: bool, language: str) -> None:
     words = words_of(language)
     try:
         site = load_site(site_path)
-        # The engineer's day: a day more or less changes none of it.
-        doubts = doubts_of(site, date.today())  # noqa: DTZ011
+        doubts = doubts_of(site, datetime.now(site.settings.site.zone).date())
         if doubts.mistakes:
             raise ConfigError(doubts.mistakes)
     except ConfigError as error:
