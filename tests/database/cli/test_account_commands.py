@@ -83,6 +83,7 @@ def test_what_is_said_of_an_account_shows(place: Place) -> None:
         (("bonus", "A1", "1000001", "--from", "2026-03-01"), "between 0 and 1000000"),
         (("bonus", "A1", "1e3", "--from", "2026-03-01"), "is no number of kWh"),
         (("bonus", "A1", "1", "--from", "9999-12-31"), "is no day from 1970 to 2199"),
+        (("bonus", "A1", "1", "--from", "2100-01-01"), "2100-01-01 is out of reason"),
         (("bonus", "A1", "1", "--from", "2026-03-01"), "say --reason"),
         (("elsewhere", "A1", "2026-13", "1"), "write 2026 or 2026-07"),
         (("elsewhere", "A1", "26", "1"), "write 2026 or 2026-07"),

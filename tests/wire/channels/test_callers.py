@@ -11,6 +11,7 @@ import pytest
 
 from protocols.channels.dial_in.endpoint import Limits
 from protocols.channels.dial_in.events import DialInEvent
+from protocols.channels.dial_in.terminals import UNASKED_TIMES
 from protocols.channels.tls import server_tls
 from protocols.dial_in.callers import ANYONE, PermittedCallers, is_within
 from protocols.dial_in.rivals import PING_PONG_TIMES, QUESTION_S, REST_S, Rivals
@@ -239,6 +240,21 @@ def test_a_silent_one_is_replaced_by_the_newest_caller(run: Run) -> None:
             assert await old.hears_the_end() == b""
             assert len(told(terminals, DialInEvent.REPLACED)) == 1
             assert told(terminals, DialInEvent.CONTESTED) == []
+
+    run(scene())
+
+
+def test_who_was_asked_nothing_is_given_time_and_not_for_ever(run: Run) -> None:
+    """Just before midnight a line asks nothing: that is no silence of its terminal."""
+    asked: list[str] = []
+
+    async def scene() -> None:
+        async with listening(limits=ALL_FROM_HERE) as terminals, calling(terminals, reg()) as old:
+            terminals.ask = asked.append
+            await old.hears(b"OK\r\n")
+            async with calling(terminals, reg()) as new:
+                await new.hears(b"OK\r\n")
+            assert asked == ["T1"] * (1 + UNASKED_TIMES)
 
     run(scene())
 
