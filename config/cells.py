@@ -28,6 +28,8 @@ ADDRESS_DIGITS: Final = 12
 _RATE_NAME: Final = re.compile(r"[\w-]+")
 _NUMBER: Final = re.compile(r"[+-]?[0-9]+(\.[0-9]*)?|[+-]?\.[0-9]+")
 """ASCII digits with one point: what Python takes besides is a number that nobody meant."""
+_THOUSANDS: Final = re.compile(r"[+-]?[0-9]{1,3}(,[0-9]{3})+(\.[0-9]*)?")
+"""1,000 is a thousand; 60,5 is a half more than 60."""
 _ROUNDED: Final = re.compile(r"[0-9]+([.,][0-9]+)?[eE][+-]?[0-9]+")
 """As a spreadsheet shows a long number: 1.2E+11."""
 _YEAR_FIRST: Final = re.compile(
@@ -148,10 +150,11 @@ def _number(cell: str, what: str) -> Decimal:
 
 def _how_to_write_number(cell: str) -> str:
     plain = _plain_width(cell)
-    parted = re.fullmatch(r"([0-9]+)/([0-9]+)", plain)
+    parted = re.fullmatch(r"([0-9]+)/([0-9]+)A?", plain)
     if parted and int(parted[2]) and not int(parted[1]) % int(parted[2]):
         return f": write {int(parted[1]) // int(parted[2])}"
-    for written in (plain, plain.replace(",", ""), plain.replace(" ", ""), plain.replace(",", ".")):
+    whole = plain.replace(",", "") if _THOUSANDS.fullmatch(plain) else plain
+    for written in (whole, plain.replace(" ", ""), plain.replace(",", ".")):
         if _NUMBER.fullmatch(written):
             return f": write {written}, digits with one point"
     return ": write digits with one point"

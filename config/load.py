@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from operator import attrgetter
 from pathlib import Path
 
 from config.archive import Archive, Around, load_archive
 from config.places import shared_places
 from config.problems import ConfigError, Problem, did_you_mean, shown
-from config.settings import WIRE_KEYS, ListenerSection, NamedSection, Site
+from config.settings import WIRE_KEYS, NamedSection, Site
 from config.settings_file import SettingsFile
 from config.table_text import table_file
 from config.tariff_files import load_tariffs, owner_of
 from config.tariff_version import Versions
 from config.terminals import Terminal, load_terminals
 from config.values import registration_form
-from protocols.channels.tls import server_tls
+from protocols.channels.tls import client_tls, server_tls
 from protocols.dial_in.registration import Registration
 
 Terminals = Mapping[str, tuple[Terminal, ...]]
@@ -140,11 +141,33 @@ def _unknown_traced_lines(
 
 
 def _unusable_certificates(file: SettingsFile, settings: Site) -> Iterator[Problem]:
+    for section, index, key, name, load in _tls_of(settings):
+        try:
+            load()
+        except OSError as error:
+            reason = error.strerror or error
+            message = f"cannot be used with its key and authority: {reason}"
+            yield file.problem((section, index, *key), ".".join((section, name, *key)), message)
+
+
+def _tls_of(
+    settings: Site,
+) -> Iterator[tuple[str, int, tuple[str, ...], str, Callable[[], object]]]:
+    """What offers or demands TLS: section, number, key, name, and how its files are loaded."""
     for index, listener in enumerate(settings.listener):
-        reason = _unusable_tls(listener)
-        if reason is not None:
-            place = ("listener", index, "tls_certificate")
-            yield file.problem(place, f"listener.{listener.name}.tls_certificate", reason)
+        if listener.tls_certificate is not None and listener.tls_key is not None:
+            load = partial(
+                server_tls, listener.tls_certificate, listener.tls_key, listener.tls_client_ca
+            )
+            yield "listener", index, ("tls_certificate",), listener.name, load
+    for section, key, names, brokers in (
+        ("gateway", "broker", settings.gateway, [it.broker for it in settings.gateway]),
+        ("line", "mqtt", settings.line, [it.mqtt for it in settings.line]),
+    ):
+        for index, (named, broker) in enumerate(zip(names, brokers, strict=True)):
+            if broker is not None and broker.tls_ca is not None:
+                load = partial(client_tls, broker.tls_ca, broker.tls_certificate, broker.tls_key)
+                yield section, index, (key, "tls_ca"), named.name, load
 
 
 def _idle_fingerprints(
@@ -169,16 +192,6 @@ def _unknown_listeners(file: SettingsFile, settings: Site) -> Iterator[Problem]:
             message = f"no listener {name}{did_you_mean(name, names)}"
             place = ("control", "trips_over_plain_text")
             yield file.problem(place, "control.trips_over_plain_text", message)
-
-
-def _unusable_tls(listener: ListenerSection) -> str | None:
-    if listener.tls_certificate is None or listener.tls_key is None:
-        return None
-    try:
-        server_tls(listener.tls_certificate, listener.tls_key, listener.tls_client_ca)
-    except OSError as error:
-        return f"cannot be used with its key and authority: {error.strerror or error}"
-    return None
 
 
 # --- the files that it names
@@ -234,6 +247,10 @@ def _archive(
     known: Archive | None,
 ) -> Archive:
     folder = file.path_of("site", "archive")
+    if folder is not None and not folder.is_dir():
+        message = f"there is no folder {shown(folder, file.base)}"
+        problems.append(file.problem(("site", "archive"), "site.archive", message))
+        folder = None
     if folder is None:
         return Archive(
             (),

@@ -23,6 +23,7 @@ from pydantic import (
     ValidationError,
 )
 
+from config import wrong_settings
 from config.problems import ConfigError, Problem, did_you_mean
 from config.toml_lines import Path as Place
 from config.toml_lines import line_of, locate
@@ -238,15 +239,9 @@ def parse_profile(text: str, name: str, file: str) -> Profile:
 
 def _in_words(mistake: Any) -> tuple[Place, str]:
     place: Place = tuple(part for part in mistake["loc"] if part != "[key]")
-    match mistake["type"]:
-        case "extra_forbidden":
-            return place, f"unknown key{did_you_mean(str(place[-1]), _known_keys(place[:-1]))}"
-        case "missing":
-            return place, "is missing"
-        case "value_error":
-            return place, str(mistake["ctx"]["error"])
-        case _:
-            return place, f"{mistake['msg'].removeprefix('Input ')}, not {mistake['input']!r}"
+    if mistake["type"] == "extra_forbidden":
+        return place, f"unknown key{did_you_mean(str(place[-1]), _known_keys(place[:-1]))}"
+    return place, wrong_settings.in_words(mistake)
 
 
 def _known_keys(place: Place) -> Iterable[str]:

@@ -18,10 +18,17 @@ from config.values import (
     Minutes,
     Name,
     Networks,
+    OperatorCode,
+    PasswordLevel,
     RegistrationForm,
     Seconds,
     SecretValue,
+    SerialDevice,
+    ShellyComponent,
     SitePath,
+    TasmotaTotal,
+    TopicLevel,
+    TopicPart,
     YuanAsFen,
     Zone,
 )
@@ -147,17 +154,16 @@ class GatewaySection(NamedSection):
 
     broker: BrokerSection
     family: Literal["meterd", "tasmota", "shelly", "zigbee2mqtt", "state-grid"] = "meterd"
-    prefix: str = Field(default="meterd", pattern=r"^[^+#]+$")
-    component: str = Field(default="emdata:0", pattern=r"^(emdata|em1data|pm1|switch):[0-9]$")
-    total: str = Field(default="ENERGY.Total", pattern=r"^[^.+#/]+(\.[^.+#/]+)?$")
-    app: str = Field(default="meterd", pattern=r"^[^+#/]+$")
+    prefix: TopicPart = "meterd"
+    component: ShellyComponent = "emdata:0"
+    total: TasmotaTotal = "ENERGY.Total"
+    app: TopicLevel = "meterd"
     registers: tuple[str, ...] = Field(default=(), strict=False)
     reporters: tuple[str, ...] = Field(default=(), strict=False)
     reply_timeout_s: float = Field(
         default=10.0,
         ge=0.5,
         le=120,
-        strict=False,
     )
     enabled: bool = True
 
@@ -175,7 +181,7 @@ class LineSection(NamedSection):
     """One route with one talker: `tcp`, `serial` or `mqtt`."""
 
     tcp: Endpoint | None = None
-    serial: str | None = None
+    serial: SerialDevice | None = None
     mqtt: MqttLine | None = None
     baud: Literal[300, 600, 1200, 2400, 4800, 9600, 19200, 38400, 57600, 115200] = 2400
     parity: Literal["E", "O", "N"] = "E"
@@ -186,7 +192,6 @@ class LineSection(NamedSection):
         default=1.0,
         ge=0.05,
         le=30,
-        strict=False,
     )
     retries: int = Field(default=1, ge=0, le=10)
     pipelined: int = Field(default=1, ge=1, le=MOST_PIPELINED)
@@ -219,19 +224,16 @@ class ListenerSection(NamedSection):
         default=30.0,
         ge=1,
         le=600,
-        strict=False,
     )
     silent_s: float = Field(
         default=300.0,
         ge=0,
         le=86_400,
-        strict=False,
     )
     accept_per_s: float = Field(
         default=500.0,
         ge=1,
         le=10_000,
-        strict=False,
     )
     most_per_address: int = Field(default=64, ge=1, le=100_000)
     tls_certificate: SitePath | None = None
@@ -242,7 +244,6 @@ class ListenerSection(NamedSection):
         default=5.0,
         ge=0.05,
         le=120,
-        strict=False,
     )
     pause_ms: int = Field(default=0, ge=0, le=MOST_PAUSE_MS)
     retries: int = Field(default=1, ge=0, le=10)
@@ -305,8 +306,8 @@ class ControlSection(ControlPart, Section):
     """Supply control: who may be cut, when, and after which notices."""
 
     password: SecretValue | None = None
-    level: str = Field(default="02", pattern=r"^[0-9]{2}$")
-    operator: str = Field(default="00000000", pattern=r"^[0-9]{8}$")
+    level: PasswordLevel = "02"
+    operator: OperatorCode = "00000000"
     window_start: Clock = time(9)
     window_end: Clock = time(15)
     working_days_only: bool = True

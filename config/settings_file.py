@@ -13,6 +13,7 @@ from config.problems import ConfigError, Problem, did_you_mean
 from config.settings import DatabaseSettings, known_keys
 from config.toml_lines import Path as Place
 from config.toml_lines import line_of, read_toml
+from config.wrong_settings import in_words
 
 S = TypeVar("S", bound=BaseModel)
 
@@ -72,13 +73,11 @@ class SettingsFile:
 
     def _in_words(self, mistake: Any) -> Problem:
         place: Place = mistake["loc"]
-        match mistake["type"]:
-            case "extra_forbidden":
-                message = f"unknown key{did_you_mean(str(place[-1]), known_keys(place[:-1]))}"
-            case "missing":
-                message = "is missing"
-            case _:
-                message = mistake["msg"].removeprefix("Value error, ")
+        if mistake["type"] == "extra_forbidden":
+            known = known_keys(place[:-1])
+            message = f"unknown key{did_you_mean(str(place[-1]).lower(), known)}"
+        else:
+            message = in_words(mistake)
         return self.problem(place, ".".join(self._labels(place)) or "file", message)
 
     def _labels(self, place: Place) -> Iterator[str]:

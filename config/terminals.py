@@ -11,7 +11,7 @@ from config.cells import word
 from config.problems import Mistakes, Problem, shown
 from config.table import REQUIRED, Columns, Keys, read_table
 from config.table_text import table_bytes
-from config.values import NAME, network
+from config.values import line_name, network
 from protocols.dial_in.callers import Network
 from protocols.dial_in.registration import Registration
 
@@ -40,7 +40,7 @@ def load_terminals(
     those of the list are added."""
     mistakes = Mistakes(shown(path, base))
     columns: Columns = {
-        "line": (_name, REQUIRED),
+        "line": (line_name, REQUIRED),
         "terminal": (word if form is None else form.spelled, REQUIRED),
         "permitted_networks": (_networks, ()),
         "fingerprint": (_fingerprint, ""),
@@ -58,12 +58,6 @@ def load_terminals(
             terminal, Terminal(line, terminal, row["permitted_networks"], row["fingerprint"])
         )
     return tuple(found.values()), mistakes.problems
-
-
-def _name(cell: str) -> str:
-    if not re.match(NAME, cell):
-        raise ValueError(f'"{cell}" is no name of a line: letters, digits, ".", "_" and "-"')
-    return cell
 
 
 def _networks(cell: str) -> tuple[Network, ...]:

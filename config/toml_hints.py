@@ -3,17 +3,35 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Sequence
 from typing import Final
 
 _PAIR: Final = re.compile(r"\s*[\w.\"'-]+\s*=\s*(?P<value>.*?)\s*(#.*)?")
-_TIME: Final = re.compile(r"(\d{1,2}):(\d{2})")
+_HEADER: Final = re.compile(r"\s*\[\[?\s*(?P<name>[^\[\]]+?)\s*\]")
 _CURLY: Final = re.compile("[\u201c\u201d\u2018\u2019\uff02]")
-_WORD: Final = re.compile(r"[^\W\d][^\s\"'\[\]{},]*")
-_TRUTH: Final = {"true": "true", "yes": "true", "false": "false", "no": "false"}
 
 
-def hint(line: str) -> str:
+def hint(message: str, line: str) -> str:
     """` (...)` with what to write instead, or an empty string where that is not clear."""
+    return _repeated(line) if "overwrite" in message or "twice" in message else _slip(line)
+
+
+def _repeated(line: str) -> str:
+    found = _HEADER.match(line)
+    if found is None:
+        if line.lstrip().startswith("["):
+            return ""
+        key = line.partition("=")[0].strip()
+        return f" ({key} stands twice)" if key else ""
+    name = found["name"]
+    if line.lstrip().startswith("[["):
+        return f" (another [{name}] has one bracket: write [[{name}]] each time)"
+    return (
+        f" ([{name}] stands twice: put its keys together, or write [[{name}]] for each of several)"
+    )
+
+
+def _slip(line: str) -> str:
     if _CURLY.search(line):
         return ' (quotation marks are written " here)'
     if "\uff1d" in line:
@@ -22,17 +40,24 @@ def hint(line: str) -> str:
     if found is None:
         return ""
     value = found["value"]
-    time = _TIME.fullmatch(value)
-    if time is not None:
-        return f' (write "{int(time[1]):02}:{time[2]}")'
-    if value.lower() in _TRUTH:
-        return f" (write {_TRUTH[value.lower()]})"
-    if value.startswith('"') and "\\" in value:
-        return " (a path with \\ stands between ': 'C:\\meterd')"
-    if re.fullmatch(r"0\d+", value):
-        return f' (a number has no zeros in front; a text: "{value}")'
-    if re.fullmatch(r"\d+,\d+", value):
-        return f" (write {value.replace(',', '.')})"
-    if _WORD.fullmatch(value):
-        return f' (a text has quotation marks: "{value}")'
-    return ""
+    fitting = (say(value) for slip, say in _SLIPS if slip.fullmatch(value))
+    return next((f" ({words})" for words in fitting), "")
+
+
+_SLIPS: Final[Sequence[tuple[re.Pattern[str], Callable[[str], str]]]] = (
+    (re.compile("\"[^\"\\\\]*|'[^']*"), lambda _: "the quotation mark at its end is missing"),
+    (re.compile(r"\d{4}-\d{2}-\d{2}"), lambda value: f"{value} is no day"),
+    (re.compile(r"\d{1,2}:\d{2}"), lambda value: f'write "{value:0>5}"'),
+    (re.compile("true|yes", re.IGNORECASE), lambda _: "write true"),
+    (re.compile("false|no", re.IGNORECASE), lambda _: "write false"),
+    (re.compile(r'".*\\.*'), lambda _: "a path with \\ stands between ': 'C:\\meterd'"),
+    (
+        re.compile(r"0\d+"),
+        lambda value: f'a number has no zeros in front; a text: "{value}"',
+    ),
+    (re.compile(r"\d+,\d+"), lambda value: f"write {value.replace(',', '.')}"),
+    (
+        re.compile(r"[^\W\d][^\s\"'\[\]{},]*"),
+        lambda value: f'a text has quotation marks: "{value}"',
+    ),
+)

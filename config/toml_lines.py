@@ -59,7 +59,7 @@ def read_toml(path: File, name: str) -> tuple[dict[str, Any], dict[Path, int]]:
                     name,
                     line,
                     "file",
-                    f"is no TOML: {message or error}{hint(_line(text, line))}",
+                    f"is no TOML: {message or error}{hint(message, _line(text, line))}",
                 )
             ]
         ) from None

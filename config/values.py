@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
 from datetime import date, time, timedelta
 from decimal import Decimal
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Final, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BeforeValidator, Field, ValidationInfo
+from pydantic import AfterValidator, BeforeValidator, ValidationInfo
 
 from config.secret import Secret, read_secret
 from protocols.dial_in.callers import Network
@@ -23,10 +24,33 @@ from protocols.dial_in.registration import (
     registration,
 )
 
+_NAME: Final = re.compile("[A-Za-z0-9][A-Za-z0-9._-]*")
+MOST_PORTS: Final = 65535
+_ENDPOINT: Final = re.compile(
+    r"(?:(?P<host>[^\s:/\[\]]+)|\[(?P<ip6>[0-9a-fA-F:.]+)\]):(?P<port>[0-9]{1,5})", re.ASCII
+)
+_SCHEME: Final = re.compile(r"[a-z]+://")
 LONGEST: Final = timedelta(days=3650)
 """Maximum of any duration in the settings."""
-NAME: Final = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
-"""Names of lines. They are labels of metrics, file names of traces and parts of topics."""
+
+
+def _text(pattern: str, what: str) -> AfterValidator:
+    """A text of this pattern; `what` says in a mistake what it must be."""
+    known = re.compile(pattern)
+
+    def parse(value: str) -> str:
+        if not known.fullmatch(value):
+            raise ValueError(f'"{value}" is not {what}')
+        return value
+
+    return AfterValidator(parse)
+
+
+def line_name(value: str) -> str:
+    """A label of metrics, a file name of traces and a part of topics. ValueError otherwise."""
+    if not _NAME.fullmatch(value):
+        raise ValueError(f'"{value}" is no name of a line: letters, digits, ".", "_" and "-"')
+    return value
 
 
 def _zone(name: object) -> ZoneInfo:
@@ -53,16 +77,20 @@ def _base(info: ValidationInfo) -> Path:
 
 
 def _endpoint(value: object) -> tuple[str, int]:
-    host, colon, port = str(value).rpartition(":")
-    if (
-        not isinstance(value, str)
-        or not colon
-        or not host
-        or not port.isdigit()
-        or not 0 <= int(port) <= 65535
-    ):
-        raise ValueError(f"{value!r} is not HOST:PORT")
-    return host.strip("[]"), int(port)
+    found = _ENDPOINT.fullmatch(value) if isinstance(value, str) else None
+    if found is None or int(found["port"]) > MOST_PORTS:
+        raise ValueError(f"{value!r} is not HOST:PORT{_how_to_write_endpoint(value)}")
+    return found["host"] or found["ip6"], int(found["port"])
+
+
+def _how_to_write_endpoint(value: object) -> str:
+    if not isinstance(value, str):
+        return ', as "192.168.1.9:7001"'
+    bare = _SCHEME.sub("", value).rstrip("/")
+    host, _, port = bare.rpartition(":")
+    if host.count(":") > 1:
+        return f': write "[{host}]:{port}"'
+    return f': write "{bare}"' if bare != value and _ENDPOINT.fullmatch(bare) else ""
 
 
 def network(value: object) -> Network:
@@ -176,4 +204,17 @@ Answer = Annotated[bytes, BeforeValidator(_answer)]
 HeartbeatAnswer = Annotated[bytes | Literal["echo"], BeforeValidator(_heartbeat_answer)]
 Days = Annotated[frozenset[date], BeforeValidator(_days)]
 Networks = Annotated[tuple[Network, ...], BeforeValidator(_networks)]
-Name = Annotated[str, Field(pattern=NAME)]
+Name = Annotated[str, AfterValidator(line_name)]
+PasswordLevel = Annotated[str, _text("[0-9]{2}", 'two digits: "02"')]
+OperatorCode = Annotated[str, _text("[0-9]{8}", 'eight digits: "00000001"')]
+TopicPart = Annotated[str, _text("[^+#]+", "part of a topic: neither empty nor with + or #")]
+TopicLevel = Annotated[str, _text("[^+#/]+", "one level of a topic: not empty, without + # /")]
+ShellyComponent = Annotated[
+    str, _text("(emdata|em1data|pm1|switch):[0-9]", 'a component: "emdata:0", em1data, pm1, switch')
+]
+TasmotaTotal = Annotated[
+    str, _text(r"[^.+#/]+(\.[^.+#/]+)?", 'TABLE.NAME in its messages: "ENERGY.Total"')
+]
+SerialDevice = Annotated[
+    str, _text(r"/[^\s\x00]*", 'a device: "/dev/serial/by-id/..." or "/dev/ttyS0"')
+]

@@ -231,13 +231,13 @@ MISTAKES = {
         '"BADC"',
         '"BACD"',
     ),
-    "13: quantity.active_power.function: should be 3 or 4, not 1": ("function = 4", "function = 1"),
-    "3: source: List should have at least 1 item after validation, not 0, not []": (
+    "13: quantity.active_power.function: 1 is neither 3 nor 4": ("function = 4", "function = 1"),
+    "3: source: lists too little: at least 1": (
         '["a sheet"]',
         "[]",
     ),
     "8: not_available.0: 'XY' is not 4, 8, 12 or 16 hexadecimal digits": ('"FFFFFFFF"', '"XY"'),
-    "10: block.limit: should be less than or equal to 125, not 126": ("limit = 10", "limit = 126"),
+    "10: block.limit: 126 is too large: at most 125": ("limit = 10", "limit = 126"),
     "10: block.limit: forward_active_energy alone has 2 registers": ("limit = 10", "limit = 1"),
     "11: block.holes.0: first register 0x0005 is behind the last 0x0003": (
         "limit = 10",
