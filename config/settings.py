@@ -204,6 +204,8 @@ class LineSection(NamedSection):
                 'give one of tcp = "HOST:PORT", serial = "/dev/serial/by-id/..." '
                 "or mqtt = { host = ... }"
             )
+        if self.tcp is not None and not self.tcp[1]:
+            raise ValueError("tcp: nobody answers at port 0")
         if self.pause_ms and self.pipelined > 1:
             raise ValueError("pause_ms is between questions, pipelined has several at once")
         if self.pipelined > 1 and self.tcp is None:

@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, BeforeValidator, ValidationInfo
 
+from config.endpoints import endpoint
 from config.secret import Secret, read_secret
 from protocols.dial_in.callers import Network
 from protocols.dial_in.registration import (
@@ -25,11 +26,6 @@ from protocols.dial_in.registration import (
 )
 
 _NAME: Final = re.compile("[A-Za-z0-9][A-Za-z0-9._-]*")
-MOST_PORTS: Final = 65535
-_ENDPOINT: Final = re.compile(
-    r"(?:(?P<host>[^\s:/\[\]]+)|\[(?P<ip6>[0-9a-fA-F:.]+)\]):(?P<port>[0-9]{1,5})", re.ASCII
-)
-_SCHEME: Final = re.compile(r"[a-z]+://")
 LONGEST: Final = timedelta(days=3650)
 """Maximum of any duration in the settings."""
 
@@ -77,20 +73,9 @@ def _base(info: ValidationInfo) -> Path:
 
 
 def _endpoint(value: object) -> tuple[str, int]:
-    found = _ENDPOINT.fullmatch(value) if isinstance(value, str) else None
-    if found is None or int(found["port"]) > MOST_PORTS:
-        raise ValueError(f"{value!r} is not HOST:PORT{_how_to_write_endpoint(value)}")
-    return found["host"] or found["ip6"], int(found["port"])
-
-
-def _how_to_write_endpoint(value: object) -> str:
     if not isinstance(value, str):
-        return ', as "192.168.1.9:7001"'
-    bare = _SCHEME.sub("", value).rstrip("/")
-    host, _, port = bare.rpartition(":")
-    if host.count(":") > 1:
-        return f': write "[{host}]:{port}"'
-    return f': write "{bare}"' if bare != value and _ENDPOINT.fullmatch(bare) else ""
+        raise ValueError(f'{value!r} is not HOST:PORT, as "192.168.1.9:7001" is')
+    return endpoint(value)
 
 
 def network(value: object) -> Network:

@@ -81,7 +81,9 @@ _SENTENCES: Final[Mapping[str, Callable[[Any, Mapping[str, Any]], str]]] = {
     "too_short": lambda _, rule: f"lists too little: at least {rule['min_length']}",
     "int_type": lambda value, _: f"{_shown(value)} is no whole number{_unquoted(value)}",
     "float_type": lambda value, _: f"{_shown(value)} is no number{_unquoted(value)}",
-    "greater_than_equal": lambda value, rule: f"{value} is too small: at least {_plain(rule['ge'])}",
+    "greater_than_equal": lambda value, rule: (
+        f"{value} is too small: at least {_plain(rule['ge'])}"
+    ),
     "less_than_equal": lambda value, rule: f"{value} is too large: at most {_plain(rule['le'])}",
     "bool_type": lambda value, _: f"{_shown(value)} is neither true nor false{_truth(value)}",
     "literal_error": lambda value, rule: _none_of(value, rule["expected"]),

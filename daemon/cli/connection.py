@@ -15,6 +15,7 @@ import click
 import structlog
 from structlog.typing import FilteringBoundLogger
 
+from config.endpoints import endpoint
 from daemon.field.connection import Connection, Speed
 from protocols.channels.conversation import Timing
 from protocols.channels.serial import SerialChannel
@@ -159,11 +160,13 @@ def host_and_port(
     """HOST:PORT of an option."""
     if text is None:
         return None
-    # From the right, and without brackets: [2001:db8::1]:8899 is an address too.
-    host, _, port = text.rpartition(":")
-    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
-        raise click.BadParameter(f"{text!r} is not HOST:PORT, such as 192.168.1.10:8899")
-    return host.strip("[]"), int(port)
+    try:
+        host, port = endpoint(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+    if not port:
+        raise click.BadParameter(f"'{text}': nobody answers at port 0")
+    return host, port
 
 
 def wire_trace() -> FilteringBoundLogger:
