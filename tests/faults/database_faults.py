@@ -1,0 +1,222 @@
+"""What may happen to a database, each as a context in which it is so."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+import psycopg
+from psycopg.conninfo import make_conninfo
+
+from storage.database import DAEMON, OWNER
+from tests.faults.scene import Scene
+
+Fault = Callable[[Scene], AbstractContextManager[None]]
+OTHERS_OUT: Final = (
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+    "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+)
+SLOW_S: Final = 0.15
+SMALL_DISK_BYTES: Final = 2**23
+
+
+def statement(played: Scene, *statements: str) -> None:
+    """As the superuser, past every limit of the database."""
+    url = make_conninfo(
+        played.staged.url,
+        user="postgres",
+        options="-c default_transaction_read_only=off -c statement_timeout=0",
+    )
+    with psycopg.connect(url, autocommit=True) as connection:
+        for text in statements:
+            connection.execute(text.encode())
+
+
+# --- the way to it
+
+
+@contextmanager
+def hang(played: Scene) -> Iterator[None]:
+    """Nothing arrives, and nobody is told."""
+    played.database.hang()
+    yield
+    played.database.mend()
+
+
+@contextmanager
+def fail_over(played: Scene) -> Iterator[None]:
+    """Old connections are silent for ever, without RST; new ones work at once."""
+    played.database.strand()
+    yield
+
+
+@contextmanager
+def reset(played: Scene) -> Iterator[None]:
+    """Every connection ends with RST; new ones work at once."""
+    played.database.reset()
+    yield
+
+
+@contextmanager
+def half_close(played: Scene) -> Iterator[None]:
+    """The server says no more on any connection, and does not know it; new ones work at once."""
+    played.database.half_close()
+    yield
+
+
+@contextmanager
+def refuse(played: Scene) -> Iterator[None]:
+    """Nobody listens at its port."""
+    played.database.refuse()
+    yield
+    played.database.mend()
+
+
+@contextmanager
+def slow(played: Scene) -> Iterator[None]:
+    """Far away: every answer takes its time."""
+    played.database.delay_s = SLOW_S
+    yield
+    played.database.delay_s = 0.0
+
+
+# --- the server
+
+
+@contextmanager
+def read_only(played: Scene) -> Iterator[None]:
+    """As its administrator, or a fail-over to a standby, makes it; sessions begin anew each time."""
+    name = played.database_name
+    statement(played, f"ALTER DATABASE {name} SET default_transaction_read_only = on", OTHERS_OUT)
+    yield
+    statement(played, f"ALTER DATABASE {name} RESET default_transaction_read_only", OTHERS_OUT)
+
+
+@contextmanager
+def read_only_in_silence(played: Scene) -> Iterator[None]:
+    """Likewise, but nobody ends the sessions that began while it was read-only."""
+    name = played.database_name
+    statement(played, f"ALTER DATABASE {name} SET default_transaction_read_only = on", OTHERS_OUT)
+    yield
+    statement(played, f"ALTER DATABASE {name} RESET default_transaction_read_only")
+
+
+@contextmanager
+def away(played: Scene) -> Iterator[None]:
+    """Connections are refused by name, as while it is restored."""
+    name = played.database_name
+    played.server.execute(f"ALTER DATABASE {name} WITH ALLOW_CONNECTIONS false")
+    played.server.execute(
+        f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"
+    )
+    yield
+    played.server.execute(f"ALTER DATABASE {name} WITH ALLOW_CONNECTIONS true")
+
+
+@contextmanager
+def too_many(played: Scene) -> Iterator[None]:
+    """Others have taken every connection of the role."""
+    played.server.execute(f"ALTER ROLE {DAEMON} CONNECTION LIMIT 0")
+    statement(played, OTHERS_OUT)
+    yield
+    played.server.execute(f"ALTER ROLE {DAEMON} CONNECTION LIMIT -1")
+
+
+@contextmanager
+def impatient(played: Scene) -> Iterator[None]:
+    """Its statement_timeout is too short for anything."""
+    name = played.database_name
+    statement(played, f"ALTER DATABASE {name} SET statement_timeout = '1ms'", OTHERS_OUT)
+    yield
+    statement(played, f"ALTER DATABASE {name} RESET statement_timeout", OTHERS_OUT)
+
+
+@contextmanager
+def without_privilege(played: Scene) -> Iterator[None]:
+    """A privilege was taken away."""
+    statement(played, f"REVOKE INSERT ON reading FROM {DAEMON}")
+    yield
+    statement(played, f"GRANT INSERT ON reading TO {DAEMON}")
+
+
+@contextmanager
+def locked(played: Scene) -> Iterator[None]:
+    """Somebody holds a table, as a careless session does."""
+    with psycopg.connect(make_conninfo(played.staged.url, user=OWNER)) as connection:
+        connection.execute("LOCK TABLE reading IN ACCESS EXCLUSIVE MODE")
+        yield
+
+
+@contextmanager
+def disk_full(played: Scene) -> Iterator[None]:
+    """The readings' disk, a small one in memory, has no byte left. Only root can mount it."""
+    with ExitStack() as opened:
+        small = opened.enter_context(_small_disk(played))
+        tables = (
+            "SELECT 'ALTER TABLE ' || c.oid::regclass || ' SET TABLESPACE small_disk' FROM pg_class c "
+            "WHERE relkind = 'r' AND relname LIKE 'reading%'"
+        )
+        statement(played, *(row for (row,) in played.staged.ask(tables)))
+        filler = small / "filler"
+        with suppress(OSError), filler.open("wb", buffering=0) as file:
+            while True:
+                file.write(bytes(4096))
+        yield
+        filler.unlink()
+        back = tables.replace("small_disk", "pg_default")
+        opened.callback(lambda: statement(played, *(row for (row,) in played.staged.ask(back))))
+
+
+@contextmanager
+def _small_disk(played: Scene) -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="meterd-", dir="/tmp") as folder:
+        mount = ["mount", "-t", "tmpfs", "-o", f"size={SMALL_DISK_BYTES},mode=0777", "none", folder]
+        subprocess.run(mount, check=True)
+        try:
+            Path(folder, "space").mkdir()
+            Path(folder, "space").chmod(0o777)
+            owner = played.server.socket_folder.stat()
+            os.chown(Path(folder, "space"), owner.st_uid, owner.st_gid)
+            played.server.execute(f"CREATE TABLESPACE small_disk LOCATION '{folder}/space'")
+            played.server.execute(f"GRANT CREATE ON TABLESPACE small_disk TO {OWNER}")
+            yield Path(folder)
+            played.server.execute("DROP TABLESPACE small_disk")
+        finally:
+            subprocess.run(["umount", folder], check=True)
+
+
+@contextmanager
+def standing_still(played: Scene) -> Iterator[None]:
+    """Every process of the server stands still; the kernel still takes connections for it."""
+    with psycopg.connect(played.server.url()) as connection:
+        # While it is connected: a backend ends with its connection.
+        backend = Path(f"/proc/{connection.info.backend_pid}/stat").read_text()
+    postmaster = int(backend.rpartition(")")[2].split()[1])
+    children = Path(f"/proc/{postmaster}/task/{postmaster}/children").read_text().split()
+    processes = [postmaster, *map(int, children)]
+    send(signal.SIGSTOP, processes)
+    try:
+        yield
+    finally:
+        send(signal.SIGCONT, processes)
+
+
+def send(number: signal.Signals, processes: Iterable[int]) -> None:
+    """A signal to each that is still there."""
+    for process in processes:
+        with suppress(ProcessLookupError):  # our own question's was about to end
+            os.kill(process, number)
+
+
+@contextmanager
+def crash(played: Scene) -> Iterator[None]:
+    """The server is killed, and started again only afterwards."""
+    played.server.end(signal.SIGQUIT)
+    yield
+    played.server.start()
