@@ -50,6 +50,7 @@ COLUMNS: Final[Columns] = {
     "decimals": (decimals, None),
     "profile": (word, None),
     "relay": (yes_no, None),
+    "relay_type": (one_of("internal", "external"), None),
     "device": (word, None),
     "serial": (word, None),
 }
@@ -62,7 +63,8 @@ class Meter:
     `modulus_kwh`: where the register rolls over; `decimals`: of its smallest step.
     `installed_on`: its freezes count from this day on. `profile`: the registers of a Modbus
     meter, whose `address` is LINE/UNIT. `relay`: it may be switched; of a Modbus meter that must
-    be said, because its profile may fit models without relay too. `device`: what a gateway calls
+    be said, because its profile may fit models without relay too. `relay_type`: internal or
+    external, where it is told. `device`: what a gateway calls
     it. `serial`: what it tells of itself when it is asked who it is, if that is registered."""
 
     address: str
@@ -76,6 +78,7 @@ class Meter:
     relay: bool
     device: str
     serial: str | None = None
+    relay_type: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,6 +225,8 @@ class Meters:
             message = "a DL/T 645 meter tells 0.01 kWh: leave it empty, or write 2 or more"
             self.mistakes.tell("decimals", message)
         if not meter.relay:
+            if meter.relay_type is not None:
+                self.mistakes.tell("relay_type", "is of a meter without a relay: leave it empty")
             return
         # Control code 1C, which trips and closes, came with DL/T 645-2007.
         if meter.protocol == DLT645[1]:
@@ -280,6 +285,7 @@ def _meter(row: dict[str, Any], address: str, profile: Profile | None) -> Meter:
         relay=row["protocol"] == DLT645[0] if row["relay"] is None else row["relay"],
         device=row["device"] or address,
         serial=_serial(row["serial"], row["protocol"]),
+        relay_type=row["relay_type"],
     )
 
 

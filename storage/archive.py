@@ -291,7 +291,7 @@ STAGED: Final = {
     "point": "(number, account, area, ratio, max_daily_kwh, reconnect, protected, life_support, "
     "phases, rates, residual_rate)",
     "meter": "(address, line, protocol, modulus, decimals, wire_decimals, point, installed_on, "
-    "from_at, profile, serial)",
+    "from_at, profile, serial, has_relay, relay_type)",
 }
 """Columns that come from the files, where a staged table has further ones."""
 
@@ -328,6 +328,7 @@ async def _merge_points_and_meters(
     lowered = await fetch_rows(connection, SQL["lower_limits"], values)
     moved = await fetch_rows(connection, SQL["move_assignments"])
     await connection.execute(SQL["edit_installations"])
+    await connection.execute(SQL["edit_relays"])
     await connection.execute(SQL["install_meters"])
     await mark_accounts(connection, _ids(moved), ALL_DAYS, "first day of a meter")
     return dict.fromkeys(_ids(raised), BEGINNING) | dict.fromkeys(_ids(lowered), today)

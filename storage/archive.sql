@@ -12,7 +12,8 @@ CREATE TEMP TABLE staged_point (
 -- stage_meters -- where meters of the files are copied to
 CREATE TEMP TABLE staged_meter (
     address text, line text, protocol text, modulus bigint, decimals smallint, wire_decimals smallint, point text,
-    installed_on date, from_at timestamptz, profile text, serial text, id integer, point_id integer
+    installed_on date, from_at timestamptz, profile text, serial text, has_relay boolean, relay_type text, id integer,
+    point_id integer
 ) ON COMMIT DROP
 
 -- analyze_roughly -- how many rows there are, and that most are different, shows in three thousand of them
@@ -224,9 +225,14 @@ WHERE i.meter_id = s.id AND i.point_id = s.point_id AND i.to_at IS NULL AND i.do
   AND (i.from_at, i.modulus, i.decimals, i.wire_decimals)
       <> (s.from_at, s.modulus, s.decimals, s.wire_decimals)
 
+-- edit_relays -- what the files say of a relay is so at once, whoever put its meter there
+UPDATE installation i SET has_relay = s.has_relay, relay_type = s.relay_type
+FROM staged_meter s
+WHERE i.meter_id = s.id AND i.to_at IS NULL AND (i.has_relay, i.relay_type) IS DISTINCT FROM (s.has_relay, s.relay_type)
+
 -- install_meters -- put each meter at its point, where neither is taken
-INSERT INTO installation (point_id, meter_id, from_at, first_day, modulus, decimals, wire_decimals)
-SELECT s.point_id, s.id, s.from_at, s.installed_on, s.modulus, s.decimals, s.wire_decimals
+INSERT INTO installation (point_id, meter_id, from_at, first_day, modulus, decimals, wire_decimals, has_relay, relay_type)
+SELECT s.point_id, s.id, s.from_at, s.installed_on, s.modulus, s.decimals, s.wire_decimals, s.has_relay, s.relay_type
 FROM staged_meter s
 LEFT JOIN installation at_point ON at_point.point_id = s.point_id AND coalesce(at_point.to_at, 'infinity') > s.from_at
 LEFT JOIN installation of_meter ON of_meter.meter_id = s.id AND coalesce(of_meter.to_at, 'infinity') > s.from_at

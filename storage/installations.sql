@@ -47,9 +47,10 @@ UPDATE installation SET to_at = %(at)s, final = %(final)s, final_lost = %(final_
 UPDATE installation SET initial = %(initial)s, modulus = %(modulus)s, document_id = %(document_id)s
 WHERE id = %(installation_id)s
 
--- add_installation -- a meter begins to serve a point
-INSERT INTO installation (point_id, meter_id, from_at, first_day, initial, modulus, decimals, wire_decimals, document_id)
-VALUES (%(point_id)s, %(meter_id)s, %(at)s, %(first_day)s, %(initial)s, %(modulus)s, %(decimals)s, %(wire_decimals)s, %(document_id)s)
+-- add_installation -- a meter begins to serve a point, with a relay where the one before had one: the files say when it has none
+INSERT INTO installation (point_id, meter_id, from_at, first_day, initial, modulus, decimals, wire_decimals, document_id, has_relay)
+VALUES (%(point_id)s, %(meter_id)s, %(at)s, %(first_day)s, %(initial)s, %(modulus)s, %(decimals)s, %(wire_decimals)s, %(document_id)s,
+        coalesce((SELECT i.has_relay FROM installation i WHERE i.point_id = %(point_id)s ORDER BY i.from_at DESC LIMIT 1), true))
 
 -- forget_end -- so that it does not overlap while its end moves
 UPDATE installation SET to_at = from_at + interval '1 microsecond' WHERE id = %(installation_id)s

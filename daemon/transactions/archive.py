@@ -346,4 +346,6 @@ def _meter_row(meter: Meter, installed_at: datetime) -> tuple[Any, ...]:
         installed_at,
         meter.profile,
         meter.serial,
+        meter.relay,
+        meter.relay_type,
     )

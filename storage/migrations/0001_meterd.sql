@@ -265,6 +265,20 @@ CREATE FUNCTION tariffs_ahead(day date) RETURNS TABLE (account_id integer, tarif
     FROM tariff_change c GROUP BY c.account_id
 $$;
 
+-- By which policy an account is cut, where it is not the site's. The highest rev counts.
+CREATE TABLE account_policy (
+    account_id  integer NOT NULL REFERENCES account,
+    rev         integer NOT NULL DEFAULT 0,
+    profile     text CHECK (profile <> ''),
+    actor       text NOT NULL CHECK (actor <> ''),
+    reason      text NOT NULL CHECK (reason <> ''),
+    at          timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (account_id, rev)
+);
+COMMENT ON COLUMN account_policy.profile IS 'NULL: the site''s again';
+CREATE TRIGGER account_policy_is_never_changed BEFORE UPDATE OR DELETE ON account_policy
+    FOR EACH ROW EXECUTE FUNCTION refuse_change();
+
 CREATE TABLE closed_day (
     day         date PRIMARY KEY,
     closed_at   timestamptz NOT NULL DEFAULT now()
@@ -309,8 +323,12 @@ CREATE TABLE point_supply (
                             'energised', 'trip_commanded', 'disconnected', 'reconnect_commanded', 'wait_customer_button')),
     relay_observed      text NOT NULL DEFAULT 'unknown' CHECK (relay_observed IN ('closed', 'open', 'unknown')),
     relay_observed_at   timestamptz,
+    relay_evidence      text CHECK (relay_evidence IN ('A', 'B', 'C')),
+    command_observed    text NOT NULL DEFAULT 'unknown' CHECK (command_observed IN ('closed', 'open', 'unknown')),
     keep_power_observed boolean NOT NULL DEFAULT false
 );
+COMMENT ON COLUMN point_supply.relay_evidence IS 'A: relay feedback, and no current flows or no energy was counted; B: relay feedback; C: the command state only';
+COMMENT ON COLUMN point_supply.command_observed IS 'where the meter says its relay is ordered to be: ordered open and not open yet is a trip that comes later';
 CREATE INDEX points_not_energised ON point_supply (point_id) WHERE supply_state <> 'energised';
 CREATE FUNCTION add_point_supply() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -419,7 +437,10 @@ CREATE TABLE installation (
     modulus         bigint NOT NULL CHECK (modulus > 0),
     decimals        smallint NOT NULL CHECK (decimals BETWEEN 0 AND 4),
     wire_decimals   smallint NOT NULL CHECK (wire_decimals BETWEEN 0 AND 4),
-    document_id     integer REFERENCES document
+    document_id     integer REFERENCES document,
+    has_relay       boolean NOT NULL DEFAULT true,
+    relay_type      text CHECK (relay_type IN ('internal', 'external')),
+    CONSTRAINT relay_type_is_of_a_relay CHECK (has_relay OR relay_type IS NULL)
 );
 CREATE INDEX installations_by_document ON installation (point_id) WHERE document_id IS NOT NULL AND to_at IS NULL;
 CREATE UNIQUE INDEX installations_of_point ON installation (point_id, from_at);
@@ -428,6 +449,8 @@ COMMENT ON TABLE installation IS 'which meter serves a point; a freeze belongs t
 COMMENT ON COLUMN installation.first_day IS 'whose 00:00 is the first at or after from_at: the program knows the zone, the database need not';
 COMMENT ON COLUMN installation.initial IS 'total and rates when it began, NULL: not known';
 COMMENT ON COLUMN installation.modulus IS 'the register rolls over here, in its smallest step (1000000 kWh with 2 decimals = 100000000)';
+COMMENT ON COLUMN installation.has_relay IS 'it may be switched from afar; without a relay its point is never cut';
+COMMENT ON COLUMN installation.relay_type IS 'allow close leaves an internal one open until the customer holds the button, an external one closes at once; NULL: not known';
 COMMENT ON COLUMN installation.wire_decimals IS 'of the registers as the meter sends them (V11)';
 
 CREATE FUNCTION register_on(point integer, of_day date) RETURNS SETOF installation STABLE LANGUAGE sql AS $$
@@ -1483,6 +1506,134 @@ CREATE TABLE not_settled (
 );
 COMMENT ON TABLE not_settled IS 'why a marked account could not be settled when it was tried last; it is tried again after not_before';
 
+-- What persons say about supply. A row is filled in as things happen: what is said once is neither changed nor unsaid.
+
+CREATE FUNCTION refuse_unsaying() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF NOT jsonb_strip_nulls(to_jsonb(OLD)) <@ to_jsonb(NEW) THEN
+        RAISE EXCEPTION '% % says so already, and what is said stays', TG_TABLE_NAME, OLD.id
+            USING ERRCODE = 'integrity_constraint_violation';
+    END IF;
+    RETURN NEW;
+END $$;
+
+CREATE TABLE notice (
+    id              bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    account_id      integer NOT NULL REFERENCES account,
+    episode_id      bigint REFERENCES arrears_episode,
+    kind            text NOT NULL CHECK (kind IN ('written', 'final', 'warning', 'restore')),
+    channel         text NOT NULL CHECK (channel <> ''),
+    language        text NOT NULL CHECK (language IN ('zh', 'en')),
+    text            text NOT NULL CHECK (text <> ''),
+    amount_fen      bigint NOT NULL,
+    deadline_at     timestamptz,
+    planned_at      timestamptz,
+    actor           text NOT NULL CHECK (actor <> ''),
+    evidence        text,
+    made_at         timestamptz NOT NULL DEFAULT now(),
+    sent_at         timestamptz,
+    delivered_at    timestamptz CHECK (delivered_at >= sent_at),
+    failed_at       timestamptz,
+    receipt         text,
+    receipt_actor   text CHECK (receipt_actor <> ''),
+    CONSTRAINT receipt_names_who_has_it CHECK ((delivered_at IS NULL AND failed_at IS NULL) OR receipt_actor IS NOT NULL),
+    CONSTRAINT delivered_or_failed CHECK (delivered_at IS NULL OR failed_at IS NULL),
+    CONSTRAINT delivered_was_sent CHECK (delivered_at IS NULL OR sent_at IS NOT NULL),
+    CONSTRAINT notice_of_a_cut_is_of_an_episode CHECK (kind NOT IN ('written', 'final') OR episode_id IS NOT NULL)
+);
+CREATE INDEX notices_of_episode ON notice (episode_id) WHERE kind IN ('written', 'final');
+CREATE INDEX notices_of_account ON notice (account_id, made_at);
+CREATE INDEX notices_to_send ON notice (id) WHERE sent_at IS NULL AND failed_at IS NULL;
+CREATE INDEX notices_without_receipt ON notice (sent_at) WHERE delivered_at IS NULL AND failed_at IS NULL;
+COMMENT ON COLUMN notice.amount_fen IS 'what is missing until the supply is safe or comes back, as the text says';
+COMMENT ON COLUMN notice.deadline_at IS 'until when to pay, as the text says';
+COMMENT ON COLUMN notice.planned_at IS 'when the cut is announced for: it comes then or within four hours (R82); NULL: no hour is announced';
+COMMENT ON COLUMN notice.sent_at IS 'NULL: waits to be sent. Sent is not delivered';
+COMMENT ON COLUMN notice.delivered_at IS 'of a positive receipt, which receipt_actor has';
+CREATE TRIGGER notice_stays BEFORE UPDATE ON notice FOR EACH ROW EXECUTE FUNCTION refuse_unsaying();
+CREATE TRIGGER notice_is_never_deleted BEFORE DELETE ON notice FOR EACH ROW EXECUTE FUNCTION refuse_change();
+
+-- Somebody asks that an account be cut in an episode at an amount; others approve it, each for a while.
+CREATE TABLE cut_request (
+    id              bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    account_id      integer NOT NULL REFERENCES account,
+    episode_id      bigint NOT NULL REFERENCES arrears_episode,
+    debt_fen        bigint NOT NULL CHECK (debt_fen > 0),
+    requester       text NOT NULL CHECK (requester <> ''),
+    reason          text NOT NULL CHECK (reason <> ''),
+    requested_at    timestamptz NOT NULL,
+    withdrawn_at    timestamptz CHECK (withdrawn_at >= requested_at),
+    withdrawn_by    text CHECK (withdrawn_by <> ''),
+    withdrawn_why   text CHECK (withdrawn_why <> ''),
+    CHECK (num_nulls(withdrawn_at, withdrawn_by, withdrawn_why) IN (0, 3))
+);
+CREATE UNIQUE INDEX one_request_of_an_episode ON cut_request (episode_id) WHERE withdrawn_at IS NULL;
+CREATE INDEX requests_of_account ON cut_request (account_id);
+COMMENT ON COLUMN cut_request.debt_fen IS 'what was missing to the floor: an amount that is another by more than a tenth needs a new request';
+CREATE TRIGGER cut_request_stays BEFORE UPDATE ON cut_request FOR EACH ROW EXECUTE FUNCTION refuse_unsaying();
+CREATE TRIGGER cut_request_is_never_deleted BEFORE DELETE ON cut_request FOR EACH ROW EXECUTE FUNCTION refuse_change();
+
+CREATE TABLE approval (
+    id              bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    request_id      bigint NOT NULL REFERENCES cut_request,
+    approver        text NOT NULL CHECK (approver <> ''),
+    approved_at     timestamptz NOT NULL,
+    expires_at      timestamptz NOT NULL,
+    withdrawn_at    timestamptz CHECK (withdrawn_at >= approved_at),
+    withdrawn_by    text CHECK (withdrawn_by <> ''),
+    CONSTRAINT approval_lasts_four_hours CHECK (expires_at BETWEEN approved_at AND approved_at + interval '4 hours'),
+    CHECK ((withdrawn_at IS NULL) = (withdrawn_by IS NULL))
+);
+CREATE INDEX approvals_of_request ON approval (request_id);
+CREATE FUNCTION requester_is_no_approver() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF EXISTS (SELECT FROM public.cut_request r WHERE r.id = NEW.request_id AND lower(r.requester) = lower(NEW.approver)) THEN
+        RAISE EXCEPTION 'request % was made by %, who cannot approve it', NEW.request_id, NEW.approver
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'requester_is_no_approver';
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER requester_is_no_approver BEFORE INSERT ON approval
+    FOR EACH ROW EXECUTE FUNCTION requester_is_no_approver();
+CREATE TRIGGER approval_stays BEFORE UPDATE ON approval FOR EACH ROW EXECUTE FUNCTION refuse_unsaying();
+CREATE TRIGGER approval_is_never_deleted BEFORE DELETE ON approval FOR EACH ROW EXECUTE FUNCTION refuse_change();
+
+-- Why somebody is not to be cut: of the whole site, or of an area, a line, an account or a point.
+CREATE TABLE supply_mark (
+    id              bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    kind            text NOT NULL CHECK (kind IN ('protected', 'life_support', 'keep_power', 'dispute', 'hold', 'amnesty',
+                        'payment_in_flight', 'weather', 'planned_outage')),
+    area            text CHECK (area <> ''),
+    line            text CHECK (line <> ''),
+    account_id      integer REFERENCES account,
+    point_id        integer REFERENCES point,
+    from_at         timestamptz NOT NULL,
+    to_at           timestamptz CHECK (to_at > from_at),
+    actor           text NOT NULL CHECK (actor <> ''),
+    reason          text NOT NULL CHECK (reason <> ''),
+    evidence        text,
+    made_at         timestamptz NOT NULL DEFAULT now(),
+    lift_actor      text CHECK (lift_actor <> ''),
+    lift_reason     text CHECK (lift_reason <> ''),
+    lift_asked_at   timestamptz,
+    lift_second     text CHECK (lift_second <> ''),
+    lifted_at       timestamptz,
+    CONSTRAINT mark_is_of_one_thing CHECK (num_nonnulls(area, line, account_id, point_id) <= 1),
+    CONSTRAINT mark_does_not_end_by_itself CHECK (to_at IS NULL OR kind NOT IN ('protected', 'life_support', 'keep_power')),
+    CHECK (num_nulls(lift_actor, lift_reason, lift_asked_at) IN (0, 3)),
+    CONSTRAINT lifted_was_asked_for CHECK (lifted_at IS NULL OR lift_asked_at IS NOT NULL),
+    CONSTRAINT second_person_is_another CHECK (lower(lift_second) <> lower(lift_actor)),
+    CONSTRAINT two_persons_lift_it CHECK (lifted_at IS NULL OR lift_second IS NOT NULL
+        OR kind NOT IN ('protected', 'life_support', 'keep_power'))
+);
+CREATE INDEX marks_that_hold ON supply_mark (kind) WHERE lifted_at IS NULL;
+CREATE INDEX supply_marks_of_account ON supply_mark (account_id) WHERE account_id IS NOT NULL;
+CREATE INDEX supply_marks_of_point ON supply_mark (point_id) WHERE point_id IS NOT NULL;
+COMMENT ON TABLE supply_mark IS 'holds from from_at, to to_at if it has one, until it is lifted; of no area, line, account or point: of the whole site';
+COMMENT ON COLUMN supply_mark.lift_asked_at IS 'somebody wants it lifted; what protects is lifted when a second person agrees';
+CREATE TRIGGER supply_mark_stays BEFORE UPDATE ON supply_mark FOR EACH ROW EXECUTE FUNCTION refuse_unsaying();
+CREATE TRIGGER supply_mark_is_never_deleted BEFORE DELETE ON supply_mark FOR EACH ROW EXECUTE FUNCTION refuse_change();
+
 -- Supply: commands are rows first and frames afterwards; every verdict of the guard is kept.
 
 CREATE TABLE command (
@@ -1515,6 +1666,7 @@ CREATE UNIQUE INDEX one_open_command_of_a_point ON command (point_id)
 CREATE INDEX open_commands ON command (meter_id, next_at)
     WHERE state IN ('persisted', 'sent', 'acked', 'unknown', 'verifying');
 CREATE INDEX commands_of_a_point ON command (point_id, sequence);
+CREATE INDEX relays_moved ON command (sent_at, point_id) WHERE sent_at IS NOT NULL;
 
 CREATE TABLE command_event (
     command_id  uuid NOT NULL REFERENCES command,
@@ -1550,6 +1702,61 @@ CREATE TABLE guard_verdict (
 COMMENT ON TABLE guard_verdict IS 'each change of the guard''s mind about a point, with every failing reason';
 CREATE INDEX verdicts_of_a_point ON guard_verdict (point_id, id DESC);
 CREATE INDEX verdicts_by_time ON guard_verdict (at);
+
+CREATE TABLE field_job (
+    id              bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    kind            text NOT NULL CHECK (kind IN ('restore', 'trip', 'foreign_open', 'foreign_closed', 'notice')),
+    account_id      integer REFERENCES account,
+    point_id        integer REFERENCES point,
+    command_id      uuid REFERENCES command,
+    address         text,
+    route           text NOT NULL DEFAULT '',
+    cause           text NOT NULL CHECK (cause <> ''),
+    opened_at       timestamptz NOT NULL,
+    due_at          timestamptz NOT NULL CHECK (due_at >= opened_at),
+    closed_at       timestamptz CHECK (closed_at >= opened_at),
+    closed_by       text CHECK (closed_by <> ''),
+    result          text CHECK (result <> ''),
+    CHECK (num_nulls(closed_at, closed_by, result) IN (0, 3))
+);
+CREATE UNIQUE INDEX one_open_job_of_a_point ON field_job (point_id, kind) WHERE closed_at IS NULL AND point_id IS NOT NULL;
+CREATE UNIQUE INDEX one_open_job_of_an_account ON field_job (account_id, kind) WHERE closed_at IS NULL AND point_id IS NULL;
+CREATE INDEX open_jobs ON field_job (due_at) WHERE closed_at IS NULL;
+COMMENT ON TABLE field_job IS 'somebody has to go there, or to ring up: what cannot be done from afar';
+COMMENT ON COLUMN field_job.address IS 'the meter''s; route: over which line it was tried';
+CREATE TRIGGER field_job_stays BEFORE UPDATE ON field_job FOR EACH ROW EXECUTE FUNCTION refuse_unsaying();
+CREATE TRIGGER field_job_is_never_deleted BEFORE DELETE ON field_job FOR EACH ROW EXECUTE FUNCTION refuse_change();
+
+CREATE TABLE field_job_owner (
+    job_id          bigint NOT NULL REFERENCES field_job,
+    owner           text NOT NULL CHECK (owner <> ''),
+    actor           text NOT NULL CHECK (actor <> ''),
+    at              timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (job_id, at)
+);
+COMMENT ON TABLE field_job_owner IS 'who has a job; of one job the last counts';
+CREATE TRIGGER field_job_owner_is_never_changed BEFORE UPDATE OR DELETE ON field_job_owner
+    FOR EACH ROW EXECUTE FUNCTION refuse_change();
+
+CREATE TABLE breaker (
+    id              bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    area            text CHECK (area <> ''),
+    cause           text NOT NULL CHECK (cause <> ''),
+    figures         jsonb NOT NULL DEFAULT '{}',
+    opened_at       timestamptz NOT NULL,
+    reset_actor     text CHECK (reset_actor <> ''),
+    reset_reason    text CHECK (reset_reason <> ''),
+    reset_asked_at  timestamptz,
+    reset_second    text CHECK (reset_second <> ''),
+    reset_at        timestamptz,
+    CHECK (num_nulls(reset_actor, reset_reason, reset_asked_at) IN (0, 3)),
+    CONSTRAINT two_persons_reset_it CHECK (num_nulls(reset_second, reset_at) = 2
+        OR (num_nulls(reset_second, reset_at, reset_actor) = 0 AND lower(reset_second) <> lower(reset_actor)))
+);
+CREATE UNIQUE INDEX one_open_breaker ON breaker (coalesce(area, '')) WHERE reset_at IS NULL;
+COMMENT ON TABLE breaker IS 'too much happens at once: nobody is cut until two persons reset it; without an area, of the whole site';
+CREATE TRIGGER breaker_stays BEFORE UPDATE ON breaker FOR EACH ROW EXECUTE FUNCTION refuse_unsaying();
+CREATE TRIGGER breaker_is_never_deleted BEFORE DELETE ON breaker FOR EACH ROW EXECUTE FUNCTION refuse_change();
 
 -- Why slots are missing. No foreign keys: it is written often and looked at seldom.
 
@@ -1615,6 +1822,14 @@ INSERT INTO retention (table_name, keep, reason) VALUES
     ('account_tariff', NULL, 'why somebody was billed so'),
     ('closed_day', NULL, 'what was charged by the day'),
     ('arrears_episode', NULL, 'why somebody was cut'),
+    ('account_policy', NULL, 'why somebody was cut'),
+    ('notice', NULL, 'why somebody was cut'),
+    ('cut_request', NULL, 'why somebody was cut'),
+    ('approval', NULL, 'why somebody was cut'),
+    ('supply_mark', NULL, 'why somebody was not cut'),
+    ('field_job', NULL, 'who was cut and restored'),
+    ('field_job_owner', NULL, 'who was cut and restored'),
+    ('breaker', NULL, 'why nobody was cut'),
     ('command', NULL, 'who was cut and restored'),
     ('command_event', NULL, 'who was cut and restored');
 
@@ -1806,6 +2021,14 @@ INSERT INTO daemon_privilege (table_name, privileges) VALUES
     ('old_charge', 'INSERT'),
     ('to_settle', 'INSERT, DELETE'),
     ('not_settled', 'INSERT, UPDATE, DELETE'),
+    ('account_policy', 'INSERT (account_id, rev, profile, actor, reason)'),
+    ('notice', 'INSERT, UPDATE (sent_at, delivered_at, failed_at, receipt, receipt_actor)'),
+    ('cut_request', 'INSERT, UPDATE (withdrawn_at, withdrawn_by, withdrawn_why)'),
+    ('approval', 'INSERT, UPDATE (withdrawn_at, withdrawn_by)'),
+    ('supply_mark', 'INSERT, UPDATE (lift_actor, lift_reason, lift_asked_at, lift_second, lifted_at)'),
+    ('field_job', 'INSERT, UPDATE (closed_at, closed_by, result)'),
+    ('field_job_owner', 'INSERT'),
+    ('breaker', 'INSERT, UPDATE (reset_actor, reset_reason, reset_asked_at, reset_second, reset_at)'),
     ('command', 'INSERT, UPDATE'),
     ('command_event', ''),
     ('guard_verdict', 'INSERT'),

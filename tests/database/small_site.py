@@ -162,6 +162,8 @@ class Site:
             "installed_on": date(2026, 1, 1),
             "profile": None,
             "serial": None,
+            "has_relay": True,
+            "relay_type": None,
         }
         rows = (account, point, meter)
         assert set(changes) <= set(account) | set(point) | set(meter)
@@ -207,10 +209,9 @@ def account_row(row: dict[str, Any]) -> tuple[Any, ...]:
 def meter_row(row: dict[str, Any], zone: ZoneInfo = ZONE) -> tuple[Any, ...]:
     """With the instant at which it was installed, which the files do not know."""
     columns = dict(row)
-    profile = columns.pop("profile")
-    serial = columns.pop("serial")
+    told = [columns.pop(name) for name in ("profile", "serial", "has_relay", "relay_type")]
     midnight = datetime.combine(row["installed_on"], time(), zone)
-    return (*columns.values(), midnight, profile, serial)
+    return (*columns.values(), midnight, *told)
 
 
 async def meters(connection: AsyncConnection[Any]) -> dict[str, SiteMeter]:

@@ -171,3 +171,11 @@ def test_mistakes_of_registered_serials_are_told(tmp_path: Path) -> None:
         "meters.csv:5: serial: profile eastron-sdm630 says nothing of a serial number; "
         "leave it empty",
     ]
+
+
+def test_only_a_relay_has_a_type(tmp_path: Path) -> None:
+    head = f"{HEAD},relay_type"
+    found = site(tmp_path, "000000000001,hall,P1,2026-01-01,,,,,internal", head=head)
+    assert found.archive.meters[0].relay_type == "internal"
+    with pytest.raises(ConfigError, match="relay_type: is of a meter without a relay"):
+        site(tmp_path, "000000000001,hall,P1,2026-01-01,,,no,,internal", head=head)

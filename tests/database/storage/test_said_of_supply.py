@@ -1,0 +1,96 @@
+"""What persons say about supply stays as it was said, and what needs two persons has two."""
+
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg import AsyncConnection
+
+from tests.database.small_site import Site, on, rows
+
+ARRANGED = """
+INSERT INTO arrears_episode (account_id, started_at) VALUES (1, '2026-03-01');
+INSERT INTO notice (account_id, episode_id, kind, channel, language, text, amount_fen, actor)
+VALUES (1, 1, 'written', 'paper', 'en', 'pay', 500, 'li');
+INSERT INTO cut_request (account_id, episode_id, debt_fen, requester, reason, requested_at)
+VALUES (1, 1, 500, 'Li', 'owes', '2026-03-02 10:00');
+INSERT INTO supply_mark (kind, point_id, from_at, actor, reason)
+VALUES ('life_support', 1, '2026-03-01', 'li', 'oxygen');
+INSERT INTO breaker (cause, opened_at) VALUES ('too many', '2026-03-02');
+"""
+ASKED = "lift_actor = 'Li', lift_reason = 'moved', lift_asked_at = now()"
+RESET = "reset_actor = 'Li', reset_reason = 'mended', reset_asked_at = now(), reset_at = now()"
+REFUSED = {
+    "a notice that says something else": "UPDATE notice SET text = 'pay more'",
+    "a receipt that nobody has": "UPDATE notice SET sent_at = now(), delivered_at = now()",
+    "delivered and never sent": "UPDATE notice SET delivered_at = now(), receipt_actor = 'li'",
+    "a cut notice of no episode": "INSERT INTO notice (account_id, kind, channel, language, text,"
+    " amount_fen, actor) VALUES (1, 'final', 'sms', 'zh', 'x', 1, 'li')",
+    "an approval of the requester": "INSERT INTO approval (request_id, approver, approved_at,"
+    " expires_at) VALUES (1, 'LI', '2026-03-02 10:00', '2026-03-02 12:00')",
+    "an approval for a day": "INSERT INTO approval (request_id, approver, approved_at, expires_at)"
+    " VALUES (1, 'wang', '2026-03-02 10:00', '2026-03-03 10:00')",
+    "a second request of an episode": "INSERT INTO cut_request (account_id, episode_id, debt_fen,"
+    " requester, reason, requested_at) VALUES (1, 1, 600, 'wang', 'owes', now())",
+    "life support that ends by itself": "INSERT INTO supply_mark (kind, point_id, from_at, to_at,"
+    " actor, reason) VALUES ('life_support', 1, '2026-03-01', '2026-04-01', 'li', 'oxygen')",
+    "a mark of two things": "INSERT INTO supply_mark (kind, area, line, from_at, actor, reason)"
+    " VALUES ('hold', 'T1', 'l', now(), 'li', 'storm')",
+    "lifted by one person": f"UPDATE supply_mark SET {ASKED}, lifted_at = now()",
+    "lifted by one person twice": f"UPDATE supply_mark SET {ASKED}, lifted_at = now(),"
+    " lift_second = 'LI'",
+    "lifted without being asked": "UPDATE supply_mark SET lifted_at = now(), lift_second = 'wang'",
+    "reset by one person": f"UPDATE breaker SET {RESET}",
+    "reset by one person twice": f"UPDATE breaker SET {RESET}, reset_second = 'li'",
+    "two breakers of the site": "INSERT INTO breaker (cause, opened_at) VALUES ('more', now())",
+}
+TAKEN = (
+    "UPDATE notice SET sent_at = now(), delivered_at = now(), receipt_actor = 'li'",
+    "INSERT INTO approval (request_id, approver, approved_at, expires_at)"
+    " VALUES (1, 'wang', '2026-03-02 10:00', '2026-03-02 14:00')",
+    f"UPDATE supply_mark SET {ASKED}, lift_second = 'wang', lifted_at = now()",
+    f"UPDATE breaker SET {RESET}, reset_second = 'wang'",
+)
+UNSAID = {
+    "a receipt taken back": "UPDATE notice SET delivered_at = NULL",
+    "a lift taken back": "UPDATE supply_mark SET lifted_at = NULL",
+    "another second person": "UPDATE breaker SET reset_second = 'zhao'",
+    "a notice that goes": "DELETE FROM notice",
+}
+
+
+def refused(url: str, said: dict[str, str], *before: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        await Site.of().take_over(connection)
+        for statement in (ARRANGED, *before):
+            await connection.execute(statement.encode())
+        taken = []
+        for what, statement in said.items():
+            try:
+                await connection.execute(statement.encode())
+            except (psycopg.IntegrityError, psycopg.errors.InsufficientPrivilege):
+                continue
+            taken.append(what)
+        assert taken == []
+
+    on(url, story)
+
+
+def test_what_one_person_may_not_say_is_refused(database_url: str) -> None:
+    refused(database_url, REFUSED)
+
+
+def test_what_was_said_is_not_unsaid(database_url: str) -> None:
+    refused(database_url, UNSAID, *TAKEN)
+
+
+@pytest.mark.parametrize("has_relay", [True, False])
+def test_whether_a_meter_has_a_relay_follows_the_files(database_url: str, has_relay: bool) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        await Site.of(has_relay=not has_relay).take_over(connection)
+        kind = "external" if has_relay else None
+        await Site.of(has_relay=has_relay, relay_type=kind).take_over(connection)
+        told = await rows(connection, "SELECT has_relay, relay_type FROM installation")
+        assert told == [(has_relay, kind)]
+
+    on(database_url, story)
