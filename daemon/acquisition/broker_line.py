@@ -5,8 +5,7 @@ Readings are pushed; gaps are requested, and so are relays."""
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
@@ -32,7 +31,7 @@ from daemon.acquisition.planning.midnight import nearest_midnight
 from daemon.acquisition.planning.wanted import first_day
 from daemon.acquisition.rereading import reread_one
 from daemon.acquisition.rounds import begin_round, do_urgent, idle_for_s, is_urgent
-from daemon.acquisition.slots import read_slot
+from daemon.acquisition.slots import read_slot, wanted_slots
 from daemon.quality.arrival import Teller
 from daemon.quality.freeze import freeze_day, is_in_service, skew_at_freeze
 from daemon.runtime.supervision import together
@@ -128,6 +127,11 @@ class BrokerLine(Line):
             self._jobs.reply_timeouts.unblock()
             await self._listen_and_work(connection)
 
+    def _why_it_flaps(self) -> str:
+        """See Line."""
+        name = self._broker.client_id
+        return f'the broker throws us out again: is the client id "{name}" used twice?'
+
     def _new_connection(self) -> MqttConnection:
         return MqttConnection(
             self._broker,
@@ -182,10 +186,10 @@ class BrokerLine(Line):
             self._is_up(await self._subscriptions.check(connection))
             is_done = (
                 await do_urgent(self._jobs, ports)
-                or await self._look_at_one(ports)
-                or await self._reread_one(ports)
+                or await self._if_online(look_at_one, ports)
+                or await self._if_online(reread_one, ports)
                 or await self._collect(connection)
-                or await self._identify_one(ports)
+                or await self._if_online(identify_one, ports)
             )
             if not is_done:
                 await self._idle()
@@ -203,15 +207,8 @@ class BrokerLine(Line):
         """Read some slots at once; False when none is wanted now, or the gateway is away."""
         if not self._presence.is_online:
             return False
-        timeouts = self._jobs.reply_timeouts
-        now = time.monotonic()
-        slots = self._jobs.wanted.jobs(
-            now,
-            timeouts.ready(now),
-            1 if timeouts.line_is_silent else MAX_ASKED,
-            doubtful=timeouts.doubtful(),
-            in_turn=timeouts.line_is_silent,
-        )
+        is_silent = self._jobs.reply_timeouts.line_is_silent
+        slots = wanted_slots(self._jobs, 1 if is_silent else MAX_ASKED)
         reads = []
         for number, day in slots:
             meter = self._meter(connection, number, Urgency.SLOT)
@@ -219,14 +216,10 @@ class BrokerLine(Line):
         await together(reads)
         return bool(slots)
 
-    async def _reread_one(self, ports: MeterPorts) -> bool:
-        return self._presence.is_online and await reread_one(self._jobs, ports)
-
-    async def _look_at_one(self, ports: MeterPorts) -> bool:
-        return self._presence.is_online and await look_at_one(self._jobs, ports)
-
-    async def _identify_one(self, ports: MeterPorts) -> bool:
-        return self._presence.is_online and await identify_one(self._jobs, ports)
+    async def _if_online(
+        self, do_one: Callable[[Jobs, MeterPorts], Awaitable[bool]], ports: MeterPorts
+    ) -> bool:
+        return self._presence.is_online and await do_one(self._jobs, ports)
 
     def _meter(
         self,

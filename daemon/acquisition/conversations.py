@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 from daemon.acquisition.wakeup import Signal
 from protocols.channels import Channel
-from protocols.channels.conversation import Conversation
+from protocols.channels.conversation import Conversation, Timing
 from protocols.channels.streams import StreamChannel
 from protocols.errors import LineDown
 from protocols.exchange import Codec, Exchange
@@ -79,8 +80,15 @@ class Conversations:
         """True if nothing may still be under way on the line."""
         return not self.dirty and (self._last is None or not self._last.dirty)
 
-    def forget_dirt(self) -> None:
-        """The line was listened to until it was quiet."""
+    async def drain(self, timing: Timing) -> None:
+        """Listen until the line is quiet, a reply time at the most."""
+        ends_at = time.monotonic() + timing.reply_timeout_s
+        while time.monotonic() < ends_at:
+            try:
+                async with asyncio.timeout(timing.quiet_s):
+                    await self.channel.receive()
+            except TimeoutError:
+                break
         self.dirty = False
         if self._last is not None:
             self._last.dirty = False

@@ -47,8 +47,9 @@ async def _freeze_now(jobs: Jobs, number: int, meter: MeterPort) -> None:
     try:
         registers, device_time, _ = await meter.read_registers()
     except (NoReply, NotSent, *UNUSABLE) as error:
-        jobs.warn("not read at midnight", number, error)
         midnight = nearest_midnight(jobs.parts.clock.night_time())
+        if jobs.midnights.failed(number, midnight):
+            jobs.warn("not read at midnight, tried again", number, error)
         jobs.note_attempt(number, midnight.date(), cause_of(error))
         return
     now = jobs.parts.clock.night_time()

@@ -50,6 +50,7 @@ class Jobs:
 
     __slots__ = (
         "_told_leaving_on",
+        "_told_refused_on",
         "at_once",
         "attempts",
         "first_looks",
@@ -117,6 +118,8 @@ class Jobs:
         self.question: Callable[[], str] = lambda: ""
         """Why it is open who that is; empty when it is not."""
         self._told_leaving_on: date | None = None
+        self._told_refused_on: dict[int, date] = {}
+        """By meter, the day on which it was told last that it refuses."""
         self.progress = time.monotonic()
         """When the line gave its last sign of life."""
 
@@ -227,9 +230,9 @@ class Jobs:
 
     # --- who answers
 
-    def record_timeout(self, number: int, error: str) -> None:
-        """The meter did not answer."""
-        news = self.reply_timeouts.record_timeout(number, time.monotonic())
+    def record_timeout(self, number: int, error: str, took_s: float = 0.0) -> None:
+        """The meter did not answer. `took_s`: see ReplyTimeouts."""
+        news = self.reply_timeouts.record_timeout(number, time.monotonic(), took_s)
         if news == "backed off":
             log.warning(
                 "meter silent",
@@ -246,9 +249,35 @@ class Jobs:
             )
 
     def record_reply(self, number: int) -> None:
-        """The meter answered, whatever the answer is."""
+        """The meter told what it was asked for."""
         if self.reply_timeouts.record_reply(number, time.monotonic()):
             log.info("line answers again", line=self.parts.name)
+
+    def record_life(self) -> None:
+        """Somebody answered, whatever the answer is."""
+        if self.reply_timeouts.record_life():
+            log.info("line answers again", line=self.parts.name)
+
+    def heard_from(self, number: int, is_told: bool) -> None:
+        """The meter answered a poll. `is_told`: with what was asked for."""
+        if is_told:
+            self.record_reply(number)
+        else:
+            self.record_life()
+
+    def record_lack(self, number: int, took_s: float) -> None:
+        """The meter is well and has not what was asked for."""
+        self.record_life()
+        self.reply_timeouts.record_lack(number, time.monotonic(), took_s)
+
+    def record_refusal(self, number: int, day: date, error: Exception, took_s: float) -> None:
+        """The meter answered with nothing that can be used; told once a day and meter."""
+        self.record_life()
+        self.reply_timeouts.record_refusal(number, time.monotonic(), took_s)
+        today = self.parts.clock.due_day()
+        if self._told_refused_on.get(number) != today:
+            self._told_refused_on[number] = today
+            self.warn("freeze not read", number, error, day=day)
 
     def warn(self, event: str, number: int, error: Exception, **fields: Any) -> None:
         """Log what went wrong with a meter."""

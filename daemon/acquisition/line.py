@@ -19,6 +19,7 @@ from daemon import metrics
 from daemon.acquisition.jobs import IDLE_S, Jobs
 from daemon.acquisition.outage import LineOutage
 from daemon.acquisition.planning.attempts import Attempt
+from daemon.acquisition.planning.flapping import STEADY_S, Flapping
 from daemon.acquisition.planning.reads import ReadRequest
 from daemon.acquisition.planning.rereads import Doubt
 from daemon.acquisition.wakeup import Signal
@@ -30,13 +31,18 @@ from storage.gaps import Failures, SlotAttempt
 
 log = structlog.get_logger("line")
 
+PROVED = -2
+"""In place of the failures before it: a way that was of use is opened again within 0.25 s."""
+
 
 class Line(ABC):
     """One way to meters, owned by one task (`run`)."""
 
     __slots__ = (
         "__weakref__",
+        "_flapping",
         "_jobs",
+        "_steadying",
         "_woken",
         "down_reason",
         "longest_step_s",
@@ -61,6 +67,9 @@ class Line(ABC):
         is_terminal = self.is_one_of_many
         self.down_reason = "the terminal has not called yet" if is_terminal else "not opened yet"
         self._woken = Signal()
+        self._flapping = Flapping()
+        self._steadying: asyncio.TimerHandle | None = None
+        """Set while it is open and flapped before."""
         metrics.LINES.labels(self.shown_as).inc(0)
         self.outage = LineOutage(self.name, since=parts.clock.now())
 
@@ -69,6 +78,14 @@ class Line(ABC):
         """Open the way and work on it until LineDown, or until it should be opened anew.
 
         It says `_is_up` while the way is open."""
+
+    def _was_of_use(self) -> bool:
+        """Whether the way that was open is worth being opened again at once."""
+        return self._flapping.times == 0
+
+    @abstractmethod
+    def _why_it_flaps(self) -> str:
+        """A guess, for whoever reads that it does."""
 
     # --- notifications
 
@@ -228,14 +245,10 @@ class Line(ABC):
                 await self._session()
             except LineDown as error:
                 if self.up or failures == 0:
-                    # A terminal that hangs up is no news; its listener logs which is missing.
-                    write = log.debug if self.is_one_of_many else log.warning
-                    write(
-                        "line down",
-                        line=self.name,
-                        error=str(error),
-                    )
-                failures = 0 if self.up else failures
+                    self._tell_down(error)
+                # To open it proves nothing: a far end may hang up on whoever comes.
+                if self.up and self._was_of_use():
+                    failures = PROVED
                 self.down_reason = str(error)
                 self._is_up(False)
                 # A person who waits learns at once that nothing can be asked.
@@ -260,13 +273,41 @@ class Line(ABC):
     def _is_up(self, up: bool) -> None:
         if up == self.up:
             return
-        if up:
+        if up and self._flapping.opened(time.monotonic()):
             write = log.debug if self.is_one_of_many else log.info
             write("line up", line=self.name)
+        elif up:
+            loop = asyncio.get_running_loop()
+            self._steadying = loop.call_later(STEADY_S, self._tell_steady)
+        elif self._steadying is not None:
+            self._steadying.cancel()
+            self._steadying = None
         self.up = up
         self.outage.turn(down_since=None if up else self._jobs.parts.clock.now())
         lines_up = metrics.LINES.labels(self.shown_as)
         lines_up.inc(1 if up else -1)
+
+    def _tell_down(self, error: LineDown) -> None:
+        event = self._flapping.lost(time.monotonic())
+        # A terminal that hangs up is no news; its listener logs which is missing.
+        write = log.debug if self.is_one_of_many else log.warning
+        if event == "line flaps":
+            write(
+                event,
+                line=self.name,
+                times=self._flapping.times,
+                error=str(error),
+                hint=self._why_it_flaps(),
+            )
+        elif event:
+            write(event, line=self.name, error=str(error))
+
+    def _tell_steady(self) -> None:
+        self._steadying = None
+        times = self._flapping.times
+        if self._flapping.steady():
+            write = log.debug if self.is_one_of_many else log.info
+            write("line up", line=self.name, flapped=times)
 
     async def _sleep_alive(self, seconds: float) -> None:
         until = time.monotonic() + seconds

@@ -1,10 +1,9 @@
-"""One slot is read in the general way, and why it could not be."""
+"""Which slots are read next, one of them in the general way, and why it could not be."""
 
 from __future__ import annotations
 
 import time
 from datetime import date
-from typing import Final
 
 from daemon.acquisition.jobs import Jobs
 from daemon.acquisition.meter_port import UNUSABLE, GatewayAnswered, MeterPort, NoFreeze, NotSent
@@ -13,8 +12,32 @@ from protocols.errors import MeterRefused, NoReply
 
 FIRST_MISSING_S = 10.0
 """First pause of a freeze that is not there yet; it grows."""
-TOLD: Final[frozenset[Cause]] = frozenset(("refused", "bad_answer"))
-"""Causes that are logged when a slot is missing: the others are usual, and counted."""
+
+
+def wanted_slots(jobs: Jobs, most: int, *, only_today: bool = False) -> list[tuple[int, date]]:
+    """The slots to read now, `most` of them at the most.
+
+    Meters that failed last have their share of the line, one at a time, while others are to be
+    read: whatever is wrong with them, it costs those little."""
+    timeouts = jobs.reply_timeouts
+    now = time.monotonic()
+    ready = timeouts.ready(now)
+    failing = timeouts.failing()
+    first: list[tuple[int, date]] = []
+    if failing is not None:
+        others = jobs.wanted.jobs(now, ready & ~failing, most, only_today=only_today)
+        if others and timeouts.may_try_failing(now):
+            first = jobs.wanted.jobs(now, ready & failing, 1, only_today=only_today)
+        if others:
+            return [*first, *others][:most]
+    return jobs.wanted.jobs(
+        now,
+        ready,
+        most,
+        only_today=only_today,
+        doubtful=timeouts.doubtful(),
+        in_turn=timeouts.line_is_silent,
+    )
 
 
 async def read_slot(
@@ -24,25 +47,23 @@ async def read_slot(
     meter: MeterPort,
 ) -> None:
     """Fill one slot; each other freeze that comes by and is wanted is submitted too."""
+    began_s = time.monotonic()
     try:
         await meter.read_freeze(day)
     except (NoReply, NotSent) as error:
         jobs.note_attempt(number, day, cause_of(error))
-        jobs.record_timeout(number, str(error))
-        return
+        jobs.record_timeout(number, str(error), time.monotonic() - began_s)
     except (NoFreeze, *UNUSABLE) as error:
         cause = cause_of(error)
         jobs.note_attempt(number, day, cause)
-        if cause in TOLD:
-            jobs.warn(
-                "freeze not read",
-                number,
-                error,
-                day=day,
-            )
         _look_later(jobs, number, day)
-    # A meter that answers is not silent, whatever the answer is.
-    jobs.record_reply(number)
+        took_s = time.monotonic() - began_s
+        if cause in ("refused", "bad_answer"):
+            jobs.record_refusal(number, day, error, took_s)
+        else:
+            jobs.record_lack(number, took_s)
+    else:
+        jobs.record_reply(number)
 
 
 def _look_later(jobs: Jobs, number: int, day: date) -> None:

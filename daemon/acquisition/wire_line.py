@@ -7,7 +7,6 @@ exchanges it looks whether something more urgent came.
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
@@ -30,6 +29,7 @@ from daemon.acquisition.conversations import Conversations, Preempted
 from daemon.acquisition.drivers import Driver
 from daemon.acquisition.first_looks import look_at_one
 from daemon.acquisition.freezes import FreezeIndexes
+from daemon.acquisition.half_read import Connections
 from daemon.acquisition.identification import identify_one
 from daemon.acquisition.jobs import BEFORE_MIDNIGHT_S, Jobs
 from daemon.acquisition.line import Line
@@ -45,7 +45,7 @@ from daemon.acquisition.rounds import (
     is_urgent,
     must_give_way,
 )
-from daemon.acquisition.slots import read_slot
+from daemon.acquisition.slots import read_slot, wanted_slots
 from daemon.acquisition.wire_meter import WireMeter
 from daemon.acquisition.wire_trace import WireTrace
 from daemon.quality.arrival import PolledFreeze, Teller
@@ -98,6 +98,7 @@ class WireLine(Line):
 
     __slots__ = (
         "_clocks",
+        "_connections",
         "_counters",
         "_drivers",
         "_freezes",
@@ -138,9 +139,10 @@ class WireLine(Line):
             jobs.reply_timeouts,
             wire_addresses(addresses),
             clock=self._clocks.check_time_of_day,
-            heard_from=jobs.record_reply,
+            heard_from=jobs.heard_from,
             silence=self._record_silence,
         )
+        self._connections = Connections()
         self._counters: dict[str, Counter] = {}
         """By outcome: to find one by its labels costs more than to count."""
 
@@ -148,6 +150,7 @@ class WireLine(Line):
         async with self._parts.open_channel() as channel:
             self._jobs.told_by = Teller(self.name, channel.peer)
             self._jobs.question = lambda: channel.question
+            self._connections.begin()
             self._is_up(True)
             timeouts = self._jobs.reply_timeouts
             # On a wire the delays are the meters' own; over a network they are the network's.
@@ -163,6 +166,16 @@ class WireLine(Line):
                 reopen_s = min(REOPEN_S, self._jobs.parts.pace.retry_s)
             await self._work(self._converse_over(channel), time.monotonic() + reopen_s)
             log.info("line opened anew, nobody answers", line=self.name)
+
+    def _was_of_use(self) -> bool:
+        """See Line. Whoever answers is there, whatever hung up."""
+        return self._connections.answers > 0 or super()._was_of_use()
+
+    def _why_it_flaps(self) -> str:
+        """See Line."""
+        if self._connections.answers:
+            return "the far end hangs up after each answer, so that all goes slowly"
+        return "the far end hangs up without an answer: is another client connected to it?"
 
     def _converse_over(self, channel: Channel) -> Conversations:
         return Conversations(
@@ -180,6 +193,7 @@ class WireLine(Line):
         ports = partial(self._meter, conversations)
         while not jobs.reply_timeouts.is_nobody_there or time.monotonic() < fresh_until:
             begin_round(jobs)
+            self._connections.begin_round()
             is_done = (
                 await do_urgent(jobs, ports)
                 or await look_at_one(jobs, ports)
@@ -215,6 +229,7 @@ class WireLine(Line):
             local_now=self._jobs.parts.clock.local_now,
             submit=self._submit,
             give_way=partial(self._give_way, urgency) if gives_way else None,
+            half_read=self._connections.job(number, urgency),
             # A repetition would only be further from midnight, and there are others to read.
             retries=0 if urgency is Urgency.MIDNIGHT else None,
         )
@@ -250,7 +265,8 @@ class WireLine(Line):
             return False
         channel = conversations.channel
         # Prepared polls leave no silence between frames.
-        is_polled = isinstance(channel, StreamChannel) and not self._parts.timing.pause_s
+        has_time = not (self._parts.timing.pause_s or self._connections.are_short)
+        is_polled = isinstance(channel, StreamChannel) and has_time
         slots = self._wanted_slots(is_stream=is_polled)
         if not slots:
             return False
@@ -263,27 +279,23 @@ class WireLine(Line):
             number = odd[0]
             day = date.fromordinal(odd[1])
             self._freezes.note_odd(number, local_now.date())
+        self._connections.slot = (number, day)
         with suppress(Preempted):
             meter = self._meter(conversations, number, Urgency.SLOT)
             await read_slot(self._jobs, number, day, meter)
+        self._connections.slot = None
         return True
 
     def _wanted_slots(self, *, is_stream: bool) -> list[tuple[int, date]]:
         jobs = self._jobs
-        timeouts = jobs.reply_timeouts
-        now = time.monotonic()
-        is_silent = timeouts.line_is_silent
+        begun = self._connections.take_slot()
+        if begun is not None and jobs.wanted.is_wanted(*begun):
+            return [begun]
         # One probe at a time shows whether a silent line is back, and a channel of messages has
         # no prepared polls.
-        most = max(MAX_SLOTS, len(self.meters) // 8)
-        return jobs.wanted.jobs(
-            now,
-            timeouts.ready(now),
-            most if is_stream and not is_silent else 1,
-            only_today=not self._parts.may_backfill(),
-            doubtful=timeouts.doubtful(),
-            in_turn=is_silent,
-        )
+        is_one_enough = not is_stream or jobs.reply_timeouts.line_is_silent
+        most = 1 if is_one_enough else max(MAX_SLOTS, len(self.meters) // 8)
+        return wanted_slots(jobs, most, only_today=not self._parts.may_backfill())
 
     async def _run_poll(
         self,
@@ -296,7 +308,7 @@ class WireLine(Line):
         poll = self._poll
         # An answer to an earlier request must not be taken for that of the first prepared one.
         if not conversations.is_clean:
-            await self._drain(conversations)
+            await conversations.drain(self._parts.timing)
         poll.trace = self._show_bytes if self.trace.is_open else None
         if is_urgent(self._jobs):
             return None  # it came before there was a poll to interrupt
@@ -328,18 +340,6 @@ class WireLine(Line):
                 if count:
                     self._count(outcome, count)
                     poll.counts[outcome] = 0
-
-    async def _drain(self, conversations: Conversations) -> None:
-        """Listen until the line is quiet."""
-        timing = self._parts.timing
-        ends_at = time.monotonic() + timing.reply_timeout_s
-        while time.monotonic() < ends_at:
-            try:
-                async with asyncio.timeout(timing.quiet_s):
-                    await conversations.channel.receive()
-            except TimeoutError:
-                break
-        conversations.forget_dirt()
 
     def _submit_polled(self) -> None:
         """What a poll brought, all at once, as of its end.
@@ -431,6 +431,8 @@ class WireLine(Line):
             self._poll.interrupt()
 
     def _count(self, outcome: str, times: int = 1) -> None:
+        if outcome in ("ok", "refused"):
+            self._connections.answers += times
         counter = self._counters.get(outcome)
         if counter is None:
             counter = metrics.REPLIES.labels(self.shown_as, outcome)

@@ -19,6 +19,7 @@ from daemon.acquisition.clocks import (
 from daemon.acquisition.conversations import Conversations, giving_way
 from daemon.acquisition.drivers import Driver
 from daemon.acquisition.freezes import FreezeIndexes, FreezeSearch
+from daemon.acquisition.half_read import HalfRead
 from daemon.acquisition.meter_port import Action, InstantRegisters, NoFreeze, NotSent, Registers
 from daemon.acquisition.planning.reads import What
 from daemon.quality.arrival import MonthEndFreeze, SettingsRead
@@ -49,6 +50,8 @@ class WireMeter:
     """(number, freeze, skew of the clock that stamped it, whether it is the one asked for)."""
     give_way: Callable[[], None] | None = None
     """Called between two exchanges; raises Preempted when something more urgent came."""
+    half_read: HalfRead | None = None
+    """What the same job asked before its channel was lost; None where all is asked now."""
     retries: int | None = None
 
     @property
@@ -230,6 +233,8 @@ class WireMeter:
     async def _run(self, exchange: Exchange[Any, T]) -> T:
         if self.give_way is not None:
             exchange = giving_way(exchange, self.give_way)
+        if self.half_read is not None:
+            exchange = self.half_read.resumed(exchange)
         return await self._run_to_end(exchange)
 
     async def _run_to_end(self, exchange: Exchange[Any, T]) -> T:

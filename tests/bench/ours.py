@@ -97,8 +97,9 @@ class OurLine:
             self._take(self._numbers[number], registers)
         self._poll.polled.clear()
 
-    def _was_heard(self, number: int) -> None:
-        self.reply_timeouts.record_reply(number, time.monotonic())
+    def _was_heard(self, number: int, is_told: bool) -> None:
+        if is_told:
+            self.reply_timeouts.record_reply(number, time.monotonic())
 
     def _was_silent(self, number: int) -> None:
         self._missed.append(number)

@@ -21,7 +21,8 @@ LONGEST_LEAD = timedelta(seconds=30)
 """Half of the meters are read before midnight, so that the last is not read later than it must
 be."""
 RETRY_PAUSE = timedelta(seconds=1)
-"""Between two tries of one meter: one that refuses at once would refuse again, and again."""
+"""Between the first two tries of one meter, whatever came back; then it doubles: one that refuses
+at once would refuse again, and again."""
 DAY = timedelta(days=1)
 CLOCKS_AGREE = timedelta(seconds=60)
 """A device's time that is further from the host's proves nothing: its message was kept on the way,
@@ -51,6 +52,8 @@ class Midnights:
         """The midnight that each was read for last."""
         self._tries: dict[int, _Tries] = {}
         """For the midnight that each was asked for last."""
+        self._told: dict[int, datetime] = {}
+        """The midnight of which it was told last that a meter was read in vain."""
         self._counted: datetime | None = None
         """The midnight whose missed freezes were counted last."""
 
@@ -88,6 +91,12 @@ class Midnights:
     def undo(self, meter: int) -> None:
         """What was read is lost: the meter is read again while the window is open."""
         self._done.pop(meter, None)
+
+    def failed(self, meter: int, midnight: datetime) -> bool:
+        """This meter was read in vain; True for the first time that midnight."""
+        is_first = self._told.get(meter) != midnight
+        self._told[meter] = midnight
+        return is_first
 
     def missed(self, local_now: datetime) -> list[int] | None:
         """The meters whose freeze of the last midnight is lost for good.
@@ -142,10 +151,11 @@ class Midnights:
         tries = self._tries.get(meter)
         if tries is None or tries.midnight != midnight:
             return timedelta()
+        pause = RETRY_PAUSE * 2 ** (tries.count - 1)
         since = local_now - tries.last_at
         # A clock that was set back must not make the pause longer.
-        is_over = since < timedelta() or since >= RETRY_PAUSE
-        return timedelta() if is_over else RETRY_PAUSE - since
+        is_over = since < timedelta() or since >= pause
+        return timedelta() if is_over else pause - since
 
     def _turn(self, midnight: datetime, meter: int) -> tuple[int, bool]:
         """Whose turn it is: the lowest goes first."""

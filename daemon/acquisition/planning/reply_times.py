@@ -1,10 +1,11 @@
 """What a line has learnt about its meters: how long they take to answer, and which do not answer at
-all. Pure.
+all, or tell nothing that can be used. Pure.
 
-Three states of a meter: well; suspect after a timeout, asked again when the others had their turn;
-backed off after BACK_OFF_AFTER timeouts in a row, and probed with growing pauses, so that the dead
-cost the living almost nothing. When all that are asked stay silent, it is the line: one probe at a
-time finds out when it is back, and one incident is told."""
+Three states of a meter: well; suspect after a failure, asked again when the others had their turn;
+backed off after BACK_OFF_AFTER failures in a row, and probed with growing pauses, so that the dead
+cost the living almost nothing. Only what was asked for clears a meter: one that answers another
+question well may fail at this one for ever. When all that are asked stay silent, it is the line:
+one probe at a time finds out when it is back, and one incident is told."""
 
 from __future__ import annotations
 
@@ -28,6 +29,8 @@ LONGEST_LINE_PAUSE_S = 30.0
 BACKED_OFF_REST = 3
 """Longest waits that pass, after a backed off meter stayed silent, before another one is asked: all
 the dead together cost a line at most a quarter of its time, however many they are."""
+FAILING_SHARE = 1 / 4
+"""Of a line's time, at the most, for all meters that failed last, while others are to be read."""
 RETURN_HELPS_EVERY_S = 300.0
 """Shortest time between two returns of a backed off meter at which the others are asked at once."""
 FORGETS = 0.99
@@ -61,6 +64,8 @@ class ReplyTimeouts:
 
     __slots__ = (
         "_backed_off_at",
+        "_failing",
+        "_failing_at",
         "_helped_at",
         "_longest_pause_s",
         "_longest_wait_s",
@@ -92,13 +97,18 @@ class ReplyTimeouts:
         """What the slowest meter usually takes; one that was slow once is forgotten little by
         little."""
         self.is_troubled = False
-        """True while a meter is silent: each that answers must be told by `record_reply`."""
+        """True while a meter fails: each answer must be told by `record_life`, each value by
+        `record_reply`."""
         self._missed = array("h", bytes(2 * count))
-        """Of each meter: its timeouts in a row."""
+        """Of each meter: its failures in a row."""
         self._paused = array("d", bytes(8 * count))
         """Of each meter: until when it is not asked."""
         self._backed_off_at = 0.0
         """From when a backed off meter may be asked again."""
+        self._failing: set[int] = set()
+        """Whose last read came to nothing, be it silence or an answer."""
+        self._failing_at = 0.0
+        """From when one of them may be read before the others."""
         self._helped_at = -inf
         self._silent_in_a_row: set[int] = set()
         self._probes = 0
@@ -160,22 +170,46 @@ class ReplyTimeouts:
     def _bounded(self, wait_s: float) -> float:
         return wait_s if wait_s < self._longest_wait_s else self._longest_wait_s
 
-    def record_reply(self, meter: int, now_s: float) -> bool:
-        """The meter is there. True when this ends the silence of the whole line."""
+    def record_life(self) -> bool:
+        """Somebody answered, whatever it is. True when this ends the silence of the whole line."""
         if self._silent_in_a_row:
             self._silent_in_a_row.clear()
         was_silent = self.line_is_silent
         if was_silent:
             self.line_is_silent = False
             self.unblock()
-        if self._missed[meter]:
-            was_backed_off = self._missed[meter] >= BACK_OFF_AFTER
-            self._missed[meter] = 0
-            self._paused[meter] = 0.0
-            self.is_troubled = bool(self._misses.any())
-            if was_backed_off:
-                self._help_the_others(now_s)
         return was_silent
+
+    def record_reply(self, meter: int, now_s: float) -> bool:
+        """The meter told what was asked for. True when this ends the silence of the whole line."""
+        was_silent = self.record_life()
+        if meter in self._failing:
+            self._failing.remove(meter)
+            self.is_troubled = bool(self._failing)
+            self._clear(meter, now_s)
+        return was_silent
+
+    def record_lack(self, meter: int, now_s: float, took_s: float) -> None:
+        """The meter is well and has not what was asked for; finding that out took so long."""
+        self._clear(meter, now_s)
+        self._note_failing(meter, now_s, took_s)
+
+    def record_refusal(self, meter: int, now_s: float, took_s: float) -> None:
+        """The meter answered, with nothing that can be used: it is paused as if it were silent."""
+        self._note_failing(meter, now_s, took_s)
+        self._pause(meter, now_s)
+
+    def _clear(self, meter: int, now_s: float) -> None:
+        was_backed_off = self._missed[meter] >= BACK_OFF_AFTER
+        self._missed[meter] = 0
+        self._paused[meter] = 0.0
+        if was_backed_off:
+            self._help_the_others(now_s)
+
+    def _note_failing(self, meter: int, now_s: float, took_s: float) -> None:
+        self.is_troubled = True
+        self._failing.add(meter)
+        self._failing_at = now_s + took_s * (1 / FAILING_SHARE - 1)
 
     def _help_the_others(self, now_s: float) -> None:
         """What kept one meter silent may have kept others so: they are asked at once."""
@@ -184,31 +218,40 @@ class ReplyTimeouts:
             self._helped_at = now_s
             self._until[:] = 0
 
-    def record_timeout(self, meter: int, now_s: float) -> str | None:
-        """The meter did not answer. What is to be told: "backed off", "line silent", or None."""
+    def record_timeout(self, meter: int, now_s: float, took_s: float = 0.0) -> str | None:
+        """The meter did not answer. What is to be told: "backed off", "line silent", or None.
+
+        `took_s`: how long it was waited for, where that was not the usual time."""
+        took_s = took_s or self.expect(meter)[0]
         self.is_troubled = True
         if self.line_is_silent:
             self._probes += 1
             pause_s = 2.0 ** min(self._probes, 10)
             self._probe_at = now_s + min(self._longest_pause_s, LONGEST_LINE_PAUSE_S, pause_s)
             return None
-        misses = self._missed[meter]
-        if misses < BACK_OFF_AFTER:
+        self._note_failing(meter, now_s, took_s)
+        if self._missed[meter] < BACK_OFF_AFTER:
             self._silent_in_a_row.add(meter)
-        if misses < 1000:  # more tell nothing, and have no room
-            misses += 1
-            self._missed[meter] = misses
+        misses = self._pause(meter, now_s)
         if self._is_line_silent():
             self.line_is_silent = True
             self._probes = 0
             self._probe_at = now_s + min(self._longest_pause_s, 1.0)
             return "line silent"
+        return "backed off" if misses == BACK_OFF_AFTER else None
+
+    def _pause(self, meter: int, now_s: float) -> int:
+        """Ask it later, after the more failures in a row the later; returns how many there were."""
+        misses = self._missed[meter]
+        if misses < 1000:  # more tell nothing, and have no room
+            misses += 1
+            self._missed[meter] = misses
         pause_s = SUSPECT_PAUSE_S
         if misses >= BACK_OFF_AFTER:
             self._backed_off_at = now_s + BACKED_OFF_REST * self._longest_wait_s
             pause_s = FIRST_BACKED_OFF_PAUSE_S * 2 ** min(misses - BACK_OFF_AFTER, 20)
         self._paused[meter] = now_s + min(self._longest_pause_s, pause_s)
-        return "backed off" if misses == BACK_OFF_AFTER else None
+        return misses
 
     def _is_line_silent(self) -> bool:
         """The silence of a backed off meter is no news: it says nothing of the line."""
@@ -244,6 +287,18 @@ class ReplyTimeouts:
             return self._probe_at <= now_s
         is_held_back = self._missed[meter] >= BACK_OFF_AFTER and self._backed_off_at > now_s
         return self._paused[meter] <= now_s and not is_held_back
+
+    def failing(self) -> NDArray[np.bool_] | None:
+        """The meters whose last read came to nothing; None when there are none, or all are."""
+        if not self._failing or self.line_is_silent:
+            return None
+        failing = np.zeros(len(self._missed), dtype=bool)
+        failing[list(self._failing)] = True
+        return failing
+
+    def may_try_failing(self, now_s: float) -> bool:
+        """Have the meters that failed last used up less than their share of the line?"""
+        return self._failing_at <= now_s
 
     def doubtful(self) -> NDArray[np.bool_] | None:
         """The backed off meters, of whom one at a time is enough.

@@ -222,7 +222,8 @@ class BatchPoller(Deadline):
             group = int(values["group"][row])
             try:
                 if group in self._clients:
-                    self._clients[group].heard_from(int(values["number"][row]))
+                    is_told = values["step"][row] == ENERGIES
+                    self._clients[group].heard_from(int(values["number"][row]), bool(is_told))
             except Exception as error:
                 self._release(group).fail(error)
 

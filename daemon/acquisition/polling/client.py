@@ -30,8 +30,10 @@ class PolledLine(Protocol):
         """Takes the next slot out of the plan whose meter may be asked now; None when there is
         none."""
 
-    def heard_from(self, number: int) -> None:
-        """A meter answered, while `reply_timeouts` is troubled."""
+    def heard_from(self, number: int, is_told: bool) -> None:
+        """A meter answered, while `reply_timeouts` is troubled.
+
+        `is_told`: with the energies of a slot, which are what was asked for."""
 
 
 class SingleLine(PolledLine, Protocol):

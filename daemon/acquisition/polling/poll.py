@@ -51,7 +51,7 @@ class Poll:
         addresses: bytes,
         *,
         clock: Callable[[int, int], bool],
-        heard_from: Callable[[int], None],
+        heard_from: Callable[[int, bool], None],
         silence: Callable[[int], None],
     ) -> None:
         self.reply_timeouts = reply_timeouts
@@ -61,7 +61,7 @@ class Poll:
         """(number, the meter's seconds since 00:00) -> False when something is not as it should
         be: the slot then takes the general way."""
         self.heard_from = heard_from
-        """Called with the number of a meter that answered while `reply_timeouts` is troubled."""
+        """See PolledLine."""
         self.silence = silence
         """Called with the number of a meter for a slot without answer; its further slots are passed
         over."""

@@ -325,12 +325,7 @@ class SinglePoller(Deadline):
 
     # --- what came
 
-    def _answered(
-        self,
-        request: InFlightRequest,
-        length: int,
-        now: float,
-    ) -> None:
+    def _answered(self, request: InFlightRequest, length: int, now: float) -> None:
         """The request is not in flight any more, and its delay is learnt from."""
         in_flight = self._in_flight
         in_flight.only = None
@@ -353,7 +348,7 @@ class SinglePoller(Deadline):
             request.wait_s, request.delay_s = timeouts.expect(number)
             request.usual_s = usual_range(request.delay_s, self._tolerance)
         if timeouts.is_troubled:
-            self._line.heard_from(request.number)
+            self._line.heard_from(request.number, False)
 
     def _take_data(
         self,
@@ -386,6 +381,8 @@ class SinglePoller(Deadline):
             return
         day = self._run.today - request.age
         self._line.polled.append((request.number, day, registers))
+        if self._timeouts.is_troubled:
+            self._line.heard_from(request.number, True)
         self._next(request, now)
 
     def _is_odd(self, request: InFlightRequest) -> None:

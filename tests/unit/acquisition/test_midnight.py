@@ -32,6 +32,20 @@ def test_the_window_is_open_from_half_a_round_before_midnight_to_a_minute_after(
     assert (two_meters.next(at(seconds)) is not None) == is_open
 
 
+def test_a_meter_that_fails_is_asked_ever_more_rarely() -> None:
+    """Whatever came back: a gateway that refuses at once would be asked thousands of times."""
+    one = midnights(1)
+    asked = [second for second in range(61) if one.next(at(second)) is not None]
+    assert asked == [0, 1, 3, 7, 15, 31]
+
+
+def test_that_a_meter_was_read_in_vain_is_told_once_a_midnight() -> None:
+    meters, tomorrow = midnights(1, 2), MIDNIGHT + timedelta(days=1)
+    nights = [(1, MIDNIGHT), (1, MIDNIGHT), (2, MIDNIGHT), (1, tomorrow), (1, tomorrow)]
+    told = [meters.failed(meter, midnight) for meter, midnight in nights]
+    assert told == [True, False, True, True, False]
+
+
 def test_many_meters_begin_at_most_thirty_seconds_early() -> None:
     crowd = midnights(*range(10_000))
     assert crowd.next(at(-30.1)) is None

@@ -54,6 +54,9 @@ class Wire(Line):
 
     async def _session(self) -> None: ...
 
+    def _why_it_flaps(self) -> str:
+        return "nobody opens it here"
+
     def ask(self, question: ReadRequest) -> None:
         super().ask(question)
         self.asked.append(question)

@@ -114,7 +114,7 @@ class Reader:
             self.reply_timeouts,
             wire_addresses(map(address_of, range(meters))),
             clock=lambda number, seconds: seconds == 12 * 3600 + 34 * 60 + 56,
-            heard_from=lambda number: None,
+            heard_from=lambda number, is_told: None,
             silence=self._was_silent,
         )
 

@@ -628,7 +628,7 @@ def test_a_mistake_when_somebody_is_heard_from_ends_that_line_alone() -> None:
     async def story(hand: ByHand) -> None:
         lines = [hand.line(*STAMP_FIRST) for _ in range(3)]
 
-        def mistaken(number: int) -> None:
+        def mistaken(number: int, is_told: bool) -> None:
             raise RuntimeError("mistaken")
 
         for reader, _ in lines:

@@ -17,6 +17,7 @@ from zoneinfo import ZoneInfo
 import pytest
 import structlog
 
+from daemon.acquisition.conversations import Conversations
 from daemon.acquisition.drivers import driver_of
 from daemon.acquisition.parts import Pace
 from daemon.acquisition.planning.reads import ReadRequest
@@ -306,15 +307,15 @@ def test_a_question_that_comes_while_the_line_is_drained_is_asked_next(
 ) -> None:
     async def story(site: Site, line: WireLine) -> None:
         question = ReadRequest(1, "registers", time.monotonic() + ENOUGH_S)
-        drain, drained_at = line._drain, list[int]()
+        drain, drained_at = Conversations.drain, list[int]()
 
-        async def ask_meanwhile(talk: Any) -> None:
-            await drain(talk)
+        async def ask_meanwhile(talk: Conversations, timing: Timing) -> None:
+            await drain(talk, timing)
             if not drained_at:
                 drained_at.append(len(site.requests))
                 line.ask(question)
 
-        monkeypatch.setattr(line, "_drain", ask_meanwhile)
+        monkeypatch.setattr(Conversations, "drain", ask_meanwhile)
         site.silent = {address_of(0)}
         assert (await question.result).outcome == "ok"
         assert [asked(frame) for frame in site.requests].index("0001FF00") == drained_at[0]
