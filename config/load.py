@@ -9,6 +9,7 @@ from operator import attrgetter
 from pathlib import Path
 
 from config.archive import Archive, Around, load_archive
+from config.notice_texts import Texts, load_texts, shipped_texts
 from config.places import shared_places
 from config.problems import ConfigError, Problem, did_you_mean, shown
 from config.settings import WIRE_KEYS, NamedSection, Site
@@ -30,8 +31,8 @@ class LoadedSite:
     """Everything that was configured, checked as a whole.
 
     `tariffs_owner`, `points_owner`: the user of this machine who owns that file, None: it is gone
-    again. `terminals`: those of each listener, by its name. `warnings`: what is taken as it
-    stands, and may be meant otherwise."""
+    again. `terminals`: those of each listener, by its name. `texts`: what customers are told.
+    `warnings`: what is taken as it stands, and may be meant otherwise."""
 
     path: Path
     settings: Site
@@ -40,6 +41,7 @@ class LoadedSite:
     tariffs_owner: str | None
     points_owner: str | None
     terminals: Terminals
+    texts: Texts
     warnings: tuple[Problem, ...] = field(default=(), compare=False)
 
 
@@ -61,6 +63,7 @@ def load_site(path: Path, known: LoadedSite | None = None) -> LoadedSite:
         problems,
         known.archive if known else None,
     )
+    texts = _texts(file, problems)
     if settings is not None:
         problems += _closing_at_once(archive, settings, file.base)
     if settings is None or problems:
@@ -73,8 +76,17 @@ def load_site(path: Path, known: LoadedSite | None = None) -> LoadedSite:
         tariffs_owner=owner_of(settings.site.tariffs),
         points_owner=owner_of(table_file(settings.site.archive / "points.csv")),
         terminals=terminals,
+        texts=texts,
         warnings=(*_idle_speeds(file, settings), *archive.warnings),
     )
+
+
+def _texts(file: SettingsFile, problems: list[Problem]) -> Texts:
+    try:
+        return load_texts(file.path_of("notices", "texts"), file.base)
+    except ConfigError as error:
+        problems += error.problems
+        return shipped_texts()
 
 
 # --- meterd.toml

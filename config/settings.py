@@ -339,6 +339,16 @@ class ControlSection(ControlPart, Section):
         return self
 
 
+class NoticesPart(Part):
+    """`texts`: a folder whose zh.toml and en.toml override what customers are told."""
+
+    texts: SitePath | None = None
+
+
+class NoticesSection(NoticesPart, Section):
+    """What customers are told of their supply, and how it reaches them."""
+
+
 class HealthSection(Section):
     """When the daemon is not well although it works."""
 
@@ -370,6 +380,7 @@ class Site(Section):
     collection: CollectionSection = CollectionSection()
     spool: SpoolSection = SpoolSection()
     control: ControlSection = ControlSection()
+    notices: NoticesSection = NoticesSection()
     health: HealthSection = HealthSection()
     http: HttpSection = HttpSection()
     log: LogSection = LogSection()
@@ -381,6 +392,12 @@ class DatabaseSettings(Part):
     site: SitePart
     database: DatabasePart = DatabasePart()
     control: ControlPart = ControlPart()
+
+
+class NoticeTextSettings(DatabaseSettings):
+    """What whoever tells customers something needs besides: in which words."""
+
+    notices: NoticesPart = NoticesPart()
 
 
 class PolicySettings(DatabaseSettings):

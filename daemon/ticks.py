@@ -44,7 +44,8 @@ FIRST_S = 1
 SWEEP_S = 10
 FIGURES_S = 15
 DOUBTS_S = 15
-FAILURES_S = 60
+FAILURES_S = 5
+"""Whoever asks why it is dark hears of a line that is down, or of a silent meter, at once."""
 DAY_CLOSE_S = 60
 SEAL_S = 10
 AUDIT_S = 60 * 60
