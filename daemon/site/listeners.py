@@ -41,6 +41,7 @@ EVENT_WORDS: Final = {
     DialInEvent.SOURCE_REFUSED: ("error", "caller may not speak for this terminal"),
     DialInEvent.CLOSED: ("warning", "terminal away"),
     DialInEvent.SILENT: ("warning", "terminal silent, hung up"),
+    DialInEvent.FLOODED: ("error", "terminal sends heartbeats without end, hung up"),
     DialInEvent.UNKNOWN: ("warning", "unknown terminal"),
     DialInEvent.REGISTRATION_INVALID: ("warning", "caller did not say who it is"),
     DialInEvent.REFUSED_ADDRESS: ("warning", "too many connections from an address"),

@@ -13,6 +13,11 @@ Kind = Literal["hex", "text", "regex"]
 
 LONGEST_REGISTRATION: Final = 256
 LONGEST_HEARTBEAT: Final = 64
+MOST_HEARTBEATS: Final = 1024
+"""Of one terminal in a minute: they come every few seconds, and those of an hour's outage at once.
+"""
+LONGEST_GREETING: Final = 4096
+"""Of heartbeats that come in one piece with a registration."""
 MOST_REPETITIONS: Final = 2
 """Two open repetitions over 256 bytes are tried in 33,000 ways at most (0.3 ms); three would take
 2.8 million."""
@@ -49,17 +54,17 @@ class Registration:
     is_binary: bool
     id_length: int | None
 
-    def read(self, data: bytes) -> tuple[str, int] | None:
-        """(id, length of the frame) at the start of the bytes; None for no registration (yet)."""
-        found = self.pattern.match(data, 0, LONGEST_REGISTRATION)
+    def read(self, data: bytes, start: int = 0) -> tuple[str, int] | None:
+        """(id, where the frame ends) of one that begins there; None for no registration (yet)."""
+        found = self.pattern.match(data[start : start + LONGEST_REGISTRATION])
         if found is None:
             return None
         identity: bytes = found["id"] or b""
         if self.is_binary:
-            return identity.hex().upper(), found.end()
+            return identity.hex().upper(), start + found.end()
         if _PRINTABLE.fullmatch(identity) is None:
             return None
-        return identity.decode("ascii"), found.end()
+        return identity.decode("ascii"), start + found.end()
 
     def spelled(self, terminal: str) -> str:
         """An id as `read` gives it. ValueError when no registration of this form can carry it."""
@@ -91,10 +96,10 @@ class Heartbeat:
     at_end: re.Pattern[bytes]
     fixed: bytes
 
-    def length(self, data: bytes) -> int:
-        """Bytes of the heartbeat at the start of `data`; 0 when there is none."""
-        found = self.pattern.match(data, 0, LONGEST_HEARTBEAT)
-        return found.end() if found else 0
+    def end(self, data: bytes, start: int = 0) -> int:
+        """Where the heartbeat that begins there ends; `start` when there is none."""
+        found = self.pattern.match(data[start : start + LONGEST_HEARTBEAT])
+        return start + found.end() if found else start
 
     def is_begun(self, data: bytes) -> bool:
         """True when these bytes are the beginning of one."""
@@ -137,29 +142,26 @@ class RegistrationSettings:
     heartbeat_answer: bytes | Literal["echo"] = b""
 
     def read(self, data: bytes) -> tuple[str, int] | None:
-        """(id, bytes up to the end of the registration); heartbeats before it are passed over."""
+        """(id, bytes up to the end of the registration); LONGEST_GREETING bytes of heartbeats
+        before it are passed over."""
         found = self.registration.read(data)
         if found is not None:
             return found
         start = self._end_of_heartbeats(data)
-        if not start:
-            return None
-        found = self.registration.read(data[start:])
-        if found is None:
-            return None
-        terminal, end = found
-        return terminal, start + end
+        return self.registration.read(data, start) if start else None
 
     def answer(self, beat: bytes) -> bytes:
         """What a terminal is sent after a heartbeat, or after a registration that it repeats."""
-        if self.heartbeat is None or not self.heartbeat.length(beat):
+        if self.heartbeat is None or not self.heartbeat.end(beat):
             return self.registration_answer
         return beat if self.heartbeat_answer == "echo" else self.heartbeat_answer
 
     def _end_of_heartbeats(self, data: bytes) -> int:
+        if self.heartbeat is None:
+            return 0
         start = 0
-        while self.heartbeat is not None and (length := self.heartbeat.length(data[start:])):
-            start += length
+        while start < LONGEST_GREETING and (end := self.heartbeat.end(data, start)) > start:
+            start = end
         return start
 
 
@@ -184,8 +186,10 @@ class HeartbeatFilter:
         """(what is for the line, heartbeats) of a segment that came at `now` (seconds)."""
         data = self.held + data
         self.held = b""
-        beats = self._beats(data)
-        rest = data[sum(map(len, beats)) :]
+        beats, end = self._beats(data)
+        if len(beats) > MOST_HEARTBEATS:
+            return b"", beats
+        rest = data[end:]
         heartbeat = self._settings.heartbeat
         is_begun = heartbeat is not None and heartbeat.is_begun(rest)
         is_all_beats = not rest or is_begun
@@ -207,8 +211,8 @@ class HeartbeatFilter:
         """The same of what is held, because nothing followed it."""
         held = self.held
         self.held = b""
-        beats = self._beats(held)
-        return held[sum(map(len, beats)) :], beats
+        beats, end = self._beats(held)
+        return held[end:], beats
 
     def request_sent(self) -> None:
         """A request was sent: what comes next begins an answer."""
@@ -225,25 +229,27 @@ class HeartbeatFilter:
             return are_distinct or not is_answering
         return are_distinct and not is_answering
 
-    def _beats(self, data: bytes) -> list[bytes]:
-        """The heartbeats at the start of the bytes."""
-        beats = []
-        while data and (length := self._length(data)):
-            beats.append(data[:length])
-            data = data[length:]
-        return beats
+    def _beats(self, data: bytes) -> tuple[list[bytes], int]:
+        """The heartbeats at the start of the bytes, and where the last of them ends.
 
-    def _length(self, data: bytes) -> int:
+        One more than a terminal may send is enough to hang up on it."""
+        beats: list[bytes] = []
+        start = 0
+        while len(beats) <= MOST_HEARTBEATS and (end := self._end(data, start)) > start:
+            beats.append(data[start:end])
+            start = end
+        return beats, start
+
+    def _end(self, data: bytes, start: int) -> int:
         heartbeat = self._settings.heartbeat
-        length = heartbeat.length(data) if heartbeat is not None else 0
-        if length:
-            return length
+        if heartbeat is not None and (end := heartbeat.end(data, start)) > start:
+            return end
         # Some terminals register again and again instead of a heartbeat.
-        found = self._settings.registration.read(data)
+        found = self._settings.registration.read(data, start)
         if found is None:
-            return 0
+            return start
         terminal, end = found
-        return end if terminal == self._terminal else 0
+        return end if terminal == self._terminal else start
 
 
 def is_distinct(beat: bytes) -> bool:

@@ -36,6 +36,8 @@ class DialInEvent(StrEnum):
     OUTDATED = "outdated"
     """A connection registered after a newer one of the same terminal had: it ends."""
     SILENT = "silent_closed"
+    FLOODED = "flooded"
+    """A terminal sent heartbeats without end: it is hung up on."""
     CLOSED = "closed"
     """The session of a line ended, whoever closed it."""
     HEARTBEAT = "heartbeats"

@@ -14,6 +14,7 @@ from protocols.dial_in.callers import Certificate
 from protocols.dial_in.registration import (
     HOLD_S,
     LONGEST_REGISTRATION,
+    MOST_HEARTBEATS,
     HeartbeatFilter,
     RegistrationSettings,
 )
@@ -26,6 +27,7 @@ HEARTBEAT: Final = DialInEvent.HEARTBEAT
 """Looked up once: a member of an enum takes 0.35 us (Python 3.11), a tenth of a heartbeat."""
 MOST_UNSENT: Final = 64 * 1024
 """Maximum of bytes that a terminal leaves unread, answers to its heartbeats; then it is cut off."""
+MINUTE_S: Final = 60.0
 IN_FLIGHT_S: Final = 1.0
 """A heartbeat that comes later than this after a challenge was sent after it."""
 
@@ -51,6 +53,9 @@ class SessionOwner(Protocol):
     def question(self, terminal: str) -> str:
         """Why it is open who speaks for the terminal; empty when it is not."""
 
+    def flooded(self, session: Session) -> None:
+        """The session sends more heartbeats than it may: it is to be hung up on."""
+
     def registration_invalid(self, session: Session, data: bytes) -> None:
         """These bytes are no registration, and no more of them are waited for."""
 
@@ -66,6 +71,8 @@ class Session(asyncio.Protocol):
     """
 
     __slots__ = (
+        "_beats",
+        "_beats_since",
         "_challenged_at",
         "_heartbeat_filter",
         "_is_asked",
@@ -102,6 +109,9 @@ class Session(asyncio.Protocol):
         self.received_at = now
         self.terminal = ""
         self.heartbeats = 0
+        self._beats = 0
+        """Heartbeats of the minute that began at `_beats_since`."""
+        self._beats_since = now
         self.is_over = False
         self.unclaimed = b""
         """An incomplete registration, then bytes for a line that has not opened its channel."""
@@ -252,8 +262,10 @@ class Session(asyncio.Protocol):
         if beats:
             self.heartbeats += len(beats)
             self._owner.events.count(HEARTBEAT, len(beats))
-            for beat in beats:
-                self._send(self._owner.registration.answer(beat))
+            if self._are_too_many(len(beats)):
+                self._owner.flooded(self)
+                return
+            self._send(b"".join(map(self._owner.registration.answer, beats)))
         if self._challenged_at is not None:
             self._answer_challenge(self._challenged_at, has_answer=bool(rest))
         if not rest or self.is_over:
@@ -264,6 +276,13 @@ class Session(asyncio.Protocol):
             self.unclaimed = rest
         else:
             self.unclaimed += rest
+
+    def _are_too_many(self, beats: int) -> bool:
+        if self.received_at - self._beats_since > MINUTE_S:
+            self._beats_since = self.received_at
+            self._beats = 0
+        self._beats += beats
+        return self._beats > MOST_HEARTBEATS
 
     def _answer_challenge(self, challenged_at: float, *, has_answer: bool) -> None:
         # What was on its way when the other caller came shows nothing; an answer to a question

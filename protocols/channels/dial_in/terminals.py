@@ -20,13 +20,20 @@ from protocols.channels.dial_in.events import DialInEvent, DialInEvents, OnEvent
 from protocols.channels.dial_in.session import Session, TerminalChannel
 from protocols.channels.streams import reason
 from protocols.dial_in.callers import PermittedCallers
-from protocols.dial_in.registration import HeartbeatFilter, RegistrationSettings
+from protocols.dial_in.registration import (
+    MOST_HEARTBEATS,
+    HeartbeatFilter,
+    RegistrationSettings,
+)
 from protocols.dial_in.rivals import Rivals
 from protocols.errors import LineDown
 from protocols.peer import Proof
 
 MOST_UNREGISTERED: Final = 1024
-"""Maximum of connections that have not registered; the next ones wait in the backlog."""
+"""Maximum of connections that have not registered. For the next one the oldest has to go: whoever
+calls and says nothing must not keep all others out."""
+LEFT_S: Final = 3.0
+"""So long a caller has to say who it is, however many there are."""
 MOST_UNKNOWN_OPEN: Final = 256
 """Maximum of connections of unknown terminals left open: one that is hung up on calls again at
 once."""
@@ -88,7 +95,8 @@ class Terminals:
         self.events = DialInEvents(on_event)
         self.sessions: dict[str, Session] = {}
         """The registered ones, by the id of their terminal."""
-        self.unregistered: set[Session] = set()
+        self.unregistered: dict[Session, None] = {}
+        """In the order in which they were accepted."""
         self.quarantine: OrderedDict[str, Quarantined] = OrderedDict()
         """By id, or by address where there is none; the newest last."""
         self.endpoint = Endpoint(self, listen, limits, tls)
@@ -196,16 +204,22 @@ class Terminals:
 
     def may_accept(self) -> bool:
         """See SessionOwner."""
-        return len(self.unregistered) < MOST_UNREGISTERED
+        if len(self.unregistered) < MOST_UNREGISTERED:
+            return True
+        oldest = next(iter(self.unregistered))
+        return self._loop.time() - oldest.accepted_at >= LEFT_S
 
     def connection_accepted(self, session: Session) -> None:
         """See SessionOwner."""
         self._open.add(session)
-        self.unregistered.add(session)
+        self.unregistered[session] = None
+        if len(self.unregistered) > MOST_UNREGISTERED:
+            oldest = next(iter(self.unregistered))
+            self.registration_invalid(oldest, oldest.unclaimed)
 
     def registration_received(self, session: Session) -> None:
         """See SessionOwner."""
-        self.unregistered.discard(session)
+        self.unregistered.pop(session, None)
         if session.terminal in self._known:
             self._let_in(session)
         else:
@@ -227,9 +241,14 @@ class Terminals:
             return "another caller says that it is this terminal"
         return self._rivals.question(terminal, self._loop.time())
 
+    def flooded(self, session: Session) -> None:
+        """See SessionOwner."""
+        why = f"more than {MOST_HEARTBEATS} heartbeats in a minute"
+        self._refuse(session, DialInEvent.FLOODED, why)
+
     def registration_invalid(self, session: Session, data: bytes) -> None:
         """See SessionOwner."""
-        self.unregistered.discard(session)
+        self.unregistered.pop(session, None)
         shown = data[:SHOWN_OF_INVALID].hex(" ").upper()
         why = f"no registration, but {shown}" if data else "said nothing"
         self._note(session, why)
@@ -242,7 +261,7 @@ class Terminals:
         if session not in self._open:
             return
         self._open.discard(session)
-        self.unregistered.discard(session)
+        self.unregistered.pop(session, None)
         self.endpoint.release(session.address)
         terminal = session.terminal
         if self._unknown.get(terminal) is session:
