@@ -103,8 +103,14 @@ def _spans(lines: Sequence[int]) -> str:
     return ", ".join(spans)
 
 
+LONGEST_WORD: Final = 200
+"""What is longer is compared with nothing: it costs its length times that of all that is known."""
+
+
 def did_you_mean(word: str, known: Iterable[str], cutoff: float = 0.6) -> str:
     """` (did you mean baud?)`, or an empty string when nothing known is so close."""
+    if len(word) > LONGEST_WORD:
+        return ""
     close = get_close_matches(word, list(known), 1, cutoff)
     return f" (did you mean {close[0]}?)" if close else ""
 

@@ -5,7 +5,6 @@ docs/modbus.md tells every key."""
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Iterable, Iterator
 from decimal import Decimal
 from functools import cache
@@ -26,7 +25,7 @@ from pydantic import (
 from config import wrong_settings
 from config.problems import ConfigError, Problem, did_you_mean
 from config.toml_lines import Path as Place
-from config.toml_lines import line_of, locate
+from config.toml_lines import line_of, locate, parse_toml, toml_text
 from protocols.modbus.frame import BIT_READS, MOST_REGISTERS
 from protocols.modbus.profile import (
     ORDERS,
@@ -187,13 +186,7 @@ def load_profile(name_or_path: str | Path) -> Profile:
     if "/" not in shown and not shown.endswith(".toml"):
         return _shipped_profile(shown)
     path = Path(name_or_path)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise _unreadable(shown, str(error.strerror)) from None
-    except UnicodeDecodeError:
-        raise _unreadable(shown, "it is not UTF-8 text") from None
-    return parse_profile(text, path.stem, shown)
+    return parse_profile(toml_text(path, shown), path.stem, shown)
 
 
 def _shipped_profile(name: str) -> Profile:
@@ -209,16 +202,9 @@ def _shipped_profile(name: str) -> Profile:
     return parse_profile((SHIPPED / file).read_text(encoding="utf-8"), name, file)
 
 
-def _unreadable(shown: str, reason: str) -> ConfigError:
-    return ConfigError([Problem(shown, 1, "file", f"cannot be read: {reason}")])
-
-
 def parse_profile(text: str, name: str, file: str) -> Profile:
     """A profile from its TOML text; `file` is how mistakes name it."""
-    try:
-        content = tomllib.loads(text, parse_float=Decimal)
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError([Problem(file, 1, "file", f"is no TOML: {error}")]) from None
+    content = parse_toml(text, file, Decimal)
     # Python's parser tells no lines; a second walk finds where the keys stand.
     lines = locate(text)
 

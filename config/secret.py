@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from config.bounded_file import read_file
+
 
 class Secret:
     """A value that must not appear in a log, a message or a dump.
@@ -79,7 +81,7 @@ def _credentials() -> Path:
 
 def _content(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8").strip()
+        return read_file(path).decode().strip()
     except OSError as error:
         raise ValueError(f"cannot read {path}: {error.strerror}") from None
     except UnicodeDecodeError:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 from zipfile import BadZipFile, ZipFile
 
+from config.bounded_file import MOST_TABLE_BYTES, read_file
 from config.problems import Mistakes
 
 UTF8: Final = "utf-8-sig"
@@ -45,7 +46,7 @@ def table_bytes(path: Path, mistakes: Mistakes) -> bytes | None:
         if path.exists() and workbook.exists():
             mistakes.tell("file", f"{workbook.name} is there too: which one counts? Remove one")
             return None
-        return path.read_bytes()
+        return read_file(path, MOST_TABLE_BYTES)
     except OSError as error:
         mistakes.tell("file", f"cannot be read: {error.strerror}")
         return None

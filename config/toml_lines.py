@@ -7,17 +7,20 @@ from __future__ import annotations
 import re
 import tomllib
 from bisect import bisect_right
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path as File
 from typing import Any, Final
 
+from config.bounded_file import read_file
 from config.problems import ConfigError, Problem
 from config.toml_hints import hint
 
 Path = tuple[str | int, ...]
 """The keys that lead to a value; tables of an array and elements of a list count from 0."""
 
+MOST_DOTS: Final = 1000
+"""In one line: a key with many parts costs their square."""
 _BLANK: Final = re.compile(r"(?:\s+|#[^\n]*)*")
 _BARE_KEY: Final = re.compile(r"[A-Za-z0-9_-]+")
 _BARE_VALUE: Final = re.compile(r"[^,\]}#\n]+")
@@ -31,38 +34,41 @@ def read_toml(path: File, name: str) -> tuple[dict[str, Any], dict[Path, int]]:
     """The content of a file and the lines of its keys.
 
     ConfigError with the line when it cannot be read as TOML."""
+    text = toml_text(path, name)
+    return parse_toml(text, name), locate(text)
+
+
+def toml_text(path: File, name: str) -> str:
+    """The text of a file. ConfigError when it cannot be read."""
     try:
-        data = path.read_bytes()
-        text = data.decode("utf-8-sig")
-        return tomllib.loads(text), locate(text)
+        data = read_file(path)
+        return data.decode("utf-8-sig")
     except OSError as error:
-        raise ConfigError(
-            [
-                Problem(
-                    name,
-                    1,
-                    "file",
-                    f"cannot be read: {error.strerror}",
-                )
-            ]
-        ) from None
+        raise _no_toml(name, 1, f"cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        raise ConfigError([Problem(name, line, "file", "is not written in UTF-8")]) from None
-    except tomllib.TOMLDecodeError as error:
+        raise _no_toml(name, line, "is not written in UTF-8") from None
+
+
+def parse_toml(text: str, name: str, parse_float: Callable[[str], Any] = float) -> dict[str, Any]:
+    """The content of a TOML text. ConfigError with the line where it is none."""
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.count(".") > MOST_DOTS:
+            raise _no_toml(name, number, f"has more than {MOST_DOTS} points: part the line")
+    try:
+        return tomllib.loads(text, parse_float=parse_float)
+    except RecursionError:
+        raise _no_toml(name, 1, "has too many brackets inside one another") from None
+    except ValueError as error:  # of its numbers and days, too
         message, _, place = str(error).rpartition(" (at ")
         numbered = re.match(r"line (\d+)", place)
-        line = int(numbered[1]) if numbered else text.rstrip("\n").count("\n") + 1
-        raise ConfigError(
-            [
-                Problem(
-                    name,
-                    line,
-                    "file",
-                    f"is no TOML: {message or error}{hint(message, _line(text, line))}",
-                )
-            ]
-        ) from None
+        line_number = int(numbered[1]) if numbered else text.rstrip("\n").count("\n") + 1
+        told = f"is no TOML: {message or error}{hint(message, _line(text, line_number))}"
+        raise _no_toml(name, line_number, told) from None
+
+
+def _no_toml(name: str, line: int, message: str) -> ConfigError:
+    return ConfigError([Problem(name, line, "file", message)])
 
 
 def _line(text: str, number: int) -> str:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 
 import uvicorn
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -13,12 +14,48 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from protocols.errors import MeterdError
+
+REQUEST_S: Final = 10.0
+MOST_CONNECTIONS: Final = 64
+LONGEST_HEAD: Final = 16_384
+"""Bytes of a request before its body; a body is not read."""
 
 
 class PortTaken(MeterdError):
     """The HTTP port cannot be opened. The operator acts: another port or address."""
+
+
+class _BoundedHttp(H11Protocol):
+    """A connection that ends when it asks nothing whole, or takes no answer, for REQUEST_S.
+
+    Of more than MOST_CONNECTIONS the one that has waited longest ends: whoever opens many keeps
+    nobody else from being answered."""
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self.ends = self._end_later()
+        open_ones = [
+            other
+            for other in self.connections
+            if isinstance(other, _BoundedHttp) and not other.transport.is_closing()
+        ]
+        if len(open_ones) > MOST_CONNECTIONS:
+            min(open_ones, key=lambda other: other.ends.when()).transport.abort()
+
+    def on_response_complete(self) -> None:
+        self.ends.cancel()
+        self.ends = self._end_later()
+        super().on_response_complete()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.ends.cancel()
+        super().connection_lost(exc)
+
+    def _end_later(self) -> asyncio.TimerHandle:
+        return self.loop.call_later(REQUEST_S, self.transport.abort)
 
 
 class _Server(uvicorn.Server):
@@ -54,9 +91,11 @@ async def serve(port: socket.socket, health: Callable[[], tuple[bool, dict[str, 
     application = Starlette(routes=[Route("/metrics", metrics), Route("/healthz", healthz)])
     settings = uvicorn.Config(
         application,
+        http=_BoundedHttp,
         log_config=None,
         access_log=False,
         lifespan="off",
         ws="none",
+        h11_max_incomplete_event_size=LONGEST_HEAD,
     )
     await _Server(settings).serve([port])

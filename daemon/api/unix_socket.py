@@ -22,7 +22,11 @@ from protocols.errors import MeterdError
 
 log = structlog.get_logger("daemon")
 
-LONGEST_REQUEST: Final = 16 * 1024 * 1024
+LONGEST_REQUEST: Final = 2 * 1024 * 1024
+"""As long as the arguments of a command can be (execve(2), ARG_MAX)."""
+ASKED_WITHIN_S: Final = 10.0
+"""A client that has not asked for this time is hung up on."""
+MOST_CLIENTS: Final = 256
 UNREAD_S: Final = 10.0
 """A client that does not take an answer for this time is hung up on: answers must not pile up
 here."""
@@ -61,17 +65,19 @@ async def serve(listening: socket.socket, answer: Answer) -> None:
     """Answer requests until cancelled.
 
     A MeterdError from `answer` goes to the client, anything else into the log too."""
+    clients: set[asyncio.Task[None]] = set()
 
     async def attend(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             with suppress(OSError, TimeoutError):
-                await _attend(reader, writer, answer)
+                if len(clients) > MOST_CLIENTS:
+                    await _write(writer, {"error": f"{MOST_CLIENTS} others ask; ask again later"})
+                else:
+                    await _attend(reader, writer, answer)
         finally:
             if writer.transport.get_write_buffer_size():
                 writer.transport.abort()  # the client has hung up or does not read
             writer.close()
-
-    clients: set[asyncio.Task[None]] = set()
 
     def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.get_running_loop().create_task(attend(reader, writer))
@@ -114,8 +120,12 @@ async def _attend(
 
 async def _request(reader: asyncio.StreamReader) -> Mapping[str, Any]:
     try:
-        request = json.loads(await reader.readline())
-    except ValueError as error:  # also a line without end, or bytes that are no text
+        async with asyncio.timeout(ASKED_WITHIN_S):
+            line = await reader.readline()
+        request = json.loads(line)
+    except TimeoutError:
+        raise MeterdError(f"nothing was asked for {ASKED_WITHIN_S:g} s") from None
+    except (ValueError, RecursionError) as error:  # also a line without end, bytes that are no text
         raise MeterdError(f"no request in JSON on one line: {error}") from None
     if not isinstance(request, dict):
         raise MeterdError("a request is a JSON object")

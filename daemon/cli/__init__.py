@@ -12,7 +12,7 @@ from typing import Final
 import click
 
 from config.problems import ConfigError
-from daemon.cli.output import BAD_CONFIG, FAILED, USAGE, Failure
+from daemon.cli.output import BAD_CONFIG, FAILED, USAGE, Failure, echo
 from daemon.runtime.garbage import collect_seldom
 from protocols.errors import MeterdError
 
@@ -107,22 +107,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for argument in sys.argv[1:] if arguments is None else arguments:
             argument.encode()  # bytes that are no UTF-8 come as lone surrogates
     except UnicodeEncodeError:
-        click.echo("meterd: an argument is not UTF-8 text", err=True)
+        echo("meterd: an argument is not UTF-8 text", err=True)
         sys.exit(USAGE)
     try:
         cli(arguments, prog_name="meterd")
     except ConfigError as error:
-        click.echo(str(error), err=True)
+        echo(str(error), err=True)
         sys.exit(BAD_CONFIG)
     except MeterdError as error:
-        click.echo(f"meterd: {error}", err=True)
+        echo(f"meterd: {error}", err=True)
         sys.exit(error.code if isinstance(error, Failure) else FAILED)
     except OSError as error:
         if error.errno not in NO_ROOM:
             raise
         # What is still in the buffer would be written once more at the end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), STANDARD_OUTPUT)
-        click.echo(f"meterd: cannot write: {error.strerror}", err=True)
+        echo(f"meterd: cannot write: {error.strerror}", err=True)
         sys.exit(FAILED)
 
 

@@ -17,7 +17,7 @@ from daemon.cli.account_statement import statement
 from daemon.cli.account_tariff import tariff
 from daemon.cli.actor import actor_option, os_user
 from daemon.cli.on_site import on_database
-from daemon.cli.output import as_json, fail, print_columns, print_json, print_table, yuan
+from daemon.cli.output import as_json, echo, fail, print_columns, print_json, print_table, yuan
 from daemon.cli.site_option import site_option
 from daemon.cli.typed import Day
 from storage import archive, ledger, links, terms
@@ -177,7 +177,7 @@ def open_account(
 
     found = on_database(settings, ask)
     assert found is not None, "what was opened is there"
-    click.echo(f"account {account_id} is {found['state']}, billed from {opening.open_from}")
+    echo(f"account {account_id} is {found['state']}, billed from {opening.open_from}")
 
 
 @account.command("import")
@@ -218,11 +218,11 @@ def import_accounts(
             print_json({**row, "imported": not dry_run})
         return
     if not found:
-        click.echo("the database says what accounts.csv says")
+        echo("the database says what accounts.csv says")
         return
     print_columns({"account": "account", "what": "what", "was": "was", "file": "file"}, found)
     if dry_run:
-        click.echo("dry run, nothing was written")
+        echo("dry run, nothing was written")
 
 
 def _changes(was: Mapping[str, Any], file: Account) -> list[dict[str, Any]]:

@@ -13,7 +13,7 @@ from psycopg import AsyncConnection
 
 from config.settings_file import load_settings
 from daemon.cli.on_site import on_database
-from daemon.cli.output import print_json, print_money
+from daemon.cli.output import echo, print_json, print_money
 from daemon.cli.saying import print_waiting, said_by, saying_options
 from daemon.cli.typed import Cycle, Day, Kwh
 
@@ -103,23 +103,23 @@ def print_entry(filed: FiledEntry, site_path: Path, *, as_json: bool) -> None:
         )
         return
     if filed.state == "duplicate":
-        click.echo(f"{filed.entry.told()}: is said already, nothing was written")
+        echo(f"{filed.entry.told()}: is said already, nothing was written")
         return
     print_effect(filed)
     match filed.state:
         case "counts":
-            click.echo(f"document {filed.number} counts")
+            echo(f"document {filed.number} counts")
         case "waits":
             print_waiting(filed.number, site_path)
         case "tried":
-            click.echo("dry run, nothing was written")
+            echo("dry run, nothing was written")
 
 
 def print_effect(filed: FiledEntry) -> None:
     """What an entry changes."""
     instead = "" if filed.was is None else f", instead of {filed.was}"
     billed = f"; {filed.billed_days} days of that time are billed" if filed.billed_days else ""
-    click.echo(f"{filed.entry.told()}{instead}{billed}")
+    echo(f"{filed.entry.told()}{instead}{billed}")
     if filed.fen:
         print_money({filed.entry.account: filed.fen})
 

@@ -11,7 +11,7 @@ from psycopg import AsyncConnection
 
 from config.settings_file import load_settings
 from daemon.cli.on_site import on_database
-from daemon.cli.output import print_json, print_money
+from daemon.cli.output import echo, print_json, print_money
 from daemon.cli.saying import print_waiting, said_by, saying_options
 from daemon.cli.typed import Day
 
@@ -70,18 +70,18 @@ def print_change(filed: FiledChange, site_path: Path, *, as_json: bool) -> None:
     print_effect(filed)
     match filed.state:
         case "counts":
-            click.echo(f"document {filed.number} counts")
-            click.echo(file_says)
+            echo(f"document {filed.number} counts")
+            echo(file_says)
         case "waits":
             print_waiting(filed.number, site_path)
         case "tried":
-            click.echo("dry run, nothing was written")
+            echo("dry run, nothing was written")
 
 
 def print_effect(filed: FiledChange) -> None:
     """What a change changes."""
     change = filed.change
-    click.echo(
+    echo(
         f"{change.account}: tariff {change.tariff} instead of {filed.was} from {change.from_day} "
         f"on; {filed.billed_days} billed days are priced anew"
     )

@@ -6,12 +6,13 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-import click
-
-from daemon.cli.output import BAD_DATA, fail, print_json, print_table
+from config.bounded_file import MEBIBYTE, read_file
+from daemon.cli.output import BAD_DATA, echo, fail, print_json, print_table
 from daemon.quality.case_fields import CaseError, Fields
+
+MOST_CASES_BYTES: Final = 64 * MEBIBYTE
 
 
 def _cases_of(path: Path) -> list[Any]:
@@ -19,7 +20,9 @@ def _cases_of(path: Path) -> list[Any]:
 
     A number with a point is a Decimal: as a binary fraction it would be another one."""
     try:
-        found = json.loads(path.read_bytes(), parse_float=Decimal)
+        found = json.loads(read_file(path, MOST_CASES_BYTES), parse_float=Decimal)
+    except OSError as error:
+        raise fail(f"{path}: cannot be read: {error.strerror}", BAD_DATA) from None
     except (ValueError, RecursionError) as error:
         raise fail(f"{path}: is not JSON: {error}", BAD_DATA) from None
     cases = found.get("cases") if isinstance(found, Mapping) else None
@@ -47,7 +50,7 @@ def work_out(
             _refuse_half_characters(case)
             result = result_of(case)
         except CaseError as error:
-            click.echo(f"{path}: case {name}: {error}", err=True)
+            echo(f"{path}: case {name}: {error}", err=True)
             is_wrong = True
             continue
         if as_json:

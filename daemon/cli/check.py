@@ -16,7 +16,7 @@ from config.load import LoadedSite, load_site
 from config.problems import ConfigError, told_once
 from config.settings import ListenerSection
 from config.translation import ENGLISH, LANGUAGES, Words, words_of
-from daemon.cli.output import BAD_CONFIG, as_json, print_json, print_table
+from daemon.cli.output import BAD_CONFIG, as_json, echo, print_json, print_table
 from daemon.cli.site_option import site_option
 from daemon.field.round_times import SiteRounds, listener_round, site_rounds
 from daemon.field.serial_ports import is_unstable, unstable_in_words
@@ -53,7 +53,7 @@ def check(site_path: Path, as_json: bool, language: str) -> None:
         if as_json:
             _print_mistakes(error, words)
         else:
-            click.echo(error.told(words), err=True)
+            echo(error.told(words), err=True)
         raise SystemExit(BAD_CONFIG) from None
     rounds = site_rounds(site)
     if as_json:
@@ -61,7 +61,7 @@ def check(site_path: Path, as_json: bool, language: str) -> None:
         return
     _print_rounds(site, rounds)
     for gateway in _gateways(site):
-        click.echo(words(gateway))
+        echo(words(gateway))
     for warning in (
         *told_once([*site.warnings, *doubts.warnings], words),
         *map(words, _warnings_of_slow_lines(rounds)),
@@ -69,9 +69,9 @@ def check(site_path: Path, as_json: bool, language: str) -> None:
         *map(words, _warnings_of_one_role(site)),
         *map(words, _warnings_of_plain_text(site)),
     ):
-        click.echo(f"{words('warning: ')}{warning}", err=True)
+        echo(f"{words('warning: ')}{warning}", err=True)
     archive = site.archive
-    click.echo(
+    echo(
         words(
             f"{site.settings.site.name}: {len(archive.meters)} meters, "
             f"{len(archive.points)} points, {len(archive.accounts)} accounts, "

@@ -12,7 +12,7 @@ import click
 from rich.console import Console
 from rich.progress import Progress
 
-from daemon.cli.output import FAILED, as_json, fail, print_json, print_table
+from daemon.cli.output import FAILED, as_json, echo, fail, print_json, print_table
 from daemon.cli.running import daemon_asked
 from daemon.cli.site_option import site_option
 from daemon.cli.typed import Day
@@ -90,7 +90,7 @@ def collect(
         head = ("meter", "point", "line", "day", "result", "value", "reason")
         print_table(head, [_row(result) for result in results])
     good = sum(result["outcome"] == "ok" for result in results)
-    click.echo(f"{good} of {asked} meters answered" if asked else _nothing(request), err=True)
+    echo(f"{good} of {asked} meters answered" if asked else _nothing(request), err=True)
     raise SystemExit(0 if good == asked else FAILED)
 
 
@@ -141,7 +141,7 @@ def _results(
             # What came until now is shown; leaving takes back the rest.
             if not asked:
                 raise fail("stopped before anything was asked") from None
-            click.echo("stopped", err=True)
+            echo("stopped", err=True)
     return results, asked
 
 

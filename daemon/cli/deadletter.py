@@ -15,7 +15,7 @@ from psycopg import AsyncConnection
 
 from config.settings_file import load_settings
 from daemon.cli.on_site import on_database
-from daemon.cli.output import as_json, fail, print_json, print_table
+from daemon.cli.output import as_json, echo, fail, print_json, print_table
 from daemon.cli.site_option import site_option
 from daemon.transactions import dead_letters as transactions
 from storage import dead_letters as storage
@@ -116,16 +116,16 @@ def drop(ids: Sequence[int], reason: str, actor: str, site_path: Path) -> None:
 
     on_database(load_settings(site_path), ask)
     for letter_id in dict.fromkeys(ids):
-        click.echo(f"dead letter {letter_id} is dropped")
+        echo(f"dead letter {letter_id} is dropped")
 
 
 def _print_outcome(letter_id: int, why: str | None, *, as_json: bool) -> None:
     if as_json:
         print_json({"id": letter_id, "stored": why is None, "reason": why})
     elif why is None:
-        click.echo(f"dead letter {letter_id} is stored")
+        echo(f"dead letter {letter_id} is stored")
     else:
-        click.echo(f"dead letter {letter_id} still cannot be stored: {why}")
+        echo(f"dead letter {letter_id} still cannot be stored: {why}")
 
 
 def _age(letter: DeadLetter) -> timedelta:

@@ -14,6 +14,7 @@ from daemon.field.decode import (
     AUTO,
     MODBUS,
     MODBUS_KINDS,
+    MOST_BYTES,
     describe_bytes,
     describe_recording,
     streams_of,
@@ -74,11 +75,18 @@ def _bytes(text: str) -> bytes:
     where = "HEX"
     if text == "-":
         where = "standard input"
-        text = sys.stdin.buffer.read().decode("utf-8", "replace")
+        text = _standard_input().decode("utf-8", "replace")
     try:
         return parse_hex(text)
     except FrameError as error:
         raise click.BadParameter(str(error), param_hint=where) from None
+
+
+def _standard_input() -> bytes:
+    data = sys.stdin.buffer.read(MOST_BYTES + 1)
+    if len(data) > MOST_BYTES:
+        raise click.UsageError(f"standard input has more than {MOST_BYTES} bytes")
+    return data
 
 
 def _of_files(files: tuple[Path, ...], protocol: str) -> Iterator[list[FrameDescription]]:
@@ -87,6 +95,9 @@ def _of_files(files: tuple[Path, ...], protocol: str) -> Iterator[list[FrameDesc
             streams = streams_of(path)
         except FrameError as error:
             raise click.BadParameter(str(error), param_hint=str(path)) from None
+        except OSError as error:
+            message = f"cannot be read: {error.strerror}"
+            raise click.BadParameter(message, param_hint=str(path)) from None
         yield from describe_recording(streams, protocol)
 
 

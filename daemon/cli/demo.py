@@ -19,8 +19,9 @@ from rich.progress import (
     TextColumn,
     TimeElapsedColumn,
 )
+from rich.text import Text
 
-from daemon.cli.output import as_json, console, fail, print_json, print_table
+from daemon.cli.output import as_json, console, echo, fail, print_json, print_table
 from daemon.runtime import logs
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def demo(serve: bool, folder: Path | None, as_json: bool) -> None:
         raise fail(f"{folder} is not empty; the demonstration wants a folder of its own")
     logs.configure(level="warning")
     if os.geteuid() == 0:
-        click.echo(AS_ROOT, err=True)
+        echo(AS_ROOT, err=True)
     _end_by_signals()
     began = time.monotonic()
     with _shown() as (say, progress), running_demo(folder, say, progress) as running:
@@ -98,7 +99,7 @@ def _print(checks: Sequence[Check], took_s: float) -> None:
     rows = [("ok" if check.holds else "FAILED", check.what, check.found) for check in checks]
     print_table(("", "what had to hold", "found"), rows, title="meterd demo")
     held = sum(check.holds for check in checks)
-    click.echo(
+    echo(
         f"{held} of {len(checks)} held, {took_s:.0f} s.\n"
         "Look next: `meterd demo --serve` leaves it running; "
         "README.md leads to the first site of your own."
@@ -106,7 +107,7 @@ def _print(checks: Sequence[Check], took_s: float) -> None:
 
 
 def _look_around(site: Path, http_port: int) -> None:
-    click.echo(
+    echo(
         f"\nEverything is running. In another terminal:\n"
         f"  meterd account show C1105 -c {site}\n"
         f"  meterd supply show --point P1105 -c {site}\n"
@@ -119,7 +120,7 @@ def _look_around(site: Path, http_port: int) -> None:
         while True:
             time.sleep(3600)
     except KeyboardInterrupt:
-        click.echo()
+        echo("")
 
 
 @contextmanager
@@ -134,9 +135,9 @@ def _shown() -> Iterator[tuple[Say, ShowProgress]]:
             tenth = 10 * present // owed
             if last.get(line) != tenth:
                 last[line] = tenth
-                click.echo(f"{line}: {present} of {owed}", err=True)
+                echo(f"{line}: {present} of {owed}", err=True)
 
-        yield lambda text: click.echo(text, err=True), plain_progress
+        yield lambda text: echo(text, err=True), plain_progress
         return
     columns = (
         TextColumn("{task.description:8}"),
@@ -152,4 +153,4 @@ def _shown() -> Iterator[tuple[Say, ShowProgress]]:
                 tasks[line] = bars.add_task(line, total=owed)
             bars.update(tasks[line], completed=present, total=owed)
 
-        yield lambda text: bars.console.print(f"[bold]>[/bold] {text}"), progress
+        yield lambda text: bars.console.print(Text.assemble((">", "bold"), f" {text}")), progress

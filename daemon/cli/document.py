@@ -20,7 +20,7 @@ from daemon.cli.actor import actor_option, os_user
 from daemon.cli.documented import filed_as_json, print_filed
 from daemon.cli.files_to_mend import cells_to_mend
 from daemon.cli.on_site import on_database
-from daemon.cli.output import as_json, fail, print_columns, print_json, print_money
+from daemon.cli.output import as_json, echo, fail, print_columns, print_json, print_money
 from daemon.cli.payment import print_reversed
 from daemon.cli.saying import said_by
 from daemon.cli.site_option import site_option
@@ -113,7 +113,7 @@ def show(number: int, site_path: Path, as_json: bool) -> None:
     for name, value in asdict(stored).items():
         if value not in (None, ""):
             shown = json.dumps(value, ensure_ascii=False) if name == "content" else value
-            click.echo(f"{name}: {shown}")
+            echo(f"{name}: {shown}")
     _print_preview(found, settings.site.zone)
 
 
@@ -167,7 +167,7 @@ def _preview_as_json(found: Preview, zone: ZoneInfo) -> dict[str, Any]:
 
 
 def _print_pricing(found: ForeseenPricing) -> None:
-    click.echo(in_words(found.pricing))
+    echo(in_words(found.pricing))
     print_money(found.fen)
 
 
@@ -251,7 +251,7 @@ def _print_approved(number: int, found: Preview, asked: _Asked, to_do: Sequence[
         return
     _print_preview(found, asked.zone)
     for line in (f"document {number} counts", *to_do):
-        click.echo(line)
+        echo(line)
 
 
 @document.command()
@@ -267,7 +267,7 @@ def reject(number: int, actor: str | None, reason: str | None, site_path: Path) 
         return await filing.reject(connection, number, said)
 
     on_database(load_settings(site_path), ask)
-    click.echo(f"document {number} does not count; nothing was changed")
+    echo(f"document {number} does not count; nothing was changed")
 
 
 async def _kind(connection: AsyncConnection[Any], number: int) -> str | None:

@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
-import click
 from psycopg import AsyncConnection
 
 from config.settings_file import load_settings
 from daemon.billing.document_effect import Effect, Use, in_words
 from daemon.cli.files_to_mend import cells_to_mend
 from daemon.cli.on_site import on_database
-from daemon.cli.output import print_json, print_money, print_table
+from daemon.cli.output import echo, print_json, print_money, print_table
 from daemon.cli.saying import said_by
 from daemon.quality.verdict import DayState
 from daemon.transactions.documents.filing import Document, Filed, file_document
@@ -50,7 +49,7 @@ def run_document(make: Callable[[ZoneInfo], Document], saying: Mapping[str, Any]
         return
     print_filed(filed, zone)
     for line in (_outcome(filed, site_path), *to_do):
-        click.echo(line)
+        echo(line)
 
 
 def _outcome(filed: Filed, site_path: Path) -> str:
@@ -88,7 +87,7 @@ def filed_as_json(filed: Filed, zone: ZoneInfo) -> dict[str, Any]:
 def print_effect(point: str, found: Effect, zone: ZoneInfo) -> None:
     """What changes, first in words, then by day and by use."""
     for sentence in in_words(point, found):
-        click.echo(sentence)
+        echo(sentence)
     if found.days:
         print_table(
             ("day", "change", "before", "after"),

@@ -13,7 +13,7 @@ from psycopg import AsyncConnection
 from config.settings_file import load_settings
 from daemon.cli.explain_day import day
 from daemon.cli.on_site import on_database
-from daemon.cli.output import as_json, fail, print_columns, print_json, print_table, yuan
+from daemon.cli.output import as_json, echo, fail, print_columns, print_json, print_table, yuan
 from daemon.cli.site_option import site_option
 from daemon.cli.typed import MOST, Day
 from storage import archive, explanation, ledger
@@ -167,7 +167,7 @@ def _print_relations(found: TransactionRow) -> None:
     }
     for what, value in told.items():
         if value is not None:
-            click.echo(f"{what} {value}")
+            echo(f"{what} {value}")
 
 
 def _leg(leg: Leg) -> Mapping[str, Any]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterator, Mapping
 from datetime import time
+from io import StringIO
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+from config.bounded_file import MOST_TABLE_BYTES, read_file
 from config.settings_file import SettingsFile
 from daemon.transactions.documents.correction import AddressCorrection, DateCorrection
 from daemon.transactions.documents.crossing import Crossing
@@ -75,7 +77,8 @@ def _in_file(address: str | None) -> str | None:
 
 
 def _stale(path: Path, point: str, said: Mapping[str, str]) -> Iterator[str]:
-    with path.open(encoding="utf-8-sig", newline="") as file:
+    text = read_file(path, MOST_TABLE_BYTES).decode("utf-8-sig")
+    with StringIO(text, newline="") as file:
         rows = csv.DictReader(file)
         for row in rows:
             if (row.get("point") or "").strip() != point:

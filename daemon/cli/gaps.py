@@ -14,7 +14,7 @@ from psycopg import AsyncConnection
 from config.settings import GapSettings
 from config.settings_file import SettingsFile
 from daemon.cli.on_site import on_database
-from daemon.cli.output import as_json, print_columns, print_json_rows, print_table
+from daemon.cli.output import as_json, echo, print_columns, print_json_rows, print_table
 from daemon.cli.site_option import site_option
 from daemon.quality.gap import Gap, gap_day
 from daemon.transactions.gaps import find_gaps
@@ -114,9 +114,9 @@ def _print(found: list[Gap], held: Rows, now: datetime) -> None:
         )
     missing = sum(gap.days for gap in found if gap.state != "withheld")
     withheld = sum(gap.days for gap in found if gap.state == "withheld")
-    click.echo(f"{missing} missing, {withheld} withheld", err=True)
+    echo(f"{missing} missing, {withheld} withheld", err=True)
     if any(gap.cause == "never_answered" for gap in found):
-        click.echo(
+        echo(
             "Compare addresses with the labels, or stop the daemon and let meterd scan tell who is "
             "on the line; mend meters.csv, then meterd reload.",
             err=True,

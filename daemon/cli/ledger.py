@@ -13,7 +13,7 @@ from config.settings_file import load_settings
 from daemon.billing.sealing import LEAF_BYTES
 from daemon.cli.actor import actor_option, os_user
 from daemon.cli.on_site import on_database
-from daemon.cli.output import as_json, fail, print_json
+from daemon.cli.output import as_json, echo, fail, print_json
 from daemon.cli.site_option import site_option
 from daemon.cli.typed import Month, Text
 from daemon.transactions.month_close import close_month
@@ -86,13 +86,13 @@ def verify_blocks(
             }
         )
     elif found.fault is None:
-        click.echo(
+        echo(
             f"blocks {found.first} to {found.last} are as they were sealed: "
             f"{found.places} transactions and names, {unsealed} transactions not sealed yet"
         )
-        click.echo(f"{found.last}:{found.hash.hex()}")
+        echo(f"{found.last}:{found.hash.hex()}")
     else:
-        click.echo(f"block {found.fault.block}: {found.fault.told}")
+        echo(f"block {found.fault.block}: {found.fault.told}")
     raise SystemExit(0 if found.fault is None else 1)
 
 
@@ -124,4 +124,4 @@ def close(month: date, reason: str | None, actor: str | None, site_path: Path) -
         await close_month(connection, month, said, today)
 
     on_database(settings, ask)
-    click.echo(f"{month:%Y-%m} is closed")
+    echo(f"{month:%Y-%m} is closed")

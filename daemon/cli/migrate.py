@@ -12,7 +12,7 @@ import psycopg
 from config.secret import revealed
 from config.settings import MigrationSettings
 from config.settings_file import SettingsFile
-from daemon.cli.output import fail
+from daemon.cli.output import echo, fail
 from daemon.cli.site_option import site_option
 from daemon.control.authority import SiteHold
 from daemon.ownership.hold import take_site
@@ -46,7 +46,7 @@ def migrate(site_path: Path) -> None:
                 guarded = is_guarded(connection)
         except psycopg.Error as error:
             raise fail(f"the database cannot be used: {str(error).strip()}") from None
-    click.echo(
+    echo(
         f"schema {version}; the daemon's role "
         + ("cannot change it" if guarded else "can change it: set database.migration_url")
     )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from config.visible import visible, visible_lines
 from protocols.errors import MeterdError
 
 if TYPE_CHECKING:  # loaded where a person reads: most commands run in a pipe
@@ -36,12 +37,24 @@ as_json = click.option(
 )
 
 
+def echo(text: object, *, err: bool = False, nl: bool = True) -> None:
+    """Print text that may come from outside: what is in it is shown, not obeyed by the terminal."""
+    click.echo(visible_lines(str(text)), err=err, nl=nl)
+
+
 def console() -> Console:
-    """Standard output; `is_terminal` says whether a person is reading."""
+    """Standard output; `is_terminal` says whether a person is reading.
+
+    What it prints is data: nothing in it is markup."""
     from rich.console import Console
 
     # A pipe has no width: lines that are wrapped there cannot be cut by other programs.
-    return Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+    return Console(
+        highlight=False,
+        markup=False,
+        emoji=False,
+        soft_wrap=not sys.stdout.isatty(),
+    )
 
 
 def print_json(value: Mapping[str, Any]) -> None:
@@ -78,7 +91,7 @@ def print_table(
 
     screen = console()
     if title:
-        screen.print(Text(title, style="italic"))
+        screen.print(Text(visible(title), style="italic"))
     table = Table(header_style="bold")
     for name in head:
         table.add_column(name, overflow="fold", no_wrap=name in whole)
@@ -108,9 +121,9 @@ def print_with_steps(
     found = list(rows)
     print_table(head, [cells for cells, _ in found])
     for cells, commands in found:
-        click.echo(f"{' '.join(map(_text, cells[:2]))}, {steps}:")
+        echo(f"{' '.join(map(_text, cells[:2]))}, {steps}:")
         for command in commands:
-            click.echo(f"  {command}")
+            echo(f"  {command}")
 
 
 def with_unit(value: object, unit: str) -> str:
@@ -134,11 +147,11 @@ def print_money(fen: Mapping[str, int]) -> None:
     in_order = sorted(fen, key=lambda account: (-abs(fen[account]), account))
     named = sorted(in_order[:MOST_BALANCES])
     for account in named:
-        click.echo(f"{account}: balance {_moved(fen[account])} yuan")
+        echo(f"{account}: balance {_moved(fen[account])} yuan")
     others = in_order[MOST_BALANCES:]
     if others:
         moved = sum(fen[account] for account in others)
-        click.echo(f"and {len(others)} accounts more, together {_moved(moved)} yuan")
+        echo(f"and {len(others)} accounts more, together {_moved(moved)} yuan")
 
 
 def _moved(fen: int) -> str:
@@ -166,8 +179,11 @@ def _print_lines(lines: Iterable[str]) -> None:
 
 
 def _texts(row: Sequence[object]) -> list[str]:
-    # Nearly every cell is text, and asking a function for it costs most of what a line costs.
-    return [cell if type(cell) is str else _text(cell) for cell in row]
+    # Nearly every cell is text that can be printed, and asking more of it costs most of what a line
+    # costs.
+    return [
+        cell if type(cell) is str and cell.isprintable() else visible(_text(cell)) for cell in row
+    ]
 
 
 def _text(cell: object) -> str:

@@ -11,7 +11,7 @@ from psycopg import AsyncConnection
 from config.settings_file import load_settings
 from daemon.cli.actor import actor_option, os_user
 from daemon.cli.on_site import on_database
-from daemon.cli.output import as_json, print_json, yuan
+from daemon.cli.output import as_json, echo, print_json, yuan
 from daemon.cli.site_option import site_option
 from daemon.cli.typed import Text
 from daemon.transactions.payment_reversal import Cause, Reversed, file_reversal
@@ -57,8 +57,8 @@ def reverse(
         print_json({"document": number, "state": "waits", "payment": key, "cause": cause})
         return
     at = "" if site_path == Path("meterd.toml") else f" -c {site_path}"
-    click.echo(f"document {number} waits for a second person, nothing is posted yet:")
-    click.echo(f"  meterd document approve {number} --actor NAME{at}")
+    echo(f"document {number} waits for a second person, nothing is posted yet:")
+    echo(f"  meterd document approve {number} --actor NAME{at}")
 
 
 def print_reversed(number: int, done: Reversed, *, as_json: bool) -> None:
@@ -76,8 +76,8 @@ def print_reversed(number: int, done: Reversed, *, as_json: bool) -> None:
             }
         )
         return
-    click.echo(
+    echo(
         f"{done.payment} of {yuan(done.amount_fen)} yuan is taken back from {done.account}: "
         f"balance {yuan(done.balance_fen)} yuan, credit {done.credit_state}"
     )
-    click.echo(f"document {number} counts")
+    echo(f"document {number} counts")

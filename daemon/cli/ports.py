@@ -9,7 +9,7 @@ from click.core import ParameterSource
 
 from config.load import load_site
 from config.problems import ConfigError
-from daemon.cli.output import as_json, print_json, print_table
+from daemon.cli.output import as_json, echo, print_json, print_table
 from daemon.cli.site_option import site_option
 from daemon.field.serial_ports import PortUse, ports_in_use
 
@@ -58,7 +58,7 @@ def _serial_lines(site_path: Path) -> list[tuple[str, str]]:
         site = load_site(site_path)
     except ConfigError:
         if site_path.is_file():
-            click.echo(
+            echo(
                 f"warning: {site_path} cannot be read as a site (meterd check says why); "
                 "the column lines is empty",
                 err=True,

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from daemon.cli.connection import line_options
-from daemon.cli.output import as_json, console, fail, print_json, print_table
+from daemon.cli.output import as_json, console, echo, fail, print_json, print_table
 from daemon.cli.read_modbus import WHAT_TO_TRY
 from daemon.field.connection import Connection
 from daemon.field.probe import ProbeResult
@@ -153,7 +153,7 @@ def _title(unit: int, block: Block, result: ProbeResult) -> str:
 def _print(title: str, result: ProbeResult, shown: list[Reading]) -> None:
     screen = console()
     if not screen.is_terminal:
-        click.echo(title)
+        echo(title)
         print_table(HEAD, [_row(reading, reading in result.likeliest) for reading in shown])
         return
     screen.print(Text(title, style="bold"))

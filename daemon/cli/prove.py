@@ -16,7 +16,7 @@ from config.settings_file import load_settings
 from daemon.billing.proof import verify
 from daemon.billing.proof.bill import BillFacts, bill_files, packed
 from daemon.cli.on_site import on_database
-from daemon.cli.output import fail
+from daemon.cli.output import echo, fail
 from daemon.cli.site_option import site_option
 from daemon.cli.typed import MOST, Month
 from daemon.transactions.proofs.bills import bills
@@ -84,7 +84,7 @@ def prove(
         raise fail(f"no account was in service in {month:%Y-%m}")
     sealed = last.seals.head
     proved = "1 bill" if count == 1 else f"{count} bills"
-    click.echo(f"{proved} proved up to {sealed.head.number}:{sealed.hash.hex()}", err=True)
+    echo(f"{proved} proved up to {sealed.head.number}:{sealed.hash.hex()}", err=True)
 
 
 async def _asked(

@@ -15,7 +15,7 @@ from psycopg import AsyncConnection
 from config.settings_file import load_settings
 from daemon.cli.actor import actor_option, os_user
 from daemon.cli.on_site import on_database
-from daemon.cli.output import BAD_DATA, as_json, fail, print_columns, print_json, print_table
+from daemon.cli.output import BAD_DATA, as_json, echo, fail, print_columns, print_json, print_table
 from daemon.cli.quality_words import kwh
 from daemon.cli.site_option import site_option
 from daemon.cli.typed import Day, RegisterList, Text
@@ -205,7 +205,7 @@ def refuse(number: int, **said: Any) -> None:
     if said["as_json"]:
         print_json({"decision": number, "state": "refused"})
     else:
-        click.echo(f"decision {number} does not count; nothing was changed")
+        echo(f"decision {number} does not count; nothing was changed")
 
 
 @click.command(short_help="Decisions that wait for somebody else.")
@@ -231,7 +231,7 @@ def waiting(site_path: Path, as_json: bool) -> None:
             {it: it for it in (*columns, *texts)},
             [{**row, "approvers": " ".join(row["approvers"]) or None} for row in rows],
         )
-    click.echo(f"{len(rows)} wait", err=True)
+    echo(f"{len(rows)} wait", err=True)
 
 
 def _decide(said: dict[str, Any], **order: Any) -> None:
@@ -274,12 +274,12 @@ def _tell(decided: Decided, said: dict[str, Any]) -> None:
         return
     if decided.waits_for:
         who = "another person" if decided.waits_for == 1 else f"{decided.waits_for} other persons"
-        click.echo(
+        echo(
             f"decision {decided.number} waits for {who}:\n"
             f"  meterd quality approve {decided.number} --actor NAME"
         )
         return
-    click.echo(f"decision {decided.number} counts; what is billed follows in some seconds")
+    echo(f"decision {decided.number} counts; what is billed follows in some seconds")
     if changes:
         print_table(
             ("day", "state", "codes", "next"),

@@ -13,7 +13,7 @@ from psycopg import AsyncConnection
 
 from config.settings_file import load_settings
 from daemon.cli.on_site import on_database
-from daemon.cli.output import as_json, fail, print_columns, print_json, print_with_steps
+from daemon.cli.output import as_json, echo, fail, print_columns, print_json, print_with_steps
 from daemon.cli.quality_words import kwh, read_row, slot_row
 from daemon.cli.site_option import site_option
 from daemon.cli.typed import Day
@@ -90,7 +90,7 @@ def list_doubts(
         )
     held = sum(it["hold"] is not None for it in told)
     unusual = f", {len(soft)} unusual" if soft else ""
-    click.echo(f"{open_tasks - held} withheld or disputed, {held} held{unusual}", err=True)
+    echo(f"{open_tasks - held} withheld or disputed, {held} held{unusual}", err=True)
     raise SystemExit(1 if open_tasks else 0)
 
 
@@ -142,7 +142,7 @@ def show(point: str, day: date | None, site_path: Path, as_json: bool) -> None:
 
 def _print(found: dict[str, Any]) -> None:
     point = found["point"]
-    click.echo(
+    echo(
         f"point {point['point']}  account {point['account'] or '-'}  meter {point['meter'] or '-'}"
         f"  line {point['line'] or '-'}"
     )
@@ -162,9 +162,9 @@ def _print(found: dict[str, Any]) -> None:
         changed = {"until": "until", "changed by": "changed by"}
         print_columns({**columns, **changed}, found["journal"], title="changes")
     for task in found["tasks"]:
-        click.echo(f"{task['days']}: {task['why']} ({task['owner']})")
+        echo(f"{task['days']}: {task['why']} ({task['owner']})")
         for command in task["commands"]:
-            click.echo(f"  {command}")
+            echo(f"  {command}")
 
 
 def doubtful_of(row: DoubtRow) -> Doubtful:

@@ -17,7 +17,7 @@ from config.settings_file import load_settings
 from daemon.cli.actor import actor_option, os_user
 from daemon.cli.documented import effect_as_json, print_effect
 from daemon.cli.on_site import on_database
-from daemon.cli.output import as_json, fail, print_json, print_money
+from daemon.cli.output import as_json, echo, fail, print_json, print_money
 from daemon.cli.site_option import site_option
 from daemon.cli.typed import Day, Text, typed
 from daemon.transactions.revalidation import Portion, Wanted
@@ -87,7 +87,7 @@ def revalidate(
     judged = on_database(settings, ask)
     _print_waiting(seen, as_json=as_json)
     changed = sum(len(effect.days) for it in seen for effect in it.effects.values())
-    click.echo(f"{judged} points judged, {changed} days change", err=True)
+    echo(f"{judged} points judged, {changed} days change", err=True)
     raise SystemExit(1 if dry_run and seen else 0)
 
 
@@ -126,7 +126,7 @@ def _print_waiting(seen: Sequence[Portion], *, as_json: bool) -> None:
     waiting = sorted(number for it in seen for number in it.documents.values())
     if waiting and not as_json:
         numbers = " ".join(map(str, waiting))
-        click.echo(
+        echo(
             f"{len(waiting)} wait, because they move days that are billed; a second person has to "
             f"agree:\n  meterd document approve {numbers} --actor NAME"
         )

@@ -9,7 +9,7 @@ from typing import Final
 import click
 
 from daemon.cli.connection import line_options
-from daemon.cli.output import as_json, fail, print_json, print_table, with_unit
+from daemon.cli.output import as_json, echo, fail, print_json, print_table, with_unit
 from daemon.field.connection import Connection, Speed
 from daemon.field.language import DLT645_2007, LANGUAGES
 from daemon.field.read import ANY, ReadRequest, ReadResult, quantities
@@ -176,9 +176,9 @@ def _print(result: ReadResult) -> None:
     at = f" at {result.clock:%Y-%m-%d %H:%M:%S}" if result.clock else ""
     values = [value for _, value in result.values]
     if not values:
-        click.echo(f"meter {result.meter}{at}, {_ahead(result.ahead_s or 0)} this machine")
+        echo(f"meter {result.meter}{at}, {_ahead(result.ahead_s or 0)} this machine")
     elif len(values) == 1:
-        click.echo(f"{with_unit(values[0].value, values[0].unit)}{at}")
+        echo(f"{with_unit(values[0].value, values[0].unit)}{at}")
     else:
         print_table(["name", "value", "unit"], values, title=f"meter {result.meter}{at}")
 

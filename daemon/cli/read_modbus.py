@@ -7,7 +7,7 @@ from typing import Final
 
 import click
 
-from daemon.cli.output import fail, print_json, print_table, with_unit
+from daemon.cli.output import echo, fail, print_json, print_table, with_unit
 from daemon.field.connection import Connection
 from daemon.field.read_modbus import (
     ModbusReadRequest,
@@ -53,7 +53,7 @@ def _print(request: ModbusReadRequest, values: list[ModbusValue]) -> None:
     """One value as a line, several as a table."""
     if len(values) == 1:
         ((_, value, unit),) = values
-        click.echo(with_unit(value, unit))
+        echo(with_unit(value, unit))
         return
     print_table(
         ["name", "value", "unit"],

@@ -14,7 +14,7 @@ from psycopg import AsyncConnection
 
 from config.settings_file import load_settings
 from daemon.cli.on_site import on_database
-from daemon.cli.output import as_json, fail, print_columns, print_json
+from daemon.cli.output import as_json, echo, fail, print_columns, print_json
 from daemon.cli.quality_words import read_row, slot_row
 from daemon.cli.site_option import site_option
 from daemon.cli.typed import Day
@@ -82,7 +82,7 @@ def readings(
     elif rows:
         print_columns({name: name for name in (RAW if is_raw else SLOTS)}, map(_joined, rows))
     if not rows:
-        click.echo(f"nothing of {point} from {since} to {until}", err=True)
+        echo(f"nothing of {point} from {since} to {until}", err=True)
 
 
 def _print_csv(rows: Sequence[dict[str, Any]]) -> None:

@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import click
 from psycopg import AsyncConnection
 
 from config.limits_file import load_limits
@@ -14,7 +13,7 @@ from config.settings_file import load_settings
 from daemon.billing.rehearsal import first_month
 from daemon.cli.documented import effect_as_json, print_effect
 from daemon.cli.on_site import on_database
-from daemon.cli.output import fail, print_json, print_money
+from daemon.cli.output import echo, fail, print_json, print_money
 from daemon.transactions.revalidation import Portion, Wanted, revalidate
 from storage import history
 
@@ -54,4 +53,4 @@ def rehearse_limits(path: Path, months: int, site_path: Path, *, as_json: bool) 
             print_json({"balances_moved_fen": dict(portion.fen)})
         else:
             print_money(portion.fen)
-    click.echo(f"{released} days would be released, {withdrawn} withdrawn", err=True)
+    echo(f"{released} days would be released, {withdrawn} withdrawn", err=True)

@@ -6,14 +6,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import click
 from psycopg import AsyncConnection
 
 from config.settings import PolicyFile, PolicySettings
 from config.settings_file import SettingsFile
 from daemon.billing.rehearsal import first_month
 from daemon.cli.on_site import on_database
-from daemon.cli.output import print_json, print_table, yuan
+from daemon.cli.output import echo, print_json, print_table, yuan
 from daemon.control.rehearsal import Customer, Morning
 from daemon.site.assembly import policy_of
 from daemon.transactions.policy_rehearsal import Candidates, rehearse_policies
@@ -51,7 +50,7 @@ def rehearse_policy(path: Path, months: int, site_path: Path, *, as_json: bool) 
             ],
         )
     counts = {name: sum(bool(days[name]) for _, days in found) for name in policies}
-    click.echo(
+    echo(
         f"since {since} {counts[PRESENT]} points could have been cut, {counts[TRIED]} by {path}",
         err=True,
     )

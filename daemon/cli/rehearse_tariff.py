@@ -7,7 +7,6 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import click
 from psycopg import AsyncConnection
 
 from config.settings import DatabaseSettings
@@ -16,7 +15,7 @@ from config.tariff_files import load_tariff_file
 from config.tariff_version import Versions
 from daemon.billing.rehearsal import Bill, Paid, Summary, Tried, first_month, total
 from daemon.cli.on_site import on_database
-from daemon.cli.output import fail, print_json, print_table, yuan
+from daemon.cli.output import echo, fail, print_json, print_table, yuan
 from daemon.transactions import rehearsal
 from daemon.transactions.rehearsal import Rehearsal
 
@@ -62,7 +61,7 @@ async def _rehearse(
     today = datetime.now(settings.site.zone).date()
     tried = await rehearsal.tried_tariffs(connection, tariffs, asked.since)
     for words in await rehearsal.not_to_be_followed(connection, tried):
-        click.echo(f"it could not be taken over so: {words}", err=True)
+        echo(f"it could not be taken over so: {words}", err=True)
     wanted = _wanted(tariffs, tried, first_month(today, asked.months), today)
     summary = Summary()
     held: set[str] = set()
@@ -80,9 +79,9 @@ async def _rehearse(
         return
     _print(summary, wanted)
     for account in sorted(held):
-        click.echo(f"{account}: use would not be billed, its rates were not told", err=True)
+        echo(f"{account}: use would not be billed, its rates were not told", err=True)
     for account, why in sorted(unpriced.items()):
-        click.echo(f"{account} could not be billed at all: {why}", err=True)
+        echo(f"{account} could not be billed at all: {why}", err=True)
 
 
 def _wanted(
@@ -110,11 +109,11 @@ def _wanted(
 
 def _print(summary: Summary, wanted: Rehearsal) -> None:
     names = ", ".join(sorted(wanted.instead))
-    click.echo(f"tariff {names}, tried from {wanted.since} on")
+    echo(f"tariff {names}, tried from {wanted.since} on")
     rows = [(f"{month:%Y-%m}", *_yuan(paid)) for month, paid in sorted(summary.months.items())]
     print_table(("month", "yuan", "would be", "more"), [*rows, ("all", *_yuan(summary.paid))])
     same = len(summary.accounts) - summary.paying_more - summary.paying_less
-    click.echo(
+    echo(
         f"{len(summary.accounts)} accounts: {summary.paying_more} would pay more, "
         f"{summary.paying_less} less, {same} the same"
     )

@@ -7,12 +7,10 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-import click
-
 from config.problems import ConfigError, Problem
 from config.toml_lines import read_toml
 from daemon.api.asking import NotRunning, RequestFailed, ask
-from daemon.cli.output import BAD_CONFIG, FAILED, NOT_RUNNING, USAGE, fail, print_table
+from daemon.cli.output import BAD_CONFIG, FAILED, NOT_RUNNING, USAGE, echo, fail, print_table
 
 Answers = Generator[dict[str, Any], None, None]
 CODES: Final = {"ConfigError": BAD_CONFIG, "NoMidnightYet": USAGE}
@@ -47,19 +45,19 @@ def print_difference(difference: Mapping[str, Any], *, is_done: bool = False) ->
     rows += [(name, "stop", "") for name in difference["removed"]]
     if rows:
         print_table(("line", "what", "because of"), rows)
-    click.echo(f"unchanged: {difference['unchanged']} lines")
+    echo(f"unchanged: {difference['unchanged']} lines")
     for address, was, now in difference["moved"]:
-        click.echo(f"meter {address} moves from {was} to {now}")
+        echo(f"meter {address} moves from {was} to {now}")
     for words in difference["days"]:
-        click.echo(words)
+        echo(words)
     for table, count in difference["archive"].items():
-        click.echo(f"rows {'taken over' if is_done else 'that differ'} in {table}: {count}")
+        echo(f"rows {'taken over' if is_done else 'that differ'} in {table}: {count}")
     for key in difference["settings"]:
-        click.echo(f"{key} differs")
+        echo(f"{key} differs")
     for key in difference["needs_restart"]:
-        click.echo(f"{key} differs and needs a restart; until then it stays as it was")
+        echo(f"{key} differs and needs a restart; until then it stays as it was")
     for words in (*difference["waiting"], *difference["stale"]):
-        click.echo(words)
+        echo(words)
 
 
 def is_nothing(difference: Mapping[str, Any]) -> bool:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from daemon.cli.actor import actor_option, os_user
-from daemon.cli.output import as_json
+from daemon.cli.output import as_json, echo
 from daemon.cli.site_option import site_option
 from daemon.cli.typed import Text, typed
 from storage.documents import Said
@@ -44,5 +44,5 @@ def saying_options(command: F) -> F:
 def print_waiting(number: int | None, site_path: Path) -> None:
     """What a second person types for a document to count."""
     at = "" if site_path == Path("meterd.toml") else f" -c {site_path}"
-    click.echo(f"document {number} waits; a second person has to agree:")
-    click.echo(f"  meterd document approve {number} --actor NAME{at}")
+    echo(f"document {number} waits; a second person has to agree:")
+    echo(f"  meterd document approve {number} --actor NAME{at}")

@@ -18,7 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as Bar
 
 from daemon.cli.connection import BAUD, Place, Seconds, place_options, wire_trace
-from daemon.cli.output import as_json, fail, print_json
+from daemon.cli.output import as_json, echo, fail, print_json
 from daemon.field.connection import Speed
 from daemon.field.survey import Found, Progress, Survey, speeds, timeouts_at
 
@@ -126,7 +126,7 @@ def _shown() -> Iterator[Show]:
         yield lambda progress, meters: None
         return
     columns = (
-        TextColumn("{task.description:30}"),
+        TextColumn("{task.description:30}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("{task.fields[meters]} meters"),
@@ -175,8 +175,8 @@ class _Rows:
             print_json({**row, "baud": found.speed.baud, "parity": found.speed.parity})
             return
         if not self._printed:
-            click.echo(",".join(COLUMNS))
-        click.echo(",".join(row.values()))
+            echo(",".join(COLUMNS))
+        echo(",".join(row.values()))
 
 
 @contextmanager
@@ -199,12 +199,12 @@ def _ended_by_sigterm() -> Iterator[None]:
 
 def _summarise(survey: Survey, as_json: bool) -> None:
     for found in survey.unclear:
-        click.echo(found.in_words(), err=True)
+        echo(found.in_words(), err=True)
     if as_json or not survey.meters:
         return
     speeds_found = sorted({str(found.speed) for found in survey.meters if found.speed.baud})
     at = f", at {' and '.join(speeds_found)}" if speeds_found else ""
-    click.echo(f"{len(survey.meters)} meters, {survey.questions} questions{at}", err=True)
+    echo(f"{len(survey.meters)} meters, {survey.questions} questions{at}", err=True)
 
 
 def _row(found: Found, name: str) -> dict[str, str]:

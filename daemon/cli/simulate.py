@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 from config.problems import ConfigError
-from daemon.cli.output import BAD_CONFIG, as_json, print_json, print_table
+from daemon.cli.output import BAD_CONFIG, as_json, echo, print_json, print_table
 from simulators.bench.control_port import CONTROL_HOST, frozen_registers
 from simulators.bench.running import Bench
 from simulators.bench.scenario import Scenario, load_scenario, site_clock
@@ -22,7 +22,7 @@ from simulators.bench.scenario import Scenario, load_scenario, site_clock
 
 def _print_example(context: click.Context, _: click.Parameter, wanted: bool) -> None:
     if wanted:
-        click.echo(
+        echo(
             files("simulators.scenarios").joinpath("bench.toml").read_text(encoding="utf-8"),
             nl=False,
         )
@@ -77,7 +77,7 @@ def simulate(
             mistakes = [asdict(problem) for problem in error.problems]
             print_json({"ok": False, "mistakes": mistakes})
         else:
-            click.echo(str(error), err=True)
+            echo(str(error), err=True)
         sys.exit(BAD_CONFIG)
     if only_check:
         _print_summary(loaded, as_json=as_json)
@@ -134,8 +134,8 @@ async def _serve(scenario: Scenario, control_port: int, *, as_json: bool) -> Non
             )
         else:
             for name, line in bench.lines.items():
-                click.echo(f"{name}: {len(line.bus.meters)} meters on {line.place}")
-            click.echo(f"control port: {CONTROL_HOST}:{bench.control_port}")
+                echo(f"{name}: {len(line.bus.meters)} meters on {line.place}")
+            echo(f"control port: {CONTROL_HOST}:{bench.control_port}")
         await stop.wait()
 
 

@@ -14,7 +14,7 @@ from config.settings import DatabaseSettings
 from config.settings_file import SettingsFile
 from daemon.billing.standstill import REASONS, REMEMBERED
 from daemon.cli.on_site import on_database
-from daemon.cli.output import as_json, print_json_rows, print_with_steps
+from daemon.cli.output import as_json, echo, print_json_rows, print_with_steps
 from daemon.cli.site_option import site_option
 from daemon.quality.codes import HOLDS, NOT_SHOWN, in_words
 from daemon.quality.gap import gap_day
@@ -48,7 +48,7 @@ def standstill(reason: str | None, site_path: Path, as_json: bool) -> None:
             ((_cells(row), [_next_step(row)]) for row in found),
             steps="next step",
         )
-    click.echo(f"{len(found)} points are not billed to {due}", err=True)
+    echo(f"{len(found)} points are not billed to {due}", err=True)
     raise SystemExit(1 if found else 0)
 
 

@@ -17,7 +17,7 @@ from config.tariff_files import load_tariff_file
 from config.tariff_form import read_version
 from config.tariff_version import Fixed, Ladder, TariffVersion, Versions
 from daemon.cli.on_site import on_database
-from daemon.cli.output import as_json, fail, print_json, print_table
+from daemon.cli.output import as_json, echo, fail, print_json, print_table
 from daemon.cli.site_option import site_option
 from storage import tariff_filing
 from storage.tariff_filing import FiledVersion, State
@@ -49,7 +49,7 @@ def check(paths: tuple[Path, ...]) -> None:
             continue
         for name, versions in tariffs.items():
             days = ", ".join(str(version.effective_from) for version in versions.all)
-            click.echo(f"{path}: {name} is good, in force from {days}")
+            echo(f"{path}: {name} is good, in force from {days}")
     if problems:
         raise ConfigError(problems)
 

@@ -14,7 +14,7 @@ from psycopg import AsyncConnection
 from config.settings_file import load_settings
 from daemon.cli.actor import actor_option, os_user
 from daemon.cli.on_site import on_database
-from daemon.cli.output import as_json, print_columns, print_json, print_money
+from daemon.cli.output import as_json, echo, print_columns, print_json, print_money
 from daemon.cli.site_option import site_option
 from daemon.cli.typed import Day, Text
 from storage import tariff_filing
@@ -67,7 +67,7 @@ def list_versions(tariff: str | None, with_ended: bool, site_path: Path, as_json
         if version.state == "waits":
             at = "" if site_path == Path("meterd.toml") else f" -c {site_path}"
             typed = f"{shlex.quote(version.tariff)} {version.effective_from}"
-            click.echo(f"meterd tariff approve {typed} --actor NAME{at}")
+            echo(f"meterd tariff approve {typed} --actor NAME{at}")
 
 
 @click.command()
@@ -110,7 +110,7 @@ def reject(tariff: str, day: date, actor: str | None, reason: str | None, site_p
         return await reject_version(connection, tariff, day, said)
 
     on_database(load_settings(site_path), ask)
-    click.echo(
+    echo(
         f"tariff {tariff} from {day} does not count; take it out of the tariffs file, or give it "
         "another id to ask once more"
     )
@@ -131,7 +131,7 @@ def print_approved(done: ApprovedVersion, *, as_json: bool) -> None:
             }
         )
         return
-    click.echo(
+    echo(
         f"tariff {done.tariff} from {done.effective_from} counts: {anew_in_words(done.priced_anew)}"
     )
 
@@ -141,10 +141,10 @@ def print_foreseen(found: ForeseenVersion) -> None:
     from daemon.transactions.tariff_versions import anew_in_words
 
     anew = anew_in_words(found.priced_anew)
-    click.echo(f"tariff {found.tariff} from {found.effective_from}: {anew}")
+    echo(f"tariff {found.tariff} from {found.effective_from}: {anew}")
     print_money(found.fen)
     for account, why in sorted(found.unpriced.items()):
-        click.echo(f"{account} could not be billed at all: {why}")
+        echo(f"{account} could not be billed at all: {why}")
 
 
 def foreseen_as_json(found: ForeseenVersion) -> dict[str, Any]:

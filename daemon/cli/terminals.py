@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from daemon.cli.output import as_json, print_json, print_table
+from daemon.cli.output import as_json, echo, print_json, print_table
 from daemon.cli.running import daemon_asked
 from daemon.cli.site_option import site_option
 
@@ -27,7 +27,7 @@ def terminals(site_path: Path, as_json: bool) -> None:
         listeners = next(answers)["listeners"]
         rows = [row for row in answers if "end" not in row]
     if not listeners:
-        click.echo("this site has no [[listener]]", err=True)
+        echo("this site has no [[listener]]", err=True)
     if as_json:
         for row in rows:
             print_json(row)

@@ -14,7 +14,7 @@ import click
 from daemon.api.asking import NotRunning, RequestFailed, SocketUnusable, ask
 from daemon.billing.posting import UnfitPaymentKey, payment_key
 from daemon.cli.actor import os_user
-from daemon.cli.output import as_json, fail, print_json, yuan
+from daemon.cli.output import as_json, echo, fail, print_json, yuan
 from daemon.cli.running import data_directory
 from daemon.cli.site_option import site_option
 
@@ -130,12 +130,10 @@ def _by_database(site_path: Path, payment: Mapping[str, Any]) -> dict[str, Any]:
 
 def _print(done: Mapping[str, Any], *, is_shadow: bool) -> None:
     outcome = done["outcome"].replace("_", " ")
-    click.echo(
-        f"{outcome}: balance {yuan(done['balance_fen'])} yuan, credit {done['credit_state']}"
-    )
+    echo(f"{outcome}: balance {yuan(done['balance_fen'])} yuan, credit {done['credit_state']}")
     if done["reconnects"] and is_shadow:
-        click.echo("the site is in shadow mode, nothing is sent: restore the supply by hand")
+        echo("the site is in shadow mode, nothing is sent: restore the supply by hand")
     elif done["reconnects"]:
-        click.echo("the supply is being restored")
+        echo("the supply is being restored")
     elif done["missing_fen"]:
-        click.echo(f"{yuan(done['missing_fen'])} yuan are missing until the supply is restored")
+        echo(f"{yuan(done['missing_fen'])} yuan are missing until the supply is restored")

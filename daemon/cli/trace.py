@@ -13,7 +13,7 @@ import click
 from rich.text import Text
 
 from daemon.cli.decode import show
-from daemon.cli.output import as_json, console, print_json
+from daemon.cli.output import as_json, console, echo, print_json
 from daemon.cli.running import daemon_asked
 from daemon.cli.site_option import site_option
 from daemon.field.whole_frames import whole_frames
@@ -64,7 +64,7 @@ def _say_why_quiet(line: Mapping[str, Any]) -> None:
         )
     else:
         quiet = f"is down: {line['reason']}"
-    click.echo(f"{name} {quiet}", err=True)
+    echo(f"{name} {quiet}", err=True)
 
 
 def _show(piece: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ import click
 
 from daemon.cli.authority import authority_of, authority_options
 from daemon.cli.connection import line_options
-from daemon.cli.output import as_json, fail, print_json, with_unit
+from daemon.cli.output import as_json, echo, fail, print_json, with_unit
 from daemon.field.connection import Connection
 from daemon.field.write import (
     ParameterWrite,
@@ -75,7 +75,7 @@ def write(
     else:
         values, _ = try_values(identifier, result.after)
         lines = [f"{item.name}  {with_unit(item.value, item.unit)}" for item in values]
-        click.echo("\n".join(lines))
+        echo("\n".join(lines))
     # A meter may accept a write and keep the old value, or round it.
     if not is_kept(identifier, data, result.after):
         shown = result.after.hex(" ").upper()
@@ -87,7 +87,7 @@ def _run(write: ParameterWrite, identifier: str) -> WriteResult:
         return asyncio.run(write.run())
     except KeyboardInterrupt:
         if write.is_unconfirmed:
-            click.echo(unconfirmed(identifier), err=True)
+            echo(unconfirmed(identifier), err=True)
         raise
 
 

@@ -6,11 +6,14 @@ from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from pathlib import Path
 from typing import Final
 
+from config.bounded_file import MEBIBYTE, read_file
 from protocols.dlt645.describe.description import FrameDescription
 from protocols.dlt645.describe.frames import PROTOCOLS, describe_stream
 from protocols.dlt645.describe.hex_text import parse_hex
 from protocols.errors import FrameError
 
+MOST_BYTES: Final = 64 * MEBIBYTE
+"""Of a recording: what is said of it takes many times its room."""
 AUTO: Final = "auto"
 MODBUS: Final = "modbus"
 MODBUS_KINDS: Final = ("modbus-rtu", "modbus-tcp", "modbus-pdu")
@@ -63,8 +66,8 @@ def streams_of(path: Path) -> list[bytes]:
     """Each line of a file of hexadecimal text, without what follows a #.
 
     Bytes that are no text are one stream. FrameError, with its number, for a line of text that
-    is no hexadecimal: it could be the one that matters."""
-    content = path.read_bytes()
+    is no hexadecimal: it could be the one that matters. OSError, as `read_file`."""
+    content = read_file(path, MOST_BYTES)
     text = _text(content)
     if text is None:
         return [content]

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import Literal
+from typing import Any, Final, Literal
 
 import structlog
+
+from config.visible import visible
 
 LEVELS = {
     "debug": logging.DEBUG,
@@ -57,6 +59,18 @@ def configure(form: Literal["logfmt", "json"] = "logfmt", level: str = "info") -
 def _renderer(form: Literal["logfmt", "json"]) -> structlog.typing.Processor:
     if form == "json":
         return structlog.processors.JSONRenderer(default=str)
-    return structlog.processors.LogfmtRenderer(
-        key_order=["timestamp", "level", "logger", "event"], bool_as_flag=False
-    )
+    return _logfmt
+
+
+_RENDER_LOGFMT: Final = structlog.processors.LogfmtRenderer(
+    key_order=["timestamp", "level", "logger", "event"], bool_as_flag=False
+)
+
+
+def _logfmt(logger: Any, method: str, event: structlog.typing.EventDict) -> str:
+    """One line, in which no control character of a meter, a caller or a file is left."""
+    shown = {
+        key: value if isinstance(value, int | float | None) else visible(str(value))
+        for key, value in event.items()
+    }
+    return _RENDER_LOGFMT(logger, method, shown)

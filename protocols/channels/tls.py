@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import ssl
 from collections.abc import Iterator
 from hashlib import sha256
@@ -18,6 +19,7 @@ def server_tls(certificate: Path, key: Path, client_ca: Path | None) -> ssl.SSLC
     With `client_ca`, only to terminals with a certificate of that authority. OSError (ssl.SSLError
     is one) when the files cannot be used.
     """
+    _refuse_irregular(certificate, key, client_ca)
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(certificate, key)
     if client_ca is not None:
@@ -32,10 +34,18 @@ def client_tls(ca: Path, certificate: Path | None, key: Path | None) -> ssl.SSLC
 
     `certificate` and `key` are ours, where the server asks for one. OSError likewise.
     """
+    _refuse_irregular(ca, certificate, key)
     context = ssl.create_default_context(cafile=str(ca))
     if certificate is not None:
         context.load_cert_chain(certificate, key)
     return context
+
+
+def _refuse_irregular(*paths: Path | None) -> None:
+    """A device or a pipe would be read without an end, or waited for."""
+    for path in paths:
+        if path is not None and path.exists() and not path.is_file():
+            raise OSError(errno.EINVAL, "it is no file", str(path))
 
 
 def shown_certificate(transport: asyncio.BaseTransport) -> Certificate | None:

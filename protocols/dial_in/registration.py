@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Final, Literal
+from functools import cache
+from typing import Any, Final, Literal
+
+import re2
 
 Kind = Literal["hex", "text", "regex"]
 
@@ -18,9 +21,9 @@ MOST_HEARTBEATS: Final = 1024
 """
 LONGEST_GREETING: Final = 4096
 """Of heartbeats that come in one piece with a registration."""
-MOST_REPETITIONS: Final = 2
-"""Two open repetitions over 256 bytes are tried in 33,000 ways at most (0.3 ms); three would take
-2.8 million."""
+LONGEST_EXPRESSION: Final = 512
+LARGEST_PROGRAM: Final = 1 << 16
+"""Bytes of memory for an expression: one that needs more is refused."""
 ANSWER_GAP_S: Final = 0.5
 """A pause inside an answer after which a conversation gives the answer up."""
 HOLD_S: Final = 0.2
@@ -30,14 +33,6 @@ DISTINCT_VALUES: Final = 3
 
 _HEX: Final = re.compile(r"([0-9A-Fa-f]{2})|\{id:([0-9]{1,2})\}|\{([0-9]{1,3})\}|\s+")
 _TEXT_ID: Final = re.compile(r"\{id(?::([0-9]{1,2}))?\}")
-# An escape and a class hide what stands in them; a repeated group and an open repetition are named.
-_REGEX: Final = re.compile(
-    r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]"
-    r"|(?P<group>\)(?:[*+]|\{[0-9,]+\}))"
-    r"|(?P<open>[*+]|\{[0-9]*,[0-9]*\})|.",
-    re.S,
-)
-_REFERENCE_BACK: Final = re.compile(r"\\[1-9]|\(\?P=")
 _OPEN_END: Final = re.compile(r"(?<!\\)(?:\\\\)*(?:[*+?]|\{[0-9]*,[0-9]*\})\)*(?:\$|\\Z)?$")
 _PRINTABLE: Final = re.compile(rb"[!-~]{1,64}")
 
@@ -47,19 +42,20 @@ class Registration:
     """What a terminal sends first.
 
     `is_binary`: its id is written in hexadecimal digits. `id_length`: characters of the id, None
-    where it varies.
+    where it varies. `id_group`: the number of the group in the pattern.
     """
 
     pattern: re.Pattern[bytes]
     is_binary: bool
     id_length: int | None
+    id_group: int = 1
 
     def read(self, data: bytes, start: int = 0) -> tuple[str, int] | None:
         """(id, where the frame ends) of one that begins there; None for no registration (yet)."""
         found = self.pattern.match(data[start : start + LONGEST_REGISTRATION])
         if found is None:
             return None
-        identity: bytes = found["id"] or b""
+        identity: bytes = found[self.id_group] or b""
         if self.is_binary:
             return identity.hex().upper(), start + found.end()
         if _PRINTABLE.fullmatch(identity) is None:
@@ -268,9 +264,10 @@ def registration(kind: Kind, words: str) -> Registration:
     """
     if kind == "regex":
         compiled = _regex(words)
-        if "id" not in compiled.groupindex:
+        number = compiled.groupindex.get(b"id")
+        if number is None:
             raise ValueError("has no group named id: (?P<id>...) is the terminal's id")
-        return Registration(compiled, is_binary=False, id_length=None)
+        return Registration(compiled, is_binary=False, id_length=None, id_group=number)
     pattern, length = _hex(words) if kind == "hex" else _text(words)
     if length == 0:
         raise ValueError("an id has at least one byte")
@@ -284,7 +281,7 @@ def heartbeat(kind: Kind, words: str) -> Heartbeat:
     """`hex` and `text`: always these bytes. ValueError says what is wrong."""
     if kind == "regex":
         compiled = _regex(words)
-        return Heartbeat(compiled, re.compile(b"(?:" + compiled.pattern + rb")\Z", re.S), b"")
+        return Heartbeat(compiled, _compiled(b"(?:" + compiled.pattern + rb")\z"), b"")
     fixed = fixed_bytes(kind, words)
     if len(fixed) > LONGEST_HEARTBEAT:
         raise ValueError(f"is longer than {LONGEST_HEARTBEAT} bytes")
@@ -353,14 +350,16 @@ def _text(words: str) -> tuple[bytes, int | None]:
     return pattern, int(length) if length else None
 
 
-def _regex(words: str) -> re.Pattern[bytes]:
-    """One whose end is known when it is there, and that no bytes from the network make slow."""
+def _regex(words: str) -> Any:
+    """One whose end is known when it is there."""
+    if len(words) > LONGEST_EXPRESSION:
+        raise ValueError(f"is longer than {LONGEST_EXPRESSION} characters")
     try:
-        compiled = re.compile(words.encode("latin-1"), re.S)
+        compiled = _compiled(words.encode("latin-1"))
     except UnicodeEncodeError:
         raise ValueError("holds characters beyond one byte; write them as \\x..") from None
-    except (re.error, OverflowError) as error:
-        raise ValueError(f"is no regular expression: {error}") from None
+    except re2.error as error:
+        raise ValueError(f"is no regular expression: {_in_words(error)}") from None
     if compiled.match(b""):
         raise ValueError("matches nothing at all: every terminal would fit")
     if _OPEN_END.search(words):
@@ -368,19 +367,21 @@ def _regex(words: str) -> re.Pattern[bytes]:
             "ends with a repetition, so its end is not known: "
             "add what follows, or a count like {15}"
         )
-    _check_speed(words)
     return compiled
 
 
-def _check_speed(words: str) -> None:
-    # All lines have one thread: an expression that backtracks for long would stop every one.
-    parts = [found.lastgroup for found in _REGEX.finditer(words)]
-    if "group" in parts or _REFERENCE_BACK.search(words):
-        raise ValueError(
-            "repeats a group, or refers back to one, which bytes from the network could make slow"
-        )
-    if parts.count("open") > MOST_REPETITIONS:
-        raise ValueError(
-            f"has more than {MOST_REPETITIONS} open repetitions, "
-            "which bytes from the network make slow"
-        )
+@cache
+def _compiled(expression: bytes) -> Any:
+    """By RE2, which never backtracks: all lines have one thread, and no bytes from the network may
+    make it slow. The same object for the same expression, so that settings can be compared."""
+    options = re2.Options()
+    options.encoding = re2.Options.Encoding.LATIN1
+    options.dot_nl = True
+    options.log_errors = False
+    options.max_mem = LARGEST_PROGRAM
+    return re2.compile(expression, options)
+
+
+def _in_words(error: re2.error) -> str:
+    (why,) = error.args
+    return why.decode("latin-1") if isinstance(why, bytes) else str(why)

@@ -4,8 +4,6 @@ Lines, fleets of meters on them, and what is wrong with some of them."""
 
 from __future__ import annotations
 
-import re
-import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -13,8 +11,8 @@ from decimal import Decimal
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-from config.problems import ConfigError, Problem
-from config.toml_lines import locate
+from config.problems import ConfigError
+from config.toml_lines import locate, parse_toml, toml_text
 from protocols.modbus.profile import Profile
 from simulators.bench.building import access_spec, build_state, wire_faults
 from simulators.bench.check import Checker
@@ -178,41 +176,13 @@ def site_clock(zone: ZoneInfo, now: Clock = utc_now) -> Clock:
 
 def load_scenario(path: Path | str) -> Scenario:
     """A scenario from its file. ConfigError names every mistake in it."""
-    path = Path(path)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise ConfigError(
-            [
-                Problem(
-                    str(path),
-                    1,
-                    "file",
-                    f"cannot be read: {reason}",
-                )
-            ]
-        ) from None
+    text = toml_text(Path(path), str(path))
     return parse_scenario(text, str(path))
 
 
 def parse_scenario(text: str, file: str = "scenario.toml") -> Scenario:
     """A scenario from its text; `file` is how mistakes name it."""
-    try:
-        content = tomllib.loads(text, parse_float=Decimal)
-    except tomllib.TOMLDecodeError as error:
-        line = re.search(r"at line (\d+)", str(error))
-        number = int(line[1]) if line else text.count("\n") + 1
-        raise ConfigError(
-            [
-                Problem(
-                    file,
-                    number,
-                    "TOML",
-                    str(error),
-                )
-            ]
-        ) from None
+    content = parse_toml(text, file, Decimal)
     found = Checker(file, locate(text))
     found.read(content)
     if found.mistakes:

@@ -6,7 +6,7 @@ import socket
 import stat
 import time
 from collections.abc import AsyncGenerator, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Event, Thread
@@ -98,7 +98,10 @@ def test_a_mistake_in_the_program_is_told_and_does_not_end_it(folder: Path) -> N
         assert list(ask(folder, {"do": "count", "to": 0})) == [{"end": True}]
 
 
-@pytest.mark.parametrize("line", [b"nonsense\n", b"[1]\n", b"\xff\n", b'{"do":'])
+@pytest.mark.parametrize(
+    "line",
+    [b"nonsense\n", b"[1]\n", b"\xff\n", b'{"do":', b"[" * 100_000 + b"\n", b"9" * 5000 + b"\n"],
+)
 def test_what_is_no_request_is_refused(folder: Path, line: bytes) -> None:
     with served(folder), socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(LIMIT_S)
@@ -170,3 +173,30 @@ def test_a_client_that_reads_late_gets_everything(folder: Path) -> None:
         *({"text": text} for text in texts),
         {"end": True},
     ]
+
+
+def test_who_asks_nothing_is_hung_up_on(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unix_socket, "ASKED_WITHIN_S", 0.1)
+    with served(folder), socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(LIMIT_S)
+        connection.connect(str(folder / NAME))
+        connection.sendall(b'{"do": "cou')
+        assert "nothing was asked" in json.loads(connection.makefile("rb").readline())["error"]
+
+
+def test_a_request_without_end_is_refused(folder: Path) -> None:
+    with served(folder), socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(LIMIT_S)
+        connection.connect(str(folder / NAME))
+        with suppress(BrokenPipeError):
+            for _ in range(4):
+                connection.sendall(b" " * unix_socket.LONGEST_REQUEST)
+        assert "error" in json.loads(connection.makefile("rb").readline())
+
+
+def test_one_client_too_many_is_told_so(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unix_socket, "MOST_CLIENTS", 1)
+    with served(folder), closing(ask(folder, {"do": "wait"})) as first:
+        next(first)
+        with pytest.raises(RequestFailed, match="ask again later"):
+            list(ask(folder, {"do": "count", "to": 0}))

@@ -1,0 +1,97 @@
+"""Whoever opens connections and asks nothing keeps nobody else from being answered."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+import pytest
+
+from daemon.api import http
+
+Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+@asynccontextmanager
+async def served() -> AsyncIterator[int]:
+    """The port of a server that is well."""
+    with http.listen("127.0.0.1", 0) as port:
+        serving = asyncio.create_task(http.serve(port, lambda: (True, {"status": "ok"})))
+        try:
+            yield port.getsockname()[1]
+        finally:
+            serving.cancel()
+            with suppress(asyncio.CancelledError):
+                await serving
+
+
+async def asked(port: int, head: bytes) -> bytes:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(head)
+    with suppress(ConnectionResetError):
+        answer = await reader.read()
+    writer.close()
+    return answer
+
+
+def health_request(connection: str = "close") -> bytes:
+    return f"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: {connection}\r\n\r\n".encode()
+
+
+def test_more_silent_callers_than_there_may_be_keep_nobody_out() -> None:
+    async def test() -> None:
+        async with served() as port:
+            silent = [
+                await asyncio.open_connection("127.0.0.1", port)
+                for _ in range(http.MOST_CONNECTIONS + 5)
+            ]
+            answer = await asked(port, health_request())
+            assert json.loads(answer.partition(b"\r\n\r\n")[2]) == {"status": "ok"}
+            gone = [await is_gone(it) for it in silent[:5]]
+            assert gone == [True] * 5
+            for _, writer in silent:
+                writer.close()
+
+    asyncio.run(test())
+
+
+async def is_gone(connection: Connection) -> bool:
+    try:
+        return await connection[0].read(1) == b""
+    except ConnectionResetError:
+        return True
+
+
+@pytest.mark.parametrize("begun", [b"", b"GET /healthz HTTP/1.1\r\nHost: x\r\n"])
+def test_a_request_that_does_not_end_is_hung_up_on(
+    begun: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def test() -> None:
+        monkeypatch.setattr(http, "REQUEST_S", 0.1)
+        async with served() as port:
+            assert await asked(port, begun) == b""
+
+    asyncio.run(test())
+
+
+def test_a_connection_may_ask_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test() -> None:
+        async with served() as port:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            for _ in range(3):
+                writer.write(health_request("keep-alive"))
+                head = await reader.readuntil(b"\r\n\r\n")
+                assert head.startswith(b"HTTP/1.1 200")
+                assert json.loads(await reader.readexactly(len('{"status":"ok"}')))
+            writer.close()
+
+    asyncio.run(test())
+
+
+def test_a_head_that_is_too_long_is_refused() -> None:
+    async def test() -> None:
+        async with served() as port:
+            head = b"GET /healthz HTTP/1.1\r\nX: " + b"x" * http.LONGEST_HEAD
+            assert (await asked(port, head)).startswith(b"HTTP/1.1 400")
+
+    asyncio.run(test())
