@@ -75,6 +75,7 @@ class SiteSection(SitePart, Section):
     name: str = Field(min_length=1)
     archive: SitePath
     tariffs: SitePath
+    clock_must_be_synchronised: bool = False
 
 
 class DatabasePart(Section):

@@ -34,8 +34,9 @@ from daemon.health import BilledOrNamed, feed_watchdog, health
 from daemon.ownership.hold import hold_site
 from daemon.pipeline.outlet import Outlet
 from daemon.pipeline.pipeline import Pipeline
-from daemon.runtime import systemd
+from daemon.runtime import host_clock, systemd
 from daemon.runtime.garbage import spare_what_is_there
+from daemon.runtime.host_clock import HostClock
 from daemon.runtime.loop_lag import LoopLag
 from daemon.runtime.supervision import Supervisor, in_thread, unless
 from daemon.site.assembly import Assembly, authority_of, credentials_of
@@ -44,7 +45,7 @@ from daemon.site.listeners import Listener, open_listeners
 from daemon.site.reload import Configuration
 from daemon.spool.spool import open_spool
 from daemon.ticks import ticking
-from storage import supply
+from storage import readings, supply
 from storage.database import LONG_USE_S, Pool, connect, is_of_the_whole, open_database
 
 log = structlog.get_logger("daemon")
@@ -77,6 +78,8 @@ class _Daemon:
     running: Supervisor
     asking: Supervisor
     billing: BilledOrNamed
+    clock: HostClock
+    stepped: asyncio.Event
 
 
 async def run(site: LoadedSite) -> None:
@@ -157,6 +160,7 @@ async def _open(
     running = Supervisor()
     lag = LoopLag()
     lines = Lines(running)
+    clock = HostClock(must_be_synchronised=settings.site.clock_must_be_synchronised)
     missed = asyncio.Event()
     doubted = asyncio.Event()
     pipeline = Pipeline(
@@ -185,6 +189,7 @@ async def _open(
         may_backfill=lambda: not (pipeline.is_behind or lag.is_late),
         credentials=credentials_of(settings.control),
         listeners=listeners,
+        clock_doubt=lambda: clock.doubt,
     )
     reload_asked = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload_asked.set)
@@ -207,7 +212,11 @@ async def _open(
         running,
         asking,
         BilledOrNamed(settings.health.standstill_days),
+        clock,
+        asyncio.Event(),
     )
+    told_step = partial(_clock_stepped, daemon)
+    running.start("clock", lambda: host_clock.watch(clock, lines.clock_skews_s, told_step))
     opened.callback(_begin_to_stop, daemon)
     return daemon
 
@@ -219,6 +228,7 @@ async def _start(daemon: _Daemon, joined: Joined, opened: AsyncExitStack) -> Non
     configuration = daemon.configuration
     async with daemon.pool.connection(lasts_s=LONG_USE_S) as connection:
         await _warn_of_waiting_commands(connection, authority)
+        daemon.clock.arrived(await readings.newest_arrival(connection))
         await configuration.start(connection, joined.meters)
     # What waits on disk knows its meters by the lines.
     daemon.storing.start("pipeline", daemon.pipeline.run)
@@ -237,6 +247,7 @@ async def _start(daemon: _Daemon, joined: Joined, opened: AsyncExitStack) -> Non
     documented = asyncio.Event()
     daemon.running.start("notifications", lambda: _hear(daemon, documented))
     daemon.running.start("missed", lambda: _whenever(daemon.missed, configuration.rebuild))
+    daemon.running.start("stepped", lambda: _whenever(daemon.stepped, partial(_plan_anew, daemon)))
     daemon.running.start("doubts", lambda: _whenever(daemon.doubted, configuration.look_for_doubts))
     follow = configuration.follow_documents
     daemon.running.start("documents", lambda: _whenever(documented, follow))
@@ -262,7 +273,14 @@ def _serve(daemon: _Daemon) -> None:
         daemon.configuration.withheld,
         PaymentQueue(daemon.pool, lambda: datetime.now(UTC), daemon.pipeline.right_of_way).take_in,
     )
-    told = partial(health, lines, daemon.authority, daemon.pipeline.condition, daemon.billing)
+    told = partial(
+        health,
+        lines,
+        daemon.authority,
+        daemon.pipeline.condition,
+        daemon.billing,
+        lambda: daemon.clock.doubt,
+    )
     daemon.running.start("http", lambda: http.serve(daemon.port, told))
     daemon.asking.start("requests", lambda: unix_socket.serve(daemon.listening, requests.answer))
     daemon.asking.start("watchdog", lambda: feed_watchdog(lines))
@@ -316,12 +334,32 @@ def serving_at_once(settings: Site) -> int:
     return wires + TERMINALS_AT_ONCE * len(settings.listener)
 
 
+def _clock_stepped(daemon: _Daemon) -> None:
+    """What was planned or measured by the wall clock is void."""
+    daemon.lines.clock_stepped()
+    daemon.missed.set()
+    daemon.doubted.set()
+    daemon.stepped.set()
+    daemon.pipeline.settle_soon()
+
+
+async def _plan_anew(daemon: _Daemon) -> None:
+    """A customer who paid is not kept waiting for a time that never comes (A11)."""
+    async with daemon.pool.connection() as connection:
+        await supply.due_at_once(connection, datetime.now(UTC))
+        daemon.lines.wake(await supply.lines_with_commands(connection))
+
+
 async def _whenever(asked: asyncio.Event, act: Callable[[], Awaitable[None]]) -> None:
     """Act as often as it is asked for, and once for all who ask meanwhile."""
     while True:
         await asked.wait()
         asked.clear()
-        await act()
+        try:
+            await act()
+        except BaseException:
+            asked.set()  # whoever starts this anew finds that it is still asked for
+            raise
 
 
 async def _hear(daemon: _Daemon, documented: asyncio.Event) -> None:

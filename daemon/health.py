@@ -52,13 +52,14 @@ def health(
     authority: Authority,
     storing: Callable[[], Mapping[str, Any]],
     billing: BilledOrNamed,
+    clock_doubt: Callable[[], str] = lambda: "",
 ) -> tuple[bool, dict[str, Any]]:
     """(no line is stuck, what /healthz shows).
 
     A line that is down, a listener none of whose terminals is connected, a database that is away or
-    cannot store, a reading that waits too long, a point that is not billed for too long, or a day
-    that is not closed, degrades only: a restart mends none of them.
-    `storing`: `Pipeline.condition`."""
+    cannot store, a host's clock that is doubted, a reading that waits too long, a point that is not
+    billed for too long, or a day that is not closed, degrades only: a restart mends none of them.
+    `storing`: `Pipeline.condition`. `clock_doubt`: what speaks against the host's clock."""
     now = time.monotonic()
     late = billing.late_days(datetime.now(UTC), authority.zone)
     all_lines = list(lines)
@@ -69,10 +70,14 @@ def health(
     down += [name for name, listener in listeners.items() if not listener["connected"]]
     waiting = storing()
     database = _database(authority, waiting)
+    doubt = clock_doubt()
     return not stuck, {
-        "status": _status(stuck, is_well=not down and database == "ok" and billing.is_well(late)),
+        "status": _status(
+            stuck, is_well=not (down or doubt) and database == "ok" and billing.is_well(late)
+        ),
         "mode": "shadow" if authority.shadow_mode else "auto",
         "database": database,
+        "clock": f"doubted: {doubt}" if doubt else "ok",
         "storing": waiting,
         "standstill": {
             "points": {reason: points for reason, (points, _) in billing.counts.items()},

@@ -113,6 +113,11 @@ LEDGER_FAULTS = Gauge(
 )
 LEDGER_TRANSACTIONS = Gauge("meterd_ledger_transactions", "Transactions in the ledger.")
 COMMANDS = Gauge("meterd_commands", "Supply commands by action and state.", ["action", "state"])
+HOST_CLOCK_DOUBTED = Gauge(
+    "meterd_host_clock_doubted",
+    "1 while the host's clock is not believed: no host freeze, no clock is set, nobody is cut.",
+)
+HOST_CLOCK_STEPS = Counter("meterd_host_clock_steps_total", "Steps of the host's wall clock.")
 TASK_RESTARTS = Counter(
     "meterd_task_restarts_total", "Tasks that died and were started again.", ["task"]
 )

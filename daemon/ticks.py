@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable
 from contextlib import asynccontextmanager
@@ -12,7 +13,6 @@ from functools import partial
 
 import psycopg
 import structlog
-from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from daemon import metrics
 from daemon.acquisition.line import Line
@@ -21,6 +21,7 @@ from daemon.billing.standstill import REASONS, REMEMBERED
 from daemon.control.authority import Authority
 from daemon.health import BilledOrNamed
 from daemon.quality.gap import gap_day
+from daemon.runtime.supervision import Supervisor
 from daemon.site.listeners import Listener
 from daemon.transactions.day_close import close_days
 from daemon.transactions.disputes import judge_waiting
@@ -151,32 +152,29 @@ async def ticking(
         # The start has just rebuilt what is present; there is no gap to look for yet.
         Tick("gap_scan", scan_gaps, GAP_SCAN_S, first_after_s=GAP_SCAN_S),
     ]
-    scheduler = AsyncIOScheduler(
-        timezone=UTC, job_defaults={"misfire_grace_time": None, "coalesce": True}
-    )
     failing: set[str] = set()
-    for tick in ticks:
-        scheduler.add_job(
-            _run,
-            "interval",
-            args=[tick, failing],
-            seconds=tick.period_s,
-            id=tick.name,
-            next_run_time=datetime.now(UTC) + timedelta(seconds=tick.first_after_s),
-        )
-    scheduler.start()
-    try:
+    async with Supervisor() as running:
+        for tick in ticks:
+            running.start(f"tick {tick.name}", partial(_repeat, tick, failing), kind="tick")
         yield
-    finally:
-        scheduler.shutdown(wait=False)
+
+
+async def _repeat(tick: Tick, failing: set[str]) -> None:
+    """Until cancelled, by the monotonic clock: no step of the wall clock keeps a tick waiting (B7).
+
+    One that takes longer than its period begins anew at once, and what it missed is not made up
+    for."""
+    due_s = time.monotonic() + tick.first_after_s
+    while True:
+        await asyncio.sleep(due_s - time.monotonic())
+        await _run(tick, failing)
+        due_s = max(due_s + tick.period_s, time.monotonic())
 
 
 async def _run(tick: Tick, failing: set[str]) -> None:
     """`failing`: the ticks that the database failed the last time, each told once."""
     try:
         await tick.run()
-    except asyncio.CancelledError:
-        return  # the end of the daemon; the scheduler would log it as a fault
     except psycopg.Error as error:
         if tick.name not in failing:
             log.warning("tick failed, the next tries again", tick=tick.name, error=str(error))

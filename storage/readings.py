@@ -166,6 +166,12 @@ class Published(NamedTuple):
         return cast("tuple[int, ...]", (self.total, *known, *(self.more_rates or ())))
 
 
+async def newest_arrival(connection: Connection) -> datetime | None:
+    """When the newest reading came; None without any."""
+    ((newest,),) = await fetch_rows(connection, SQL["newest_arrival"], {})
+    return cast("datetime | None", newest)
+
+
 async def add(connection: Connection, readings: Sequence[RawReading], more: bytes = b"") -> None:
     """Keep raw readings of which none is there yet; UniqueViolation if one is.
 

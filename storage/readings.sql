@@ -125,3 +125,6 @@ CROSS JOIN LATERAL (
 ) read
 WHERE (d.next_step IN ('reread', 'recollect') OR d.codes && '{V33,V36}')
   AND d.kind = 1 AND d.day >= %(since)s AND read.times > 0
+
+-- newest_arrival -- when the newest reading came; a look at the newest days is enough
+SELECT max(arrived_at) FROM reading WHERE day BETWEEN (SELECT max(day) - 3 FROM reading) AND (SELECT max(day) FROM reading)

@@ -137,6 +137,7 @@ async def recently_tried(
     points: Iterable[int],
     *,
     is_trip: bool,
+    now: datetime,
     since: datetime,
     refused_since: datetime,
 ) -> set[int]:
@@ -146,6 +147,7 @@ async def recently_tried(
     values = {
         "points": list(points),
         "is_trip": is_trip,
+        "now": now,
         "since": since,
         "refused_since": refused_since,
     }
@@ -319,6 +321,12 @@ async def resume(connection: Connection, *, now: datetime, trips_before: datetim
     async with connection.transaction():
         await connection.execute(SQL["expire_old_trips"], {"before": trips_before})
         await connection.execute(SQL["resume"], {"now": now})
+        await due_at_once(connection, now)
+
+
+async def due_at_once(connection: Connection, now: datetime) -> None:
+    """Each open command is looked at now, whenever it was to be."""
+    await connection.execute(SQL["due_at_once"], {"now": now})
 
 
 async def commands_by_state(connection: Connection) -> list[tuple[str, str, int]]:

@@ -1,7 +1,7 @@
 -- control_facts -- all that the guard must know of the points of these accounts (whose rows the caller has locked)
 WITH trips AS (
     SELECT count(*) AS last_minute FROM command_event e JOIN command c ON c.id = e.command_id
-    WHERE c.action = 'trip' AND e.state = 'sent' AND e.at > %(now)s::timestamptz - interval '1 minute'
+    WHERE c.action = 'trip' AND e.state = 'sent' AND e.at > clock_timestamp() - interval '1 minute' -- by the clock that stamped it
 )
 SELECT p.id AS point_id, p.number AS point, a.id AS account_id, a.number AS account, v.supply_state, v.relay_observed,
        v.keep_power_observed, p.protected, p.life_support, p.reconnect, m.id AS meter_id, m.address, m.line,
@@ -87,6 +87,7 @@ VALUES (%(point)s, %(at)s, %(decision)s, %(reasons)s, %(facts)s)
 -- recently_tried -- points of which a command of this kind was tried a short time ago and ended
 SELECT DISTINCT point_id FROM command
 WHERE point_id = ANY(%(points)s::int[]) AND (action = 'trip') = %(is_trip)s
+  AND created_at <= %(now)s -- later ones are of a clock that was ahead
   AND (state IN ('expired', 'cancelled', 'failed') AND created_at > %(since)s
        OR state = 'refused' AND created_at > %(refused_since)s)
 
@@ -158,6 +159,10 @@ WHERE point_id = %(point)s
 -- resume -- after a restart: look at the relay before anything else
 UPDATE command SET state = 'verifying', next_at = %(now)s, detail = 'daemon restarted'
 WHERE state IN ('sent', 'acked', 'unknown') OR (state = 'persisted' AND action = 'trip' AND sends > 0)
+
+-- due_at_once -- what waits for a time that was told by a clock which was wrong since
+UPDATE command SET next_at = %(now)s
+WHERE state IN ('persisted', 'sent', 'acked', 'unknown', 'verifying') AND next_at > %(now)s
 
 -- expire_old_trips -- a trip that waited over a restart is never sent late
 WITH expired AS (

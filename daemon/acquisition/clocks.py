@@ -11,7 +11,9 @@ from collections.abc import Sequence
 from datetime import date, datetime, timedelta
 from typing import Any
 
+import numpy as np
 import structlog
+from numpy.typing import NDArray
 
 from daemon import metrics
 from daemon.quality.freeze import CLOCK_LIMIT
@@ -103,6 +105,14 @@ class MeterClocks:
         skew_s = self.skew_s[number]
         return None if skew_s == UNKNOWN_SKEW_S else timedelta(seconds=skew_s)
 
+    def skews_s(self) -> NDArray[np.int32]:
+        """Of the clocks that were read on the last day on which any was."""
+        skews_s: NDArray[np.int32] = np.array(self.skew_s, dtype=np.int32)
+        read_on: NDArray[np.int32] = np.array(self.read_on, dtype=np.int32)
+        is_of_last_day = (read_on > 0) & (read_on == read_on.max(initial=0))
+        known: NDArray[np.int32] = skews_s[is_of_last_day & (skews_s != UNKNOWN_SKEW_S)]
+        return known
+
     def record(
         self,
         number: int,
@@ -135,6 +145,12 @@ class MeterClocks:
     def forget(self, number: int) -> None:
         """The clock of this meter is to be read anew, with its date."""
         self.read_on[number] = 0
+
+    def forget_all(self) -> None:
+        """The host's clock was stepped: what they were compared with is void."""
+        for number in range(len(self.read_on)):
+            self.read_on[number] = 0
+        self._to_set.clear()
 
     def next_to_set(self, today: date) -> int | None:
         """A meter whose clock may be set now.

@@ -136,6 +136,7 @@ async def _send(
         local_now=clock.local_now(),
         meter_clock=meter_clock,
         carrier=carrier,
+        doubt=clock.doubt(),
     )
     if command.action == "trip" and reason:
         await step.abandon(reason)

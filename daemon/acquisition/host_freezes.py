@@ -28,6 +28,8 @@ log = structlog.get_logger("line")
 
 async def freeze_at_midnight(jobs: Jobs, ports: MeterPorts) -> bool:
     """Read meters that keep no freezes at the moment of their freeze; False if none is due."""
+    if jobs.parts.clock.doubt():
+        return False
     night_time = jobs.parts.clock.night_time()
     meters: list[tuple[int, MeterPort]] = []
     while len(meters) < jobs.at_once:
@@ -71,12 +73,12 @@ async def submit_host_freeze(
 ) -> bool:
     """The registers as the freeze of the midnight next to the device's time.
 
-    False if they are none, True if that midnight has one now. Both times are the site's wall
-    clock; the worse of their distances from midnight is kept.
+    False if they are none, or the host's clock is doubted, True if that midnight has one now. Both
+    times are the site's wall clock; the worse of their distances from midnight is kept.
     """
     meter = jobs.parts.meters[number]
     frozen = frozen_midnight(device_time, now, meter.installed_on)
-    if registers[0] is None or frozen is None:
+    if registers[0] is None or frozen is None or jobs.parts.clock.doubt():
         return False
     midnight, offset = frozen
     # A device may push while it is being read.

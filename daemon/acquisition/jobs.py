@@ -11,6 +11,7 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from datetime import date, datetime, timedelta
+from math import inf
 from typing import Any, TypeVar
 
 import structlog
@@ -126,7 +127,10 @@ class Jobs:
     # --- midnight, and signs of life
 
     def midnight_in_s(self) -> float:
-        """Seconds until the next host freeze; infinite where each meter freezes by itself."""
+        """Seconds until the next host freeze; infinite where each meter freezes by itself, and
+        while the host's clock is doubted."""
+        if self.parts.clock.doubt():
+            return inf
         return self.midnights.due_in_s(self.parts.clock.night_time())
 
     def is_midnight_near(self) -> bool:

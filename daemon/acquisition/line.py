@@ -16,6 +16,7 @@ from datetime import date, timedelta
 import structlog
 
 from daemon import metrics
+from daemon.acquisition.clocks import MeterClocks
 from daemon.acquisition.jobs import IDLE_S, Jobs
 from daemon.acquisition.outage import LineOutage
 from daemon.acquisition.planning.attempts import Attempt
@@ -44,6 +45,7 @@ class Line(ABC):
         "_jobs",
         "_steadying",
         "_woken",
+        "clocks",
         "down_reason",
         "longest_step_s",
         "meters",
@@ -62,6 +64,8 @@ class Line(ABC):
         self.meters = parts.meters
         self.longest_step_s = longest_step_s
         """A line that takes longer between two signs of life is stuck."""
+        self.clocks: MeterClocks | None = None
+        """Of its meters, where it can read them."""
         self.up = False
         """True while the way is open."""
         is_terminal = self.is_one_of_many

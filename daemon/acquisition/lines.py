@@ -6,6 +6,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from datetime import date
 
+import numpy as np
+from numpy.typing import NDArray
+
 from daemon import metrics
 from daemon.acquisition.line import Line
 from daemon.runtime.supervision import Supervisor
@@ -115,6 +118,18 @@ class Lines:
         """The line that has a meter, and the meter; None when none that runs has it."""
         line = self._of_meter.get(meter_id)
         return None if line is None else (line, line.meter(meter_id))
+
+    def clock_skews_s(self) -> NDArray[np.int32]:
+        """How far the meters' clocks that were read today are ahead of the host's."""
+        read = [line.clocks.skews_s() for line in self if line.clocks is not None]
+        return np.concatenate([np.empty(0, np.int32), *read])
+
+    def clock_stepped(self) -> None:
+        """What was planned by the host's clock, or measured with it, is void."""
+        for line in self:
+            if line.clocks is not None:
+                line.clocks.forget_all()
+            line.wake()
 
     def drain_failures(self) -> Failures:
         """What failed on any line since the last time, for somebody who writes it down."""

@@ -19,6 +19,8 @@ class SiteClock:
 
     zone: ZoneInfo
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    doubt: Callable[[], str] = lambda: ""
+    """What speaks against the host's clock; empty when nothing does."""
 
     def local_now(self) -> datetime:
         """The wall clock."""

@@ -129,6 +129,7 @@ class WireLine(Line):
             retry_s=common.pace.retry_s,
             sets_clocks=parts.sets_clocks,
         )
+        self.clocks = self._clocks
         self._freezes = FreezeIndexes(self._clocks, is_pipelined=parts.pipelined > 1)
         addresses = [
             meter.address if has else NO_ADDRESS
@@ -405,7 +406,7 @@ class WireLine(Line):
         """Set the clock that waits longest for it; False when none is to be set now."""
         local_now = self._jobs.parts.clock.local_now()
         # R07: no clock is set near midnight.
-        if is_near_midnight(local_now, MIDNIGHT_MARGIN):
+        if is_near_midnight(local_now, MIDNIGHT_MARGIN) or self._jobs.parts.clock.doubt():
             return False
         number = self._clocks.next_to_set(local_now.date())
         if number is None:

@@ -45,12 +45,15 @@ def trip_obstacle(
     local_now: datetime,
     meter_clock: datetime | None,
     carrier: str,
+    doubt: str = "",
 ) -> str:
     """Why a trip that was released may not leave now; empty when it may.
 
     `meter_clock`: what the meter's clock shows at `local_now`, the site's wall clock; None when it
     shows none. `carrier`: why the line would not bring it to the meter at once, empty when it does.
-    """
+    `doubt`: what speaks against the host's clock, by which all else is judged."""
+    if doubt:
+        return f"host clock doubted: {doubt}"
     if expires_at - now < MIN_VALIDITY:
         return "expires before it could get there"
     # DL/T 645-2007: the expiry in a control frame (1CH) is by the meter's clock.

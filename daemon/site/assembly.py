@@ -59,11 +59,12 @@ class Assembly:
     credentials: Credentials | None = None
     listeners: Mapping[str, Listener] = field(default_factory=dict)
     batch_poller: BatchPoller = field(default_factory=lambda: BatchPoller(Deadlines()))
+    clock_doubt: Callable[[], str] = lambda: ""
 
     @cached_property
     def clock(self) -> SiteClock:
         """One for all lines."""
-        return SiteClock(self.authority.zone)
+        return SiteClock(self.authority.zone, doubt=self.clock_doubt)
 
     def lines(self, specs: Iterable[LineSpec], meters: Iterable[SiteMeter]) -> list[Line]:
         """The lines that `specs` describe, each with those of `meters` that are on it."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from math import inf
 from typing import Any, Literal
 
@@ -105,7 +106,7 @@ class LineCommands:
     `wake` when one may be waiting, also at the start: thousands of lines do not look by
     themselves."""
 
-    __slots__ = ("_authority", "_line", "_look_at", "_now", "_pool")
+    __slots__ = ("_authority", "_line", "_look_at_s", "_now", "_pool")
 
     def __init__(
         self,
@@ -118,21 +119,20 @@ class LineCommands:
         self._pool = pool
         self._authority = authority
         self._now = now
-        self._look_at: datetime | None = None
+        self._look_at_s = inf
+        """A monotonic second: a step of the wall clock must not keep a customer dark (A11)."""
 
     def wake(self) -> None:
         """Look at once."""
-        self._look_at = self._now()
+        self._look_at_s = time.monotonic()
 
     def due_in_s(self) -> float:
         """Seconds until there is something to look at; infinite when nothing is known of."""
-        if self._look_at is None:
-            return inf
-        return max(MIN_WAIT_S, (self._look_at - self._now()).total_seconds())
+        return max(MIN_WAIT_S, self._look_at_s - time.monotonic())
 
     def is_due(self) -> bool:
         """True if `serve` would look now."""
-        return self._look_at is not None and self._look_at <= self._now()
+        return self._look_at_s <= time.monotonic()
 
     async def serve(
         self,
@@ -144,15 +144,14 @@ class LineCommands:
         Without the database control stops. `far_end`: who is at the other end of the line."""
         if not self.is_due():
             return False
-        now = self._now()
-        retry_at = now + timedelta(seconds=DATABASE_RETRY_S)
-        self._look_at = None  # a wake from here on sets it again
+        now_s = time.monotonic()
+        self._look_at_s = inf  # a wake from here on sets it again
         try:
-            step = await self._take(now, retry_at, far_end)
+            step = await self._take(far_end)
             if step is None:
                 return False
             # There may be a further one behind it.
-            self._look_no_later(now)
+            self._look_no_later(now_s)
             await execute(step)
         except (psycopg.OperationalError, psycopg.InterfaceError) as error:
             log.error(
@@ -160,19 +159,20 @@ class LineCommands:
                 line=self._line,
                 error=str(error).strip(),
             )
-            self._look_no_later(retry_at)
+            self._look_no_later(now_s + DATABASE_RETRY_S)
             return False
         except (LineDown, asyncio.CancelledError):
-            self._look_no_later(now)  # the next session of this line finds what was left
+            self._look_no_later(now_s)  # the next session of this line finds what was left
             raise
         except Exception:
-            self._look_at = retry_at  # one step must not keep the line from the rest
+            self._look_at_s = (
+                now_s + DATABASE_RETRY_S
+            )  # one step must not keep the line from the rest
             raise
         return True
 
-    async def _take(
-        self, now: datetime, retry_at: datetime, far_end: FarEnd | None
-    ) -> LineCommandStep | None:
+    async def _take(self, far_end: FarEnd | None) -> LineCommandStep | None:
+        now = self._now()
         async with self._pool.connection() as connection:
             due = await take_step(
                 connection,
@@ -186,7 +186,8 @@ class LineCommands:
                 if next_due is not None:
                     # What is due and was not released (shadow mode, hold on the site lost) is
                     # looked at later.
-                    self._look_no_later(max(next_due, retry_at))
+                    wait_s = max(DATABASE_RETRY_S, (next_due - now).total_seconds())
+                    self._look_no_later(time.monotonic() + wait_s)
                 return None
         return LineCommandStep(
             due.kind,
@@ -195,6 +196,5 @@ class LineCommands:
             self._now,
         )
 
-    def _look_no_later(self, at: datetime) -> None:
-        if self._look_at is None or at < self._look_at:
-            self._look_at = at
+    def _look_no_later(self, at_s: float) -> None:
+        self._look_at_s = min(self._look_at_s, at_s)

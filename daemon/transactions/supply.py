@@ -129,6 +129,7 @@ async def _just_tried(
         connection,
         [point.point_id for point in points],
         is_trip=is_trip,
+        now=now,
         since=now - TRY_AGAIN_AFTER,
         refused_since=now - TRY_AGAIN_AFTER_REFUSAL,
     )

@@ -4,7 +4,7 @@ it."""
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from datetime import date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any
 from uuid import uuid4
@@ -760,6 +760,44 @@ def test_a_reconnect_survives_a_restart(database_url: str) -> None:
         await pay(connection, "A1", 500)
         await resume(connection, later(days=2))
         assert (await sent(connection, later(days=2))).action == "allow_close"
+
+    on(database_url, story)
+
+
+async def after_a_step(connection: AsyncConnection[Any], now: datetime) -> None:
+    await supply.due_at_once(connection, now)
+
+
+@pytest.mark.parametrize("replan", [after_a_step, resume])
+def test_a_reconnect_is_due_at_once_when_the_clock_that_put_it_off_was_ahead(
+    database_url: str, replan: Callable[[AsyncConnection[Any], datetime], Awaitable[None]]
+) -> None:
+    """A11: it was put off by a clock that is an hour ahead of the one that is right."""
+
+    async def story(connection: AsyncConnection[Any]) -> None:
+        await exhausted(connection)
+        await cut(connection)
+        await pay(connection, "A1", 500)
+        ahead = later(hours=1)
+        await connection.execute("UPDATE command SET next_at = %s WHERE action <> 'trip'", [ahead])
+        assert await order(connection, later(minutes=1)) is None
+        await replan(connection, later(minutes=1))
+        assert (await sent(connection, later(minutes=1))).action == "allow_close"
+
+    on(database_url, story)
+
+
+@pytest.mark.parametrize("off", [timedelta(minutes=-2), timedelta(minutes=2)])
+def test_the_trips_of_the_last_minute_are_counted_by_the_clock_that_stamped_them(
+    database_url: str, off: timedelta
+) -> None:
+    """A11: however far the host's clock is from the database's."""
+
+    async def story(connection: AsyncConnection[Any]) -> None:
+        await exhausted(connection)
+        await sent(connection)
+        (point,) = await control_facts(connection, [1], datetime.now(UTC) + off)
+        assert point.trips_last_minute == 1
 
     on(database_url, story)
 

@@ -25,6 +25,7 @@ from daemon.acquisition.meter_port import (
 )
 from daemon.acquisition.planning.reads import ReadRequest
 from daemon.acquisition.rounds import begin_round, do_urgent, idle_for_s, is_urgent
+from daemon.acquisition.site_clock import SiteClock
 from daemon.quality.arrival import Arrival, PolledFreeze, SettingsRead
 from protocols.errors import FrameError, MeterRefused, NoReply
 from protocols.reading import MeterIdentity, RelayState
@@ -89,10 +90,13 @@ class Site:
         """Seconds after midnight."""
         self.arrived: list[Arrival | PolledFreeze] = []
         self.has_room = True
+        self.doubt = ""
+        """What speaks against the host's clock."""
         self.refused = asyncio.Event()
         """A reading found no room."""
         meters = [_meter(number, installed_on) for number in range(len(ports))]
-        common = line_parts("midnights", meters, self._take, now=self._now)
+        clock = SiteClock(ZONE, self._now, lambda: self.doubt)
+        common = line_parts("midnights", meters, self._take, clock=clock)
         self.jobs = Jobs(common, has_memory=[False] * len(ports), longest_wait_s=1.0, **how)
 
     def _now(self) -> datetime:
@@ -157,6 +161,21 @@ def test_a_meter_that_is_not_installed_yet_is_neither_read_nor_missed() -> None:
     site.at_s = 61
     assert site.rounds() == 0
     assert (port.reads, site.arrived, missed() - before) == ([], [], 0)
+
+
+def test_no_freeze_is_made_of_a_clock_that_is_doubted_and_the_line_has_its_time_for_others() -> (
+    None
+):
+    port = Port()
+    site = Site(port)
+    site.doubt = "it was stepped"
+    assert site.rounds() == 0
+    assert (port.reads, site.arrived) == ([], [])
+    assert not site.jobs.is_midnight_near()
+    assert idle_for_s(site.jobs) > 1
+    site.doubt = ""
+    assert site.rounds() == 1
+    assert len(site.arrived) == 1
 
 
 def test_the_freeze_of_the_day_of_installation_is_the_first() -> None:

@@ -139,6 +139,18 @@ def test_a_trip_leaves_only_in_time_to_a_meter_that_knows_the_time(
     assert found == obstacle
 
 
+def test_no_trip_leaves_while_the_host_clock_is_doubted_and_why_is_its_answer() -> None:
+    found = trip_obstacle(
+        now=NOW,
+        expires_at=NOW + timedelta(hours=1),
+        local_now=LOCAL_NOON,
+        meter_clock=LOCAL_NOON,
+        carrier="",
+        doubt="it was stepped",
+    )
+    assert found == "host clock doubted: it was stepped"
+
+
 @pytest.mark.parametrize(
     ("action", "expires_s", "valid_s"),
     [

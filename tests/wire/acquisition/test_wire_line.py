@@ -24,6 +24,7 @@ from daemon.acquisition.planning.reads import ReadRequest
 from daemon.acquisition.polling.batch import BatchPoller
 from daemon.acquisition.polling.deadlines import Deadlines
 from daemon.acquisition.polling.packed_slots import NUMBER_AT, entry, plan
+from daemon.acquisition.site_clock import SiteClock
 from daemon.acquisition.wire_line import WireLine, WireParts
 from daemon.quality.arrival import Arrival, PolledFreeze
 from daemon.runtime.supervision import Supervisor
@@ -79,7 +80,10 @@ class Site:
         self.sink = Sink(how.pop("submit", self._take))
         self.how = how
         self.meters = [_meter(number) for number in range(meters)]
-        self.common = line_parts("gate-3", self.meters, now=self.now, sink=self.sink, **common)
+        self.doubt = ""
+        """What speaks against the host's clock."""
+        clock = SiteClock(ZONE, self.now, lambda: self.doubt)
+        self.common = line_parts("gate-3", self.meters, clock=clock, sink=self.sink, **common)
 
     def now(self) -> datetime:
         return (self.at + timedelta(seconds=time.monotonic() - self.began)).astimezone(UTC)
@@ -468,6 +472,33 @@ def test_no_clock_is_set_near_midnight(minute: int) -> None:
 
     midnight = NOON.replace(hour=0) + timedelta(days=1)
     told(lambda: clocks_off(100, at=midnight + timedelta(minutes=minute)), story)
+
+
+def test_no_clock_is_set_while_the_host_clock_is_doubted() -> None:
+    def site() -> Site:
+        made = clocks_off(100)
+        made.doubt = "it was stepped"
+        return made
+
+    async def story(site: Site, line: WireLine) -> None:
+        await site.until(lambda: bool(line._clocks._to_set) and len(site.arrived) == 4)
+        assert set_clocks(site) == []
+        site.doubt = ""
+        await site.until(lambda: bool(set_clocks(site)))
+
+    told(site, story)
+
+
+def test_after_a_step_of_the_host_clock_each_meter_clock_is_read_again() -> None:
+    async def story(site: Site, line: WireLine) -> None:
+        await site.until(lambda: len(site.arrived) == 4)
+        assert [abs(skew_s) <= 1 for skew_s in line._clocks.skews_s()] == [True, True]
+        line._clocks.forget_all()
+        assert len(line._clocks.skews_s()) == 0
+        line.rebuild(*presence([]))
+        await site.until(lambda: len(line._clocks.skews_s()) == 2)
+
+    told(lambda: Site(meters=2, days=2), story)
 
 
 @pytest.mark.parametrize("off_s", [20, 301, 1000])
