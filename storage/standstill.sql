@@ -51,21 +51,23 @@ WITH held AS (
     WHERE NOT y.takes_effect AND y.action IN ('substitute', 'release_link')
       AND NOT EXISTS (SELECT FROM decision_review v WHERE v.decision_id = y.id AND v.verdict = 'refused')
     ORDER BY b.point_id, y.day, y.id
+), noted AS MATERIALIZED (
+    -- Few points have any of these: joined with each other, so that the many are asked once.
+    SELECT * FROM (SELECT point_id, true AS is_open FROM opening) o
+    FULL JOIN (SELECT point_id, day AS doubt_day, codes, next_step FROM doubted) d USING (point_id)
+    FULL JOIN (SELECT point_id, id AS waiting FROM undecided) u USING (point_id)
+    FULL JOIN (SELECT point_id, error AS not_judged FROM to_judge) j USING (point_id)
 ), stopped AS (
     SELECT b.*, coalesce(b.held_from, b.linked_to, b.opens_on, b.serves_from) AS since, m.address, m.line, v.starts_on,
-           opening.point_id IS NOT NULL AS is_open, newest.day IS NOT NULL AS is_there, doubt.day AS doubt_day, doubt.codes, doubt.next_step,
-           waits.id AS waiting,
-           newest.day IS NULL AND coalesce(b.linked_to + 1, b.opens_on) + kept.days <= %(due)s AS is_lost, s.error, j.error AS not_judged
+           coalesce(is_open, false) AS is_open, newest.day IS NOT NULL AS is_there, doubt_day, codes, next_step, waiting, not_judged,
+           newest.day IS NULL AND coalesce(b.linked_to + 1, b.opens_on) + kept.days <= %(due)s AS is_lost, s.error
     FROM behind b
     LEFT JOIN priced v ON v.tariff_id = b.tariff_id
     LEFT JOIN meter m ON m.id = b.meter_id
     LEFT JOIN not_settled s ON s.account_id = b.account_id
-    LEFT JOIN to_judge j ON j.point_id = b.point_id
     LEFT JOIN slot newest ON newest.day = %(due)s AND newest.point_id = b.point_id AND newest.kind = 1
         AND newest.state IN ('published', 'substituted')
-    LEFT JOIN opening ON opening.point_id = b.point_id
-    LEFT JOIN doubted doubt ON doubt.point_id = b.point_id
-    LEFT JOIN undecided waits ON waits.point_id = b.point_id
+    LEFT JOIN noted ON noted.point_id = b.point_id
     LEFT JOIN unnest(%(protocols)s::text[], %(kept_days)s::int[]) AS kept (protocol, days) ON kept.protocol = m.protocol
 ), named AS (
     SELECT s.*, CASE

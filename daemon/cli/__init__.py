@@ -13,7 +13,7 @@ import click
 
 from config.problems import ConfigError
 from daemon.cli.output import BAD_CONFIG, FAILED, USAGE, Failure, echo
-from daemon.runtime.garbage import collect_seldom
+from daemon.runtime.garbage import collect_seldom, end_without_a_look
 from protocols.errors import MeterdError
 
 NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
@@ -102,6 +102,7 @@ def cli() -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """The console script `meterd`."""
     collect_seldom()
+    end_without_a_look()
     _open_what_is_closed()
     try:
         for argument in sys.argv[1:] if arguments is None else arguments:

@@ -54,12 +54,11 @@ def standstill(reason: str | None, site_path: Path, as_json: bool) -> None:
 
 def _told(row: Standing) -> dict[str, Any]:
     """The row with its reason in words, the owner and the command."""
-    return {
-        **dict(zip(Standing._fields, row, strict=True)),
-        "why": _why(row),
-        "owner": REASONS[row.reason].owner,
-        "next": _next_step(row),
-    }
+    told = row._asdict()
+    told["why"] = _why(row)
+    told["owner"] = REASONS[row.reason].owner
+    told["next"] = _next_step(row)
+    return told
 
 
 def _cells(row: Standing) -> list[object]:
