@@ -172,9 +172,11 @@ def _releasable(run: Run, registers: Registers, skew_s: int) -> set[str]:
     if skew_s > CLOCK_HARD_S:
         failed.add("V05")
     if registers.rates:
-        difference = abs(registers.total - sum([rate for _, rate in registers.rates]))
-        # Each register is truncated by itself on the wire, so each may hide one of its steps.
-        if difference > Decimal(len(registers.rates)).scaleb(-run.installation.wire_decimals):
+        # Each is truncated by itself on the wire, so each may hide one step; and turns over.
+        allowed = Decimal(len(registers.rates)).scaleb(-run.installation.wire_decimals)
+        modulus = run.installation.modulus
+        apart = abs(registers.total - sum([rate for _, rate in registers.rates])) % modulus
+        if min(apart, modulus - apart) > allowed:
             failed.add("V11")
     return failed
 

@@ -112,7 +112,8 @@ class ClockSetting:
 class Decision:
     """What a person said about a value, or put in its place.
 
-    For the same day and total (of a substitute: the same day) the highest `number` counts."""
+    For the same day and total (of a substitute: the same day) the highest `number` counts.
+    `rates`: of a substitute that tells them, as in `Registers`."""
 
     action: Action
     day: date
@@ -120,6 +121,12 @@ class Decision:
     number: int
     rolled_over: bool = False
     method: str | None = None
+    rates: tuple[tuple[str, Decimal], ...] = ()
+
+    @property
+    def registers(self) -> Registers:
+        """What is put in the place of a reading."""
+        return Registers(self.total, self.rates)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from typing import Final
 from daemon.quality import marks
 from daemon.quality.candidates import NOT_THIS_DAY, Candidate
 from daemon.quality.capacity import Capacity
-from daemon.quality.facts import Decision, Registers
+from daemon.quality.facts import Decision
 from daemon.quality.in_force import InForce
 from daemon.quality.judged_run import JudgedRun
 from daemon.quality.steps import Steps
@@ -18,6 +18,8 @@ from daemon.quality.values import Value, substitute_of
 from daemon.quality.verdict import DayState, NextStep
 
 FOR_A_PERSON: Final = frozenset({"V35", "V36", "V38"})
+BEGIN: Final = (-1, 0)
+END: Final = (1 << 62, 0)
 
 
 def states_of(
@@ -28,16 +30,18 @@ def states_of(
 ) -> dict[date, DayState]:
     """By day; days without a value are not in it."""
     page = _Page(judged, refused, facts)
-    states = {}
-    days = {*judged.candidates, *substitutes}
-    for day in sorted(it for it in days if it >= judged.first_day):
-        if day in page.chosen:
-            states[day] = page.in_chain(page.chosen[day])
-        elif day in substitutes:
-            states[day] = page.substituted(substitutes[day])
-        else:
-            states[day] = page.withheld(day)
-    return states
+    # What was said first stands against what was said later.
+    told = sorted(substitutes.values(), key=lambda it: it.number)
+    states = {
+        it.day: page.substituted(it)
+        for it in told
+        if it.day >= judged.first_day and it.day not in page.chosen
+    }
+    for day in judged.candidates.keys() - states.keys():
+        if day >= judged.first_day:
+            chosen = page.chosen.get(day)
+            states[day] = page.withheld(day) if chosen is None else page.in_chain(chosen)
+    return dict(sorted(states.items()))
 
 
 class _Page:
@@ -55,6 +59,7 @@ class _Page:
             "V37": marks.new_source(judged),
         }
         values = judged.values
+        self._standing: list[Value] = []
         self.chosen = {values[n].day: n for n in judged.chain if values[n].candidate is not None}
         self._numbers = {
             (value.day, value.candidate.registers): number
@@ -74,30 +79,34 @@ class _Page:
         return DayState("published", total, _sorted(codes))
 
     def substituted(self, decision: Decision) -> DayState:
-        """A substitute: it stands while the published chain does not disprove it (4.3)."""
+        """A substitute: it stands while neither the published chain nor one that stands already
+        disproves it (4.3)."""
         run = self._judged.run
-        total = decision.total
-        steps = run.steps(Registers(total))
+        steps = run.steps(decision.registers)
         if steps is None or not 0 <= steps[0] < run.modulus:
             shown = run.kwh(steps[0] if steps is not None else 0)
             return DayState("suspect", shown, ("V06",), "person")
-        codes = self._disproved(substitute_of(run, decision.day, steps[0]))
+        substitute = substitute_of(run, decision.day, decision.registers, steps)
+        codes = self._disproved(substitute)
         shown = run.kwh(steps[0])
         if codes:
             return DayState("suspect", shown, _sorted(codes), "person")
+        self._standing.append(substitute)
         return DayState("substituted", shown)
 
     def _disproved(self, substitute: Value) -> set[str]:
-        """The codes by which the published chain says that a substitute cannot be."""
-        judged = self._judged
-        if not self._is_published:
-            return set()
-        before = judged.before(substitute.place)
-        behind = judged.behind(substitute.place)
+        """The codes by which its neighbours say that a substitute cannot be: those of the published
+        chain, and the substitutes between these."""
+        judged, place = self._judged, substitute.place
+        ends = (judged.before(place), judged.behind(place)) if judged.is_published else ()
+        chain = [judged.values[n] for n in ends if n is not None]
+        first = min((it.place for it in chain if it.place < place), default=BEGIN)
+        last = max((it.place for it in chain if it.place > place), default=END)
+        near = [*chain, *(it for it in self._standing if first < it.place < last)]
         codes = set()
-        if before is not None and self._is_backward(judged.values[before], substitute):
+        if any(self._is_backward(it, substitute) for it in near if it.place < place):
             codes.add("V07")
-        if behind is not None and self._is_backward(substitute, judged.values[behind]):
+        if any(self._is_backward(substitute, it) for it in near if it.place > place):
             codes.add("V27")
         return codes
 

@@ -89,11 +89,11 @@ def _freeze(run: Run, candidate: Candidate) -> Value:
     )
 
 
-def substitute_of(run: Run, day: date, total: int) -> Value:
-    """A total that a person put in the place of a freeze, to be held against the chain."""
+def substitute_of(run: Run, day: date, registers: Registers, steps: tuple[int, ...]) -> Value:
+    """What a person put in the place of a freeze, to be held against the chain."""
     at_s = run.midnight_s(day)
     wall_s = day.toordinal() * DAY_S
-    return Value(day, day, at_s, wall_s, FREEZE, (total,), (), candidate=None)
+    return Value(day, day, at_s, wall_s, FREEZE, steps, _names(registers), candidate=None)
 
 
 def _documents(run: Run, ratios: Iterable[Ratio]) -> list[Value]:

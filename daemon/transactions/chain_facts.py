@@ -132,14 +132,13 @@ def registers(steps: Sequence[int | None], decimals: int) -> Registers:
     """Total and rates in steps as what the register shows; a rate that is not told is none."""
     total, *rates = steps
     assert total is not None, "registers without a total are no registers"
-    return Registers(
-        _kwh(total, decimals),
-        tuple(
-            (f"{number:02d}", _kwh(rate, decimals))
-            for number, rate in enumerate(rates, 1)
-            if rate is not None
-        ),
-    )
+    shown = [None if rate is None else _kwh(rate, decimals) for rate in rates]
+    return Registers(_kwh(total, decimals), rates_of(shown))
+
+
+def rates_of(shown: Iterable[Decimal | None]) -> tuple[tuple[str, Decimal], ...]:
+    """The rate registers by their numbers on the meter; one that is not told is none."""
+    return tuple((f"{number:02d}", it) for number, it in enumerate(shown, 1) if it is not None)
 
 
 def _install(facts: PointFacts, installed: Sequence[Mapping[str, Any]]) -> None:
@@ -194,13 +193,15 @@ def _finding(content: Mapping[str, Any], _: PointFacts) -> Finding:
 
 def _decision(content: Mapping[str, Any], facts: PointFacts) -> Decision:
     day = date.fromisoformat(content["day"])
+    told = registers([content["total"], *content["rates"]], facts.decimals_on(day))
     return Decision(
         action=content["action"],
         day=day,
-        total=_kwh(content["total"], facts.decimals_on(day)),
+        total=told.total,
         number=content["number"],
         rolled_over=content["rolled_over"],
         method=content["method"],
+        rates=told.rates,
     )
 
 

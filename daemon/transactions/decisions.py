@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
@@ -17,7 +17,7 @@ from daemon.quality.judge import judge
 from daemon.quality.substitution import approvals_needed, fits_current, refused_substitute
 from daemon.quality.uses import uses_of
 from daemon.quality.verdict import DayState, changed_days
-from daemon.transactions.chain_facts import load_facts
+from daemon.transactions.chain_facts import load_facts, rates_of
 from daemon.transactions.documents.filing import judge_again
 from protocols.errors import MeterdError
 from storage import decisions
@@ -40,7 +40,8 @@ WORDS: Final = {
     "has_reading": "{day} has a published reading; a substitute takes no reading's place",
     "no_neighbours": "the method needs a published value before {day}, S4 one behind it too",
     "no_basis": "S5 needs --basis: contract, or prevented",
-    "does_not_fit": "{total} is below the published value before it or above the one behind it",
+    "does_not_fit": "{total}, or a rate of it, is below the value before it or above the one "
+    "behind it",
     "rates_do_not_add_up": "the rates do not add up to {total}",
     "no_current_reading": "S3 is worked out from registers that were read on {day} (meterd collect "
     "{point} --what registers); say their number of meterd readings {point} --raw (--reading)",
@@ -115,7 +116,7 @@ async def decide(connection: AsyncConnection[Any], order: Order) -> Decided:
         desk = await _desk(connection, order.point, point_id, order.day)
         total = desk.steps(order.total)
         rates = tuple(desk.steps(rate) or 0 for rate in order.rates)
-        if rates and abs((total or 0) - sum(rates)) > len(rates):
+        if rates and not desk.add_up(total or 0, rates):
             raise DecisionRefused("rates_do_not_add_up", total=order.total)
         if order.method == "S3":
             order = await _with_current(connection, desk, order)
@@ -209,6 +210,12 @@ class _Desk:
             )
         return int(scaled)
 
+    def add_up(self, total: int, rates: Sequence[int]) -> bool:
+        """Whether rates are those of a total, each of which is cut off by itself and turns over."""
+        modulus = int(self.register.modulus.scaleb(self.register.decimals))
+        apart = (total - sum(rates)) % modulus
+        return min(apart, modulus - apart) <= len(rates)
+
 
 async def _desk(connection: AsyncConnection[Any], point: str, point_id: int, day: date) -> _Desk:
     facts = await load_facts(connection, point_id)
@@ -272,6 +279,7 @@ def _refuse(desk: _Desk, order: Order) -> Decision | None:
             number=max((it.number for it in desk.facts.decisions), default=0) + 1,
             rolled_over=order.rolled_over,
             method=order.method,
+            rates=rates_of(order.rates),
         )
         found = refusal(desk.facts, decision)
         if found is None and order.action == "substitute":
@@ -323,13 +331,15 @@ def _order(found: DecisionRow, desk: _Desk) -> Order:
     """What was wanted, from its row."""
     begins = found.content.get("from")
     agreed = found.content.get("kwh")
+    decimals = desk.register.decimals
     return Order(
         point=found.point,
         day=found.day,
         action=cast(Action, found.action),
         maker=found.maker,
         reason=found.reason,
-        total=None if found.total is None else Decimal(found.total).scaleb(-desk.register.decimals),
+        total=None if found.total is None else Decimal(found.total).scaleb(-decimals),
+        rates=tuple(Decimal(it).scaleb(-decimals) for it in found.rates),
         rolled_over=found.rolled_over,
         method=found.method,
         evidence=found.evidence,

@@ -41,39 +41,66 @@ def midnight(day: date) -> datetime:
 
 @dataclass
 class FrozenChain(Chain):
-    """The chain of a point whose links begin and end with readings at midnight."""
+    """The chain of a point whose links begin and end with readings at midnight.
 
-    substituted: set[datetime] = field(default_factory=set)
+    `said`: what persons put in the place of readings, in the order in which they did."""
+
+    said: dict[datetime, Registers] = field(default_factory=dict)
 
     @property
     def known(self) -> dict[datetime, Registers]:
         """With what somebody wrote down when the meter came."""
         return {midnight(self.given["from"]): told(self.given["initial"]), **self.readings}
 
+    @property
+    def shown(self) -> dict[datetime, Registers]:
+        """What was read, and of what was said that which it does not disprove."""
+        shown = dict(self.readings)
+        for at, registers in self.said.items():
+            if at not in shown and self.fits(at, registers, shown):
+                shown[at] = registers
+        return shown
+
+    def fits(self, at: datetime, registers: Registers, shown: Mapping[datetime, Registers]) -> bool:
+        """judgement.md 4.3: not below what is before it, not above what is behind it."""
+        among = {**self.known, **shown, at: registers}
+        moves = [self.moves(link) for link in self.links_of(among) if at in link[:2]]
+        return not any(status == "suspect:backward" for of in moves for *_, status in of)
+
     def spans(self) -> list[tuple[date, date]]:
-        return list(pairwise(at.date() for at in sorted(self.readings) if self.is_end(at)))
+        return list(pairwise(at.date() for at in sorted(self.shown) if self.is_end(at)))
 
     def is_end(self, at: datetime) -> bool:
         """A substitute divides no stretch in which a document lies."""
-        if at not in self.substituted:
+        if at in self.readings:
             return True
-        read = self.readings.keys() - self.substituted
-        before = max((it for it in read if it < at), default=BEGIN)
-        behind = min((it for it in read if it > at), default=END)
+        before = max((it for it in self.readings if it < at), default=BEGIN)
+        behind = min((it for it in self.readings if it > at), default=END)
         return not any(before < it <= behind for it in self.documents)
 
     def pieces(self, first: date, last: date) -> Iterator[Link]:
         """Of a link what each meter shows under one ratio."""
-        begin, end = midnight(first), midnight(last)
+        return self.between(midnight(first), midnight(last), self.shown)
+
+    def between(
+        self, begin: datetime, end: datetime, known: Mapping[datetime, Registers]
+    ) -> Iterator[Link]:
         edges = [begin, *(at for at in sorted(self.documents) if begin < at < end), end]
         for since, until in pairwise(edges):
-            before = self.known[since] if since == begin else self.documents[since][1]
-            after = self.known[until] if until == end else self.documents[until][0]
+            before = known[since] if since == begin else self.documents[since][1]
+            after = known[until] if until == end else self.documents[until][0]
             yield since, until, before, after, self.meter(since)
 
     def links(self) -> Iterator[Link]:
-        for first, last in pairwise(sorted(at.date() for at in self.known)):
-            yield from self.pieces(first, last)
+        return self.links_of(self.known)
+
+    def links_of(self, known: Mapping[datetime, Registers]) -> Iterator[Link]:
+        """Up to the last document too, where nothing was read behind it."""
+        newest = max(known)
+        finals = {at: it[0] for at, it in self.documents.items() if at > newest}
+        ends = {**known, **dict(sorted(finals.items())[-1:])}
+        for begin, end in pairwise(sorted(ends)):
+            yield from self.between(begin, end, ends)
 
 
 @dataclass
@@ -133,7 +160,7 @@ class ExactSite:
                 first = max(since, account.opened)
                 last = until if account.last is None else min(until, account.last + DAY)
                 # R41: nothing is billed before the opening freeze is there.
-                if midnight(first) in chain.readings:
+                if midnight(first) in chain.shown:
                     mine = [(a, b) for a, b in chain.spans() if first <= a and b <= last]
                     found += [Span(point, *it) for it in mine]
         return found
@@ -208,29 +235,29 @@ class ExactSite:
     def _correct(self, event: Event) -> bool:
         """Another number takes the place of what is published."""
         day, chain = event["day"], self.chains[event["point"]]
-        if midnight(day) not in chain.readings or day == chain.given["from"]:
+        at, shown = midnight(day), chain.shown
+        if at not in shown or day == chain.given["from"]:
             return False
-        registers = {**chain.readings[midnight(day)]}
-        step = Fraction(event["moved"], 10 ** chain.meter(midnight(day))[2])
+        registers = {**shown.pop(at)}
+        step = Fraction(event["moved"], 10 ** chain.meter(at)[2])
         for name in ("total", *chain.rates[:1]):
             registers[name] += step
         if min(registers.values()) < 0 or registers["total"] >= Fraction(chain.given["modulus"]):
             return False
-        written = {name: str(value) for name, value in registers.items()}
-        correction = {"type": "correct_reading", "at": str(midnight(day)), "registers": written}
-        if not chain.read(correction).startswith("accepted"):
+        is_right = chain.is_sum_right(registers, chain.meter(at))
+        if not is_right or not chain.fits(at, registers, shown):
             return False
         event["registers"] = registers
-        chain.substituted.add(midnight(day))
-        self.gone[event["point"]].add(day)
+        self._withdraw(event)
+        chain.said[at] = registers
         return True
 
     def _withdraw(self, event: Event) -> bool:
-        if midnight(event["day"]) not in self.chains[event["point"]].readings:
+        chain, at = self.chains[event["point"]], midnight(event["day"])
+        if at not in chain.shown:
             return False
         self.gone[event["point"]].add(event["day"])
-        self.chains[event["point"]].substituted.discard(midnight(event["day"]))
-        return self.chains[event["point"]].readings.pop(midnight(event["day"]), None) is not None
+        return (chain.readings.pop(at, None) or chain.said.pop(at)) is not None
 
     def _exchange(self, event: Event) -> bool:
         written = {**event, "at": str(event["at"])}

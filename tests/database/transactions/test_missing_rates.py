@@ -13,7 +13,7 @@ from config.tariff_version import TOTAL, TariffVersion
 from daemon.billing.standstill import REASONS, REMEMBERED
 from daemon.transactions.archive import tariff_row
 from daemon.transactions.collect import settle_marked
-from daemon.transactions.decisions import Order, approve, decide
+from daemon.transactions.decisions import DecisionRefused, Order, approve, decide
 from storage import archive, standstill
 from storage.archive import SiteMeter
 from storage.standstill import Question
@@ -42,8 +42,10 @@ FROM_THE_THIRD_DAY = [
 LINKS = "SELECT from_day - %s, to_day - %s, hold FROM link ORDER BY 1"
 
 
-async def a_site(connection: AsyncConnection[Any], versions: Iterable[TariffVersion]) -> SiteMeter:
-    site = Site.of(1, rates="peak flat", residual_rate="flat")
+async def a_site(
+    connection: AsyncConnection[Any], versions: Iterable[TariffVersion], **about: Any
+) -> SiteMeter:
+    site = Site.of(1, rates="peak flat", residual_rate="flat", **about)
     await site.take_over(connection)
     tariffs = [tariff_row("T", version) for version in versions]
     await archive.take_over(connection, replace(site.rows(), tariffs=tariffs), noon(TODAY))
@@ -133,6 +135,35 @@ def test_a_reading_without_rates_on_the_first_day_that_needs_them_has_a_way_out(
         assert await standstill.standing(connection, asked) == []
         assert await balance(connection, "A1") == -400 - 130 - 130
         assert await intact(connection)
+
+    on(database_url, story)
+
+
+@pytest.mark.parametrize("peak", [39, 44])
+def test_a_substitute_whose_rates_would_turn_over_is_refused(database_url: str, peak: int) -> None:
+    """Else a step back of one rate is billed as a whole turn of its register."""
+
+    async def story(connection: AsyncConnection[Any]) -> None:
+        meter = await a_site(connection, ALWAYS)
+        await told(connection, meter, [0, 1, 3], without=set())
+        with pytest.raises(DecisionRefused) as refused:
+            await substitute(connection, Decimal(108), Decimal(peak), Decimal(108 - peak))
+        assert refused.value.reason == "does_not_fit"
+        assert await balance(connection, "A1") == -3 * 130
+
+    on(database_url, story)
+
+
+def test_a_substitute_of_a_total_that_turned_over_adds_up(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        known = {"first_registers_are_known": False}
+        meter = await a_site(connection, ALWAYS, modulus=10_600, **known)
+        for n, total in ((0, 100), (1, 104), (3, 6)):
+            rates = [Decimal(40 + n), Decimal(60 + 3 * n)]
+            await store(connection, freeze(meter, OPEN + n * DAY, total, rates=rates))
+        await substitute(connection, Decimal(2), Decimal(42), Decimal(66))
+        assert await links(connection) == [(n, n + 1, None) for n in range(3)]
+        assert await balance(connection, "A1") == -3 * 130
 
     on(database_url, story)
 

@@ -131,11 +131,19 @@ def test_rates_count_only_between_equal_ones() -> None:
 
 def test_a_rate_turns_over_by_itself() -> None:
     point = Point(modulus="1000", decimals=0)
-    point.values(kwh(1000 - 2, peak=2, valley=996), kwh(1, peak=3, valley=998))
-    assert point.codes(2) == ("V11",)
-    point = Point(modulus="1000", decimals=0, wire_decimals=-3)
-    point.values(kwh(998, peak=2, valley=999), kwh(999, peak=2, valley=0))
-    assert point.published() == {1: "998", 2: "999"}
+    point.values(kwh(998, peak=2, valley=996), kwh(1, peak=3, valley=998))
+    assert point.published() == {1: "998", 2: "1"}
+    point = Point(modulus="1000", decimals=0)
+    point.values(kwh(1, peak=2, valley=999), kwh(2, peak=2, valley=0))
+    assert point.published() == {1: "1", 2: "2"}
+
+
+def test_rates_that_turned_over_still_add_up_to_the_total() -> None:
+    point = Point(modulus="1000", decimals=0)
+    point.values(kwh(998, peak=2, valley=996), kwh(1, peak=3, valley=996))
+    assert point.published() == {1: "998", 2: "1"}
+    point.value(3, kwh(1, peak=3, valley=995))
+    assert point.codes(3) == ("V11",)
 
 
 def test_what_a_person_confirmed_has_no_upper_limit() -> None:

@@ -1,15 +1,26 @@
 """quality.md section 7: which values persons may put where no reading is, and who has to agree."""
 
+from decimal import Decimal
+
 import pytest
 
+from daemon.quality.facts import Registers
 from daemon.quality.substitution import METHODS, approvals_needed, refused_substitute
 from tests.unit.quality.point import Point, kwh
 
+Rates = tuple[tuple[str, Decimal], ...]
+
 
 def refused(
-    point: Point, number: int, total: str | int, method: str = "S2", *, has_basis: bool = False
+    point: Point,
+    number: int,
+    total: str | int,
+    method: str = "S2",
+    *,
+    rates: Rates = (),
+    has_basis: bool = False,
 ) -> str | None:
-    substitute = point.decision("substitute", number, total, method=method)
+    substitute = point.decision("substitute", number, total, method=method, rates=rates)
     return refused_substitute(point.facts, substitute, has_basis=has_basis)
 
 
@@ -61,6 +72,48 @@ def test_a_substitute_below_the_chain_before_it_does_not_fit() -> None:
 
 def test_a_substitute_above_the_chain_behind_it_does_not_fit() -> None:
     assert refused(Point().values(100, None, 110), 2, "110.01") == "does_not_fit"
+
+
+def two_rates(peak: str, flat: str) -> Registers:
+    rates = (("01", Decimal(peak)), ("02", Decimal(flat)))
+    return Registers(Decimal(peak) + Decimal(flat), rates)
+
+
+@pytest.mark.parametrize(
+    ("peak", "flat", "expected"),
+    [("42", "63", None), ("39.99", "65.01", "does_not_fit"), ("44.01", "60.99", "does_not_fit")],
+)
+def test_rates_of_a_substitute_neither_fall_nor_pass_those_behind_it(
+    peak: str, flat: str, expected: str | None
+) -> None:
+    """Else each would turn over once."""
+    point = Point().values(two_rates("40", "60"), None, two_rates("44", "66"))
+    assert refused(point, 2, 105, rates=two_rates(peak, flat).rates) == expected
+
+
+def test_rates_of_a_substitute_are_held_against_the_next_ones_that_are_told() -> None:
+    point = Point().values(two_rates("40", "60"), None, None, None, two_rates("44", "66"))
+    point.says("substitute", 2, 102).says("substitute", 4, 108)
+    assert refused(point, 3, 105, rates=two_rates("39", "66").rates) == "does_not_fit"
+    assert refused(point, 3, 105, rates=two_rates("45", "60").rates) == "does_not_fit"
+    assert refused(point, 3, 105, rates=two_rates("42", "63").rates) is None
+
+
+def test_a_substitute_fits_those_that_stand_already() -> None:
+    point = Point().values(100, None, None, None, 110).says("substitute", 3, 105)
+    assert refused(point, 2, "105.01") == "does_not_fit"
+    assert refused(point, 4, "104.99") == "does_not_fit"
+    assert refused(point, 2, 105) is None
+    assert refused(point, 4, 105) is None
+
+
+def test_what_was_said_first_stands_against_what_was_said_later() -> None:
+    """Both can be said, where a value that was withdrawn since stood between them."""
+    point = Point().values(100, 101, None, None, 110).says("substitute", 4, 102)
+    later = point.decision("substitute", 3, 103)
+    point.add(later)
+    assert point.shows(4) == ("substituted", "102")
+    assert point.shows(3) == ("suspect", "103")
 
 
 def test_a_day_before_the_point_was_installed_has_no_substitute() -> None:
