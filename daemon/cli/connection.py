@@ -62,7 +62,13 @@ class Place:
             raise click.UsageError("give either --tcp HOST:PORT or --serial DEVICE")
         if self.tcp is not None:
             return TcpChannel(*self.tcp)
-        return SerialChannel(self.serial or "", speed.baud or 0, speed.parity or "")
+        return SerialChannel(
+            self.serial or "",
+            speed.baud or 0,
+            speed.parity or "",
+            data_bits=speed.data_bits,
+            stop_bits=speed.stop_bits,
+        )
 
 
 def place_options(command: F) -> F:
@@ -88,7 +94,8 @@ def place_options(command: F) -> F:
 def line_options(*, baud: int, parity: str) -> Callable[[F], F]:
     """The options that name a line; the command gets them as one `connection`.
 
-    --tcp, --serial, --baud, --parity, --timeout, --retries and --trace, with these defaults."""
+    --tcp, --serial, --baud, --parity, --data-bits, --stop-bits, --timeout, --retries and --trace,
+    with these defaults."""
 
     def add_all(command: F) -> F:
         @functools.wraps(command)
@@ -97,12 +104,14 @@ def line_options(*, baud: int, parity: str) -> Callable[[F], F]:
             place: Place,
             baud: int,
             parity: str,
+            data_bits: str,
+            stop_bits: str,
             timeout: float,
             retries: int,
             trace: bool,
             **given: Any,
         ) -> Any:
-            speed = Speed(baud, parity)
+            speed = Speed(baud, parity, int(data_bits), int(stop_bits))
             connection = Connection(
                 place.channel(speed),
                 Timing(reply_timeout_s=timeout, retries=retries),
@@ -123,6 +132,18 @@ def line_options(*, baud: int, parity: str) -> Callable[[F], F]:
                 "--parity",
                 type=click.Choice(["E", "O", "N"]),
                 default=parity,
+                show_default=True,
+            ),
+            click.option(
+                "--data-bits",
+                type=click.Choice(["7", "8"]),
+                default="8",
+                show_default=True,
+            ),
+            click.option(
+                "--stop-bits",
+                type=click.Choice(["1", "2"]),
+                default="1",
                 show_default=True,
             ),
             click.option(

@@ -20,9 +20,11 @@ class Speed:
 
     baud: int | None = None
     parity: str | None = None
+    data_bits: int = 8
+    stop_bits: int = 1
 
     def __str__(self) -> str:
-        return f"{self.baud} 8{self.parity}1" if self.baud else ""
+        return f"{self.baud} {self.data_bits}{self.parity}{self.stop_bits}" if self.baud else ""
 
 
 @dataclass(frozen=True, slots=True)
