@@ -331,7 +331,7 @@ async def put_credit(connection: Connection, rows: Sequence[CreditRow], now: dat
 
 
 async def activate(connection: Connection, accounts: Collection[int]) -> None:
-    """Make pending accounts active."""
+    """Make accounts active."""
     if accounts:
         await connection.execute(SQL["activate"], {"accounts": sorted(accounts)})
 

@@ -89,8 +89,7 @@ UPDATE arrears_episode SET ended_at = greatest(%(now)s, started_at)
 WHERE account_id = ANY(%(accounts)s) AND ended_at IS NULL
 
 -- activate -- accounts that now have everything
-UPDATE account a SET state = 'active' WHERE a.id = ANY(%(accounts)s) AND a.state = 'pending'
-RETURNING a.id
+UPDATE account SET state = 'active' WHERE id = ANY(%(accounts)s)
 
 -- statement -- what happened on a customer's account, newest first
 SELECT t.recorded_at, t.key, t.kind,

@@ -25,6 +25,11 @@ LEFT JOIN LATERAL (SELECT y.day FROM slot y
                    WHERE y.day = greatest(x.from_day, a.opened_on, i.first_day) AND y.point_id = x.point_id AND y.kind = 1
                      AND y.state IN ('published', 'substituted') OFFSET 0) opening ON true
 WHERE a.opened_on IS NOT NULL AND a.agreement IS NOT NULL
+  -- What never was so stays for what is to be given back; where the account has those days all the same, nothing is.
+  AND (x.to_day IS DISTINCT FROM x.from_day
+       OR NOT EXISTS (SELECT FROM point_account w
+                      WHERE w.point_id = x.point_id AND w.account_id = x.account_id
+                        AND w.from_day < x.from_day AND coalesce(w.to_day, 'infinity') > x.from_day))
 ORDER BY x.point_id, x.from_day
 
 -- ratios -- every ratio of these points in order of days; of one midnight the last revision counts

@@ -42,10 +42,17 @@ SELECT id, place, period, component FROM posting_stream WHERE id = ANY(%(ids)s)
 
 -- shown -- the values that stand at the ends of links, as the meters told them or as somebody put them
 SELECT s.point_id, s.day, s.state::text, r.source, r.stamp, r.arrived_at, coalesce(r.total, s.total) AS total,
-       r.rate_1, r.rate_2, r.rate_3, r.rate_4, r.more_rates
+       coalesce(r.rate_1, told.rates[1]), coalesce(r.rate_2, told.rates[2]), coalesce(r.rate_3, told.rates[3]),
+       coalesce(r.rate_4, told.rates[4]), coalesce(r.more_rates, told.rates[5:])
 FROM unnest(%(points)s::int[], %(days)s::date[]) AS n (point_id, day)
 JOIN slot s ON s.day = n.day AND s.point_id = n.point_id AND s.kind = 1
 LEFT JOIN reading r ON (r.day, r.meter_id, r.id) = (s.day, s.meter_id, s.reading_id)
+LEFT JOIN LATERAL (
+    -- A substitute has the rates that were said with it.
+    SELECT y.rates FROM decision y
+    WHERE s.state = 'substituted' AND y.point_id = s.point_id AND y.day = s.day AND y.action = 'substitute' AND y.takes_effect
+      AND y.total = s.total
+    ORDER BY y.rev DESC LIMIT 1) told ON true
 WHERE s.state IN ('published', 'substituted')
 
 -- documents -- what says which registers meters of these points had when they came, went or got another ratio

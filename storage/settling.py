@@ -86,7 +86,7 @@ async def take_marks(
     connection: Connection, most: int, now: datetime, until: datetime
 ) -> dict[int, Days]:
     """Take the marks of up to so many accounts off that were made until a moment, and lock these
-    accounts, in their order.
+    accounts, in their order; who had a point before one of them comes with it.
 
     Whoever settles one of them already is waited for. Marks come back if the transaction fails."""
     values = {"most": most, "now": now, "until": until}

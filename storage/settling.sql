@@ -19,14 +19,21 @@ COPY to_settle (account_id, from_day, to_day) FROM STDIN (FORMAT BINARY)
 -- now -- when what is marked now was marked at the latest
 SELECT now()
 
--- take_marks -- all marks of the first accounts; accounts are locked before their marks, as everybody does
-WITH first AS (
+-- take_marks -- all marks of the first accounts, and of those whose links are in the way of a point that they were given;
+-- accounts are locked before their marks, as everybody does
+WITH RECURSIVE first AS (
     SELECT account_id FROM to_settle s
     WHERE since <= %(until)s
       AND NOT EXISTS (SELECT FROM not_settled n WHERE n.account_id = s.account_id AND n.not_before > %(now)s)
     ORDER BY account_id LIMIT 8 * %(most)s::int
+), together (account_id) AS (
+    (SELECT DISTINCT account_id FROM first ORDER BY 1 LIMIT %(most)s)
+    UNION
+    SELECT y.account_id FROM together t JOIN to_settle s ON s.account_id = t.account_id AND s.cause = 'assignment'
+    JOIN point_account x ON x.account_id = t.account_id JOIN point_account y ON y.point_id = x.point_id
+    WHERE EXISTS (SELECT FROM to_settle m WHERE m.account_id = y.account_id AND m.since <= %(until)s)
 ), chosen AS MATERIALIZED (
-    SELECT id FROM account WHERE id = ANY(ARRAY(SELECT DISTINCT account_id FROM first ORDER BY 1 LIMIT %(most)s))
+    SELECT id FROM account WHERE id = ANY(ARRAY(SELECT account_id FROM together))
     ORDER BY id FOR NO KEY UPDATE
 ), tried AS (
     DELETE FROM not_settled WHERE account_id = ANY(ARRAY(SELECT id FROM chosen))

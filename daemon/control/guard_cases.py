@@ -102,6 +102,9 @@ def _clock(window: Fields, name: str) -> time:
     if text == END_OF_DAY:
         return time.max
     try:
-        return time.fromisoformat(text)
+        clock = time.fromisoformat(text)
+        if clock.tzinfo is None:
+            return clock
     except ValueError:
-        raise window.error(name, f"{text!r} is not a time") from None
+        pass
+    raise window.error(name, f"{text!r} is no time of day, as 09:00")

@@ -27,9 +27,10 @@ async def in_portions(
     """Do all that is marked. What fails by itself is put off, and does not hold up the others.
 
     `at_once`, `least`: how many are done in one transaction, the most and the fewest.
-    `do_some`: does at most so many in one transaction, adds to the list whose marks it takes, and
-    tells whether there were any. `put_off`: keeps the mark of one, with the reason. After
-    `within_s` the rest stays marked. `give_way`: awaited before each transaction."""
+    `do_some`: does so many in one transaction, and what has to be done with them, adds to the list
+    whose marks it takes, and tells whether there were any. `put_off`: keeps the mark of one, with
+    the reason. After `within_s` the rest stays marked. `give_way`: awaited before each
+    transaction."""
     most = at_once
     until_s = math.inf
     while True:
@@ -49,8 +50,10 @@ async def in_portions(
         except Exception as error:
             if not taken:
                 raise
-            if len(taken) == 1:
-                await put_off(taken[0], error)
+            # What has to be done together is too few to be parted.
+            if most == 1 or len(taken) == 1:
+                for one in taken:
+                    await put_off(one, error)
             most = max(1, len(taken) // 2)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
@@ -52,13 +53,16 @@ class _Told:
     """The facts of a bill while they are gathered."""
 
     known: Known
-    meters: dict[tuple[int, int, Decimal, int, int], MeterFact] = field(default_factory=dict)
+    meters: dict[tuple[int, int, Decimal, int, int, int], MeterFact] = field(default_factory=dict)
+    changes: Counter[int] = field(default_factory=Counter)
+    """How often the registers of a point began anew: at one moment they show two values."""
     readings: dict[tuple[int, datetime], ReadingFact] = field(default_factory=dict)
     links: list[LinkFact | AgreedFact] = field(default_factory=list)
 
     def meter(self, point: int, piece: Piece) -> MeterFact:
         """The meter with its ratio, by a number of the bill's own."""
-        key = (point, piece.meter_id, piece.ratio, piece.modulus, piece.decimals)
+        facts = (piece.meter_id, piece.ratio, piece.modulus, piece.decimals)
+        key = (point, *facts, self.changes[point])
         if key not in self.meters:
             self.meters[key] = MeterFact(
                 len(self.meters) + 1,
@@ -117,7 +121,8 @@ def measured(links: Iterable[Link], known: Known, zone: ZoneInfo) -> Measured:
             span = (pieces[0].start, pieces[-1].end)
             told.links.append(AgreedFact(points[link.point_id].number, *span, kwh, link.hold))
             continue
-        for piece in pieces:
+        for before, piece in zip((None, *pieces), pieces, strict=False):
+            told.changes[link.point_id] += before is not None and before.ends != piece.begins
             told.add(link, piece)
     return Measured(
         list(points.values()), list(told.meters.values()), list(told.readings.values()), told.links

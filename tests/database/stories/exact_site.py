@@ -181,6 +181,7 @@ class ExactSite:
         if account.opened is None:
             return {}
         use: defaultdict[date, Registers] = defaultdict(lambda: defaultdict(Fraction))
+        parts: list[tuple[date, Registers]] = []
         story = exact_account.Story(
             versions=self.tariff_of(account),
             use=use,
@@ -190,15 +191,19 @@ class ExactSite:
             bonuses=sorted(account.bonuses.items()),
             elsewhere=account.elsewhere,
             phases=self.phases if number in self.ever_held() else 1,
+            parts=parts,
         )
-        for span in self.spans_of(number):
-            if not self.is_held(span):
-                for day, registers in self.parts(story, span):
-                    for name, kwh in registers.items():
-                        use[day][name] += kwh
+        # Of links that begin together that of the first point comes first.
+        spans = sorted(self.spans_of(number), key=lambda it: (it.first, it.point))
+        billed = [it for span in spans if not self.is_held(span) for it in self.parts(story, span)]
+        for start, registers in sorted(billed, key=lambda it: it[0]):
+            parts.append((start.date(), registers))
+            for name, kwh in registers.items():
+                use[start.date()][name] += kwh
         return {stream: fen for stream, yuan in bill(story).items() if (fen := rounded(yuan))}
 
-    def parts(self, story: exact_account.Story, span: Span) -> Iterator[tuple[date, Registers]]:
+    def parts(self, story: exact_account.Story, span: Span) -> Iterator[tuple[datetime, Registers]]:
+        """Of a link what lies in each month and version, and when that begins."""
         chain = self.chains[span.point]
         case = Case(
             {
@@ -209,7 +214,9 @@ class ExactSite:
             }
         )
         for piece in chain.pieces(span.first, span.last):
-            yield from case.parts(story, chain, piece)
+            start = piece[0]
+            for day, registers in case.parts(story, chain, piece):
+                yield max(start, midnight(day)), registers
 
     def balance(self, number: str) -> int:
         """M3."""
@@ -264,8 +271,10 @@ class ExactSite:
         return self.chains[event["point"]].change(written).startswith("accepted")
 
     def _ratio_change(self, event: Event) -> bool:
-        written = {**event, "at": str(midnight(event["day"]))}
-        return self.chains[event["point"]].change(written).startswith("accepted")
+        chain, at = self.chains[event["point"]], midnight(event["day"])
+        if chain.meter(at)[0] == Fraction(event["new_ratio"]):
+            return False
+        return chain.change({**event, "at": str(at)}).startswith("accepted")
 
     def _release_spans(self, event: Event) -> bool:
         held = [it for number in self.accounts for it in self.spans_of(number) if self.is_held(it)]

@@ -14,6 +14,7 @@ from typing import Any
 
 from tests.unit.billing.random_cases import MODULUS, ZONES, Meter
 from tests.unit.billing.stories import RATES, version
+from tests.unit.billing.stories import price as unit_price
 
 Event = dict[str, Any]
 DAY = timedelta(days=1)
@@ -93,7 +94,7 @@ def story(seed: int) -> Story:
     timeline = Timeline(chance)
     for point in told.points:
         live(timeline, told, Meter(chance, point, rates))
-    for happening in (look_after, price, enter, come_and_go, pay):
+    for happening in (look_after, price, enter, come_and_go, pay, repeal):
         happening(timeline, told)
     told.events = list(timeline.in_order())
     return told
@@ -108,7 +109,14 @@ def starts(chance: Random, first: date, last: date) -> list[date]:
 def priced(chance: Random, start: date, rates: tuple[str, ...]) -> dict[str, Any]:
     """A version that the meters can be billed by."""
     written = version(chance, str(start))
-    return written if rates else {**written, "energy": {"mode": "flat", "price": "0.5283"}}
+    if not rates:
+        return {**written, "energy": {"mode": "flat", "price": "0.5283"}}
+    ladder = written.get("ladder", {})
+    if "prices" not in ladder or ladder["method"] == "slab" or chance.random() < 0.4:
+        return written
+    steps = ladder.pop("prices")
+    matrix = [{rate: unit_price(chance) for rate in rates} for _ in steps]
+    return {**written, "ladder": {**ladder, "method": "matrix", "matrix": matrix}}
 
 
 def live(timeline: Timeline, told: Story, meter: Meter) -> None:
@@ -194,6 +202,24 @@ def price(timeline: Timeline, told: Story) -> None:
         change = {"account": chance.choice(["A1", "A2"]), "tariff": chance.choice("TU")}
         since = told.first + chance.randint(0, days) * DAY
         timeline.add(some_day(timeline, told), "account_tariff", day=since, **change)
+
+
+def repeal(timeline: Timeline, told: Story) -> None:
+    """A version of days long billed has none of the components that were charged for them."""
+    chance = timeline.chance
+    if chance.random() < 0.4:
+        name, start = chance.choice("TU"), chance.choice([told.first, told.last.replace(day=1)])
+        bare = {"effective_from": str(start), "energy": {"mode": "flat", "price": "0.25"}}
+        known = [it["effective_from"] for it in told.tariffs[name]]
+        later = [
+            it["version"]["effective_from"]
+            for of_day in timeline.events.values()
+            for it in of_day
+            if it["type"] == "tariff" and it["tariff"] == name
+        ]
+        if str(start) not in (*known, *later):
+            on = told.last + chance.randint(0, 4) * DAY
+            timeline.add(on, "tariff", tariff=name, version={"id": str(start), **bare})
 
 
 def enter(timeline: Timeline, told: Story) -> None:

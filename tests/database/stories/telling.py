@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from datetime import date, datetime
+from fractions import Fraction
 from random import Random
-from typing import Any
+from typing import Any, NamedTuple
+from zoneinfo import ZoneInfo
 
 import psycopg
 
 from daemon.transactions.sealing import seal, verify
 from daemon.transactions.sweep import sweep
-from tests.database.small_site import NOW, connect, intact, rows
-from tests.database.stories.exact_site import ExactSite, exact_site
+from tests.database.proven import proven
+from tests.database.small_site import DAY, NOW, connect, intact, rows
+from tests.database.stories.exact_site import ExactSite, Stream, exact_site
 from tests.database.stories.orders import at_once
 from tests.database.stories.random_stories import Event, Story
 from tests.database.stories.told_site import Connection, Kept, ToldSite, kept
@@ -35,9 +39,11 @@ class Telling:
     site: ToldSite = field(init=False)
     happened: list[Event] = field(default_factory=list)
     journal: dict[int, str] = field(default_factory=dict)
+    old: OldMoney = field(init=False)
 
     def __post_init__(self) -> None:
         self.exact = exact_site(self.told)
+        self.old = OldMoney(self.exact)
         self.site = ToldSite(self.told)
 
     async def in_order(self, connection: Connection, wire: Wire, database: str) -> None:
@@ -46,6 +52,7 @@ class Telling:
         await self.site.begin(connection)
         calm = True
         for event in [*self.told.events, *ends(self.told)]:
+            owed = {number: self.exact.owed(number) for number in self.exact.accounts}
             if not self.exact.take(event):
                 continue
             self.happened.append(event)
@@ -54,6 +61,12 @@ class Telling:
             else:
                 await self.site.tell(connection, event)
             calm = calm and event["type"] in CALM
+            if event["type"] in SETTLING:
+                if event["type"] == "open":
+                    owed = {event["account"]: self.exact.owed(event["account"])}
+                # What is released is settled later.
+                self.old.post(event["now"], owed)
+                await self.old.check(connection, self.site.noon(event["now"]))
             if event["type"] == "settle":
                 await self.check(connection, is_calm=calm)
                 calm = True
@@ -136,6 +149,65 @@ class Telling:
             assert all(fen >= -1 for fen in charged), "M8"
 
 
+@dataclass
+class OldMoney:
+    """What is charged for months long past cuts nobody for a day (amendment 2).
+
+    Less than the daemon counts: of the month in which it is posted nothing. `came`: fen by account,
+    that of months long past and all that was charged, of the last day on which anything was
+    settled."""
+
+    exact: ExactSite
+    owed: dict[str, Mapping[Stream, int]] = field(default_factory=dict)
+    came: dict[str, OfOneDay] = field(default_factory=dict)
+    graced: dict[str, datetime] = field(default_factory=dict)
+
+    def post(self, now: date, of_accounts: Mapping[str, Mapping[Stream, int]]) -> None:
+        since = (now.replace(day=1) - DAY).replace(day=1)
+        for number, owed in of_accounts.items():
+            before = self.owed.get(number, {})
+            first = max(self.exact.accounts[number].opened or since, since)
+            recent = sum(fen for (month, _), fen in before.items() if month >= f"{since:%Y-%m}")
+            usual = Fraction(max(0, recent), max(1, (now - first).days))
+            moved = {it: owed.get(it, 0) - before.get(it, 0) for it in {*owed, *before}}
+            last_old = f"{now - 3 * DAY:%Y-%m}"
+            old = sum(fen for (month, _), fen in moved.items() if month < last_old)
+            others = sum(fen for (month, _), fen in moved.items() if month >= last_old)
+            was = self.came.get(number)
+            if was is None or was.day != now:
+                was = OfOneDay(now)
+            limit = max(was.limit, Fraction(500), 3 * usual)
+            self.came[number] = OfOneDay(
+                now,
+                was.old + old,
+                was.taken + sum(max(0, fen) for fen in moved.values()),
+                limit,
+                was.is_less or others < 0,
+            )
+            self.owed[number] = owed
+
+    async def check(self, connection: Connection, now: datetime) -> None:
+        graced = dict(await rows(connection, "SELECT number, span_grace_until FROM account"))
+        for number, came in self.came.items():
+            until, was = graced[number], self.graced.get(number)
+            if came.old > came.limit and not came.is_less:
+                assert (until or now) >= now + DAY, f"SPAN_GRACE of {number}: {came}"
+            if came.taken <= 500:
+                assert until == was, f"no SPAN_GRACE of {number}: {came}"
+        self.graced = graced
+
+
+class OfOneDay(NamedTuple):
+    """Fen that one account was charged on a day. `is_less`: something was given back besides."""
+
+    day: date
+    old: int = 0
+    taken: int = 0
+    limit: Fraction = Fraction(0)
+    is_less: bool = False
+
+
+SETTLING = ("settle", "release_spans", "open")
 CALM = ("read", "pay", "pay_back", "close_days", "settle")
 CHARGED = """
     SELECT -(t.amounts[1]) FROM journal t JOIN transaction_kind k ON k.id = t.kind
@@ -150,10 +222,9 @@ def never_gives_back(told: Story) -> bool:
     return not told.rates and not has_slab_fees and not any("minimum" in it for it in versions)
 
 
-async def sealed(connection: Connection) -> None:
-    """M4, by the chain of hashes."""
-    await seal(connection, NOW)
-    await seal(connection, NOW)
+async def sealed(connection: Connection, zone: ZoneInfo) -> None:
+    """M4, by the chain of hashes; and each bill proves itself."""
+    await proven(connection, zone)
     assert (await verify(connection)).fault is None
 
 

@@ -148,6 +148,22 @@ def test_a_held_span_is_on_the_bill_and_costs_nothing_until_it_is_released(
     on(database_url, story)
 
 
+def test_a_register_that_began_anew_inside_a_link(database_url: str) -> None:
+    """Story 308: at one moment it shows two values."""
+
+    async def story(connection: AsyncConnection[Any]) -> None:
+        meter = (await Site.of().take_over(connection))["P1"]
+        await read(connection, meter, {0: 100, 1: 105})
+        moment = datetime.combine(OPEN + DAY, time(10, 30), ZONE)
+        restart = Exchange("P1", moment, None, (Decimal(107),), (Decimal(2),))
+        await file_document(connection, restart, LI, NOW)
+        await read(connection, (await meters(connection))["P1"], {2: 4, 3: 9})
+        bills = await proven(connection)
+        assert of_month(bills, OPEN).money.charged_fen == 250 + 200 + 250
+
+    on(database_url, story)
+
+
 def test_an_exchange_in_a_span_over_the_end_of_a_month(database_url: str) -> None:
     async def story(connection: AsyncConnection[Any]) -> None:
         meter = (await Site.of().take_over(connection))["P1"]

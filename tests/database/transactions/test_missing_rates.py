@@ -17,6 +17,7 @@ from daemon.transactions.decisions import DecisionRefused, Order, approve, decid
 from storage import archive, standstill
 from storage.archive import SiteMeter
 from storage.standstill import Question
+from tests.database.proven import proven
 from tests.database.small_site import (
     ARMED,
     DAY,
@@ -164,6 +165,7 @@ def test_a_substitute_of_a_total_that_turned_over_adds_up(database_url: str) -> 
         await substitute(connection, Decimal(2), Decimal(42), Decimal(66))
         assert await links(connection) == [(n, n + 1, None) for n in range(3)]
         assert await balance(connection, "A1") == -3 * 130
+        assert await proven(connection)
 
     on(database_url, story)
 

@@ -18,6 +18,7 @@ from tests.database.small_site import (
     links,
     meters,
     on,
+    rows,
     store,
 )
 from tests.database.transactions.test_decisions import order, settle
@@ -25,6 +26,7 @@ from tests.database.transactions.test_decisions import order, settle
 pytestmark = pytest.mark.hypertables
 
 USE_FEN = 500
+A1_STATE = "SELECT state FROM account WHERE number = 'A1'"
 SUBSTITUTE = order("substitute", 0, "100.50", method="S2", evidence="photo 7")
 
 
@@ -95,5 +97,36 @@ def test_it_is_the_same_when_it_went_before_anything_was_billed(database_url: st
         await told(connection, (await meters(connection))["P1"], range(1, 3))
         await settle(connection)
         assert (await links(connection, "P1"), await balance(connection, "A1")) == ([], 0)
+
+    on(database_url, story)
+
+
+@pytest.mark.parametrize(
+    ("state", "then"), [("pending", "active"), ("closing", "closing"), ("closed", "closed")]
+)
+def test_only_what_waits_for_its_opening_freeze_becomes_active(
+    database_url: str, state: str, then: str
+) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        await point(connection, range(1))
+        await connection.execute("UPDATE account SET state = %s", (state,))
+        await told(connection, (await meters(connection))["P1"], range(1, 3))
+        assert await rows(connection, "SELECT state FROM account") == [then]
+
+    on(database_url, story)
+
+
+def test_an_account_is_active_when_the_last_of_its_opening_freezes_is_there(
+    database_url: str,
+) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        site = Site(first_registers_are_known=False)
+        site.add(1)
+        site.add(2, account="A1")
+        found = await site.take_over(connection, OPEN)
+        await told(connection, found["P1"], range(2))
+        assert await rows(connection, A1_STATE) == ["pending"]
+        await told(connection, found["P2"], range(2))
+        assert await rows(connection, A1_STATE) == ["active"]
 
     on(database_url, story)

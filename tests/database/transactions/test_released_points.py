@@ -9,7 +9,8 @@ from psycopg import AsyncConnection
 from daemon.transactions.collect import settle_marked
 from daemon.transactions.documents.filing import approve
 from daemon.transactions.documents.handover import Assignment, Release
-from storage.settling import ALL_DAYS, Days, mark_points
+from daemon.transactions.settle import settle_accounts
+from storage.settling import ALL_DAYS, Days, latest_mark, mark_points, take_marks
 from tests.database.small_site import (
     ARMED,
     DAY,
@@ -21,6 +22,7 @@ from tests.database.small_site import (
     links,
     meters,
     on,
+    rows,
     store,
 )
 from tests.database.transactions.test_documents import WANG, billed, filed
@@ -94,5 +96,61 @@ def test_the_first_days_of_the_second_time_are_not_linked_to_the_first(database_
         await connection.execute("DELETE FROM link WHERE from_day >= %s", (BACK,))
         await settled_again(connection, Days(BACK + DAY, BACK + DAY))
         assert await links(connection, "P1") == spans(OPEN, OPEN + DAY, BACK)
+
+    on(database_url, story)
+
+
+def test_who_has_a_point_from_an_earlier_day_on_keeps_the_days_from_the_later_one(
+    database_url: str,
+) -> None:
+    """Story 214: what never was so took the links of what is."""
+
+    async def story(connection: AsyncConnection[Any]) -> None:
+        await billed(connection)
+        for number, day in enumerate((BACK, LEFT), 1):
+            await filed(connection, Assignment("P1", "A2", day))
+            await approve(connection, number, WANG, NOW)
+            await settle_marked(connection, ARMED, NOW)
+        everything = spans(*(OPEN + n * DAY for n in range(5)))
+        assert await links(connection, "P1") == everything
+        moved = await balance(connection, "A2")
+        await settled_again(connection, Days(BACK, BACK))
+        assert await links(connection, "P1") == everything
+        assert await balance(connection, "A2") == moved == -5 * 250 - 3 * 250
+        assert await intact(connection)
+
+    on(database_url, story)
+
+
+def test_who_is_given_a_point_is_not_put_off_for_who_had_it(database_url: str) -> None:
+    """A1 comes before A2, whose links of the point still stand; also one account at a time."""
+
+    async def story(connection: AsyncConnection[Any]) -> None:
+        await billed(connection)
+        await filed(connection, Assignment("P2", "A1", LEFT))
+        await approve(connection, 1, WANG, NOW)
+        async with connection.transaction():
+            marks = await take_marks(connection, 1, NOW, await latest_mark(connection))
+            await settle_accounts(connection, marks, ARMED.zone, NOW)
+        assert await rows(connection, "SELECT account_id FROM to_settle") == []
+        assert await balance(connection, "A1") == -5 * 250 - 3 * 250
+        assert await balance(connection, "A2") == -2 * 250
+        assert await intact(connection)
+
+    on(database_url, story)
+
+
+def test_who_had_a_point_and_cannot_be_settled_is_put_off_with_who_has_it(
+    database_url: str,
+) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        await billed(connection)
+        await filed(connection, Assignment("P2", "A1", LEFT))
+        await connection.execute("UPDATE account SET tariff_id = 'NONE' WHERE number = 'A2'")
+        await approve(connection, 1, WANG, NOW)
+        await settle_marked(connection, ARMED, NOW)
+        put_off = "SELECT account_id, error FROM not_settled ORDER BY 1"
+        reason = "NoPrice: tariff NONE has no version that counts"
+        assert await rows(connection, put_off) == [(1, reason), (2, reason)]
 
     on(database_url, story)

@@ -1,7 +1,8 @@
 """What an account costs, in fractions: money.md sections 5, 7, 11 and 15a said a second time.
 
 For tests to compare with. It works on tariff versions as they are written in cases, and on the use
-of single days; a span over a bound is worth the sum of its days, so there is no matrix ladder."""
+of single days; a span over a bound is worth the sum of its days, but under a matrix ladder, which
+takes link by link."""
 
 from calendar import monthrange
 from collections import defaultdict
@@ -18,7 +19,8 @@ DAY = timedelta(days=1)
 
 @dataclass(frozen=True)
 class Story:
-    """`use`: kWh by day and register. `elsewhere`: kWh by cycle."""
+    """`use`: kWh by day and register. `parts`: the same by link, in order of time, where a matrix
+    ladder asks for it. `elsewhere`: kWh by cycle."""
 
     versions: Sequence[Version]
     use: Mapping[date, Mapping[str, Fraction]]
@@ -28,6 +30,7 @@ class Story:
     bonuses: Sequence[tuple[date, Fraction]] = ()
     elsewhere: Mapping[str, Fraction] = field(default_factory=dict)
     phases: int = 1
+    parts: Sequence[tuple[date, Mapping[str, Fraction]]] = ()
 
     @cached_property
     def month_uses(self) -> dict[str, Fraction]:
@@ -44,8 +47,8 @@ def bill(story: Story) -> dict[tuple[str, str], Fraction]:
     lines: defaultdict[tuple[str, str, str], Fraction] = defaultdict(Fraction)
     position = dict(story.elsewhere)
     begun: set[str] = set()
-    for day in sorted(story.use):
-        version, used = version_on(story, day), story.use[day]
+    for day, used in story.parts or sorted(story.use.items()):
+        version = version_on(story, day)
         month, key = f"{day:%Y-%m}", str(version["effective_from"])
         ladder = version.get("ladder")
         if ladder is None or ladder["method"] == "adder":
@@ -55,10 +58,9 @@ def bill(story: Story) -> dict[tuple[str, str], Fraction]:
             u0 = position.get(cycle, Fraction(0))
             u1 = position[cycle] = u0 + used["total"]
             component = "tier" if ladder["method"] == "adder" else "energy"
-            end = story.month_uses.get(month, Fraction())
-            difference = f(story, version, day, u1, end) - f(story, version, day, u0, end)
+            difference = way(story, version, day, (u0, u1), used)
             if ladder["method"] == "slab" and cycle not in begun:
-                o = story.elsewhere.get(month, Fraction(0))
+                o, end = story.elsewhere.get(month, Fraction(0)), story.month_uses[month]
                 difference += f(story, version, day, o, end) - f(story, version, day, o, o)
             begun.add(cycle)
             lines[month, key, component] += difference
@@ -126,6 +128,36 @@ def f(story: Story, version: Version, day: date, u: Fraction, end: Fraction) -> 
     cost, below = Fraction(), Fraction()
     for edge, price in zip([*edges, max(u, edges[-1])], prices, strict=True):
         cost += max(Fraction(), min(u, edge) - below) * price
+        below = edge
+    return cost
+
+
+def way(
+    story: Story,
+    version: Version,
+    day: date,
+    positions: tuple[Fraction, Fraction],
+    used: Mapping[str, Fraction],
+) -> Fraction:
+    """What it costs that a cycle goes from one position to another."""
+    ladder, (u0, u1) = version["ladder"], positions
+    if ladder["method"] == "matrix":
+        return matrix(ladder, bounds(story, ladder, day), u0, used)
+    end = story.month_uses.get(f"{day:%Y-%m}", Fraction())
+    return f(story, version, day, u1, end) - f(story, version, day, u0, end)
+
+
+def matrix(
+    ladder: Mapping[str, Any], edges: Sequence[Fraction], u0: Fraction, used: Mapping[str, Fraction]
+) -> Fraction:
+    """Each rate is split over the steps as the total is; without a total it is of the step of U."""
+    way, cost, below = used["total"], Fraction(), Fraction()
+    for number, prices in enumerate(ladder["matrix"]):
+        edge = edges[number] if number < len(edges) else max(u0 + way, edges[-1])
+        share = Fraction(int(slab(edges, u0) == number))
+        if way:
+            share = max(Fraction(), min(u0 + way, edge) - max(u0, below)) / way
+        cost += share * sum(Fraction(price) * used[rate] for rate, price in prices.items())
         below = edge
     return cost
 

@@ -282,6 +282,8 @@ class Account:
 
 def priced_rates(version: Version) -> list[str]:
     ladder = version.get("ladder")
+    if ladder is not None and ladder["method"] == "matrix":
+        return list(ladder["matrix"][0])
     if ladder is not None and ladder["method"] != "adder":
         return []
     return list(version["energy"].get("prices", ()))

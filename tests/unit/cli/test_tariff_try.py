@@ -49,6 +49,14 @@ def test_a_person_is_shown_each_event() -> None:
             "input.config.final_max_h: 1000000000 is more than",
         ),
         (
+            {
+                "id": "x",
+                "kind": "trip_guard",
+                "input": {"config": {"window": {"start": "09:00+08", "end": "15:00"}}, "facts": {}},
+            },
+            "input.config.window.start: '09:00+08' is no time of day, as 09:00",
+        ),
+        (
             {"id": "x", "kind": "round_series", "input": {"exact_yuan": [0.5]}},
             "exact_yuan[0]: must",
         ),
