@@ -71,18 +71,18 @@ WHERE i.point_id = ANY(%(points)s) AND i.to_at IS NULL
 
 -- equal -- points that showed the same totals as others on three days in a row, in order
 WITH shown AS MATERIALIZED (
-    SELECT s.point_id, i.decimals, i.meter_id, ARRAY[u.total, t.total, s.total] AS totals
-    FROM slot s
-    JOIN slot t ON (t.day, t.point_id, t.kind) = (%(day)s::date - 1, s.point_id, 1)
-    JOIN slot u ON (u.day, u.point_id, u.kind) = (%(day)s::date - 2, s.point_id, 1)
-    JOIN installation i ON i.point_id = s.point_id AND i.to_at IS NULL
-    WHERE s.day = %(day)s AND s.kind = 1 AND s.total >= %(least)s AND s.reading_id IS NOT NULL
-), several AS (
-    SELECT decimals, totals FROM shown GROUP BY 1, 2 HAVING count(*) > 1
+    -- Slots of three days are read once: joined with each other they are taken for a few, whatever their number.
+    SELECT point_id, array_agg(total ORDER BY day) AS totals FROM slot
+    WHERE day BETWEEN %(day)s::date - 2 AND %(day)s AND kind = 1
+    GROUP BY 1
+    HAVING count(*) = 3 AND bool_and(total >= %(least)s AND reading_id IS NOT NULL) FILTER (WHERE day = %(day)s)
+), alike AS MATERIALIZED (
+    SELECT point_id, i.decimals, i.meter_id, totals, count(*) OVER (PARTITION BY i.decimals, totals) AS points
+    FROM shown JOIN installation i USING (point_id) WHERE i.to_at IS NULL
 )
-SELECT point_id, p.number AS point, m.address, decimals, totals
-FROM shown JOIN several USING (decimals, totals)
-JOIN point p ON p.id = point_id JOIN meter m ON m.id = meter_id
+SELECT point_id, p.number AS point, m.address, a.decimals, totals
+FROM alike a JOIN point p ON p.id = point_id JOIN meter m ON m.id = meter_id
+WHERE points > 1
 ORDER BY m.address
 
 -- told_equal -- points of which the last word is that their registers are another's too

@@ -12,6 +12,7 @@ import pytest
 from psycopg import AsyncConnection
 
 from daemon.quality.arrival import Arrival
+from daemon.transactions import next_days
 from daemon.transactions.collect import collect, settle_marked
 from daemon.transactions.next_days import Pace
 from daemon.transactions.settle import settle_accounts
@@ -265,9 +266,14 @@ def test_a_day_of_many_accounts_takes_fourteen_statements(database_url: str) -> 
     ("takes_s", "at_once", "then"), [(0.01, [50, 70], 250), (0.5, [50, 50, 20], 50)]
 )
 def test_as_many_accounts_are_locked_as_fifty_milliseconds_are_enough_for(
-    database_url: str, takes_s: float, at_once: list[int], then: int
+    database_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    takes_s: float,
+    at_once: list[int],
+    then: int,
 ) -> None:
     """Of 120 accounts 50 are taken first; who settles next goes on at that pace."""
+    monkeypatch.setattr(next_days, "FEW_ACCOUNTS", 50)
 
     async def story(connection: AsyncConnection[Any]) -> None:
         found = (await rich(120).take_over(connection)).values()
@@ -282,7 +288,7 @@ def test_as_many_accounts_are_locked_as_fifty_milliseconds_are_enough_for(
             looks.append(takes_s * ((len(looks) + 1) // 2))
             return looks[-1]
 
-        pace = Pace()
+        pace = Pace(50)
         with counted(connection) as given:
             await settle_marked(connection, ARMED, noon(BEGIN + 2 * DAY), clock, pace=pace)
         assert sum("add_links" in it or "COPY link" in it for it in given) == len(at_once)
