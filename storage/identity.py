@@ -92,12 +92,18 @@ async def store(connection: Connection, told: Sequence[Told]) -> None:
 
 async def add_findings(connection: Connection, findings: Sequence[FindingRow]) -> list[FindingRow]:
     """Add those that say something new about their points; which those are."""
+    points = array(sorted({row.point_id for row in findings}))
+    said = set(await fetch_rows(connection, SQL["said"], {"points": points}))
+    # Nearly all say that nothing is so, of points of which nothing was.
+    news = [row for row in findings if row.active or (row.point_id, row.code) in said]
+    if not news:
+        return []
     values = {
-        "points": [row.point_id for row in findings],
-        "codes": [row.code for row in findings],
-        "days": [row.day for row in findings],
-        "actives": [row.active for row in findings],
-        "details": [Jsonb(row.detail) for row in findings],
+        "points": [row.point_id for row in news],
+        "codes": [row.code for row in news],
+        "days": [row.day for row in news],
+        "actives": [row.active for row in news],
+        "details": [Jsonb(row.detail) for row in news],
     }
     return await fetch_records(connection, FindingRow, SQL["add_findings"], values)
 

@@ -47,6 +47,12 @@ FROM unnest(%(meters)s::int[], %(ats)s::timestamptz[], %(others)s::text[]) AS t 
 WHERE t.other IS NOT NULL
   AND NOT EXISTS (SELECT FROM other_serial o WHERE o.meter_id = t.meter_id AND o.until_at IS NULL)
 
+-- said -- what is so of these points by the last word of it
+SELECT point_id, code
+FROM (SELECT DISTINCT ON (point_id, code) point_id, code, active FROM finding WHERE point_id = ANY(%(points)s::int[])
+      ORDER BY point_id, code, rev DESC) f
+WHERE active
+
 -- add_findings -- what is new: another state of this finding than the last one of its point
 INSERT INTO finding (point_id, code, from_day, rev, active, detail)
 SELECT f.point_id, f.code, f.day, coalesce(last.rev, 0) + 1, f.active, f.detail

@@ -64,9 +64,9 @@ FIRST_WAIT_ON_A_WIRE_S = 0.2
 """Most meters on a bus of their own answer sooner; DL/T 645-2007 allows 0.5 s."""
 GUARD_OVER_A_NETWORK_S = 0.5
 """A network delays an answer by more than meters do, and to wait for it keeps no wire idle."""
-MAX_SLOTS = 32
+MAX_SLOTS = 128
 """Slots that are planned at once, or an eighth of the meters if that is more, because a plan looks
-at all of them."""
+at all of them; how long they take is bounded by LONGEST_POLL_S."""
 REOPEN_S = 300.0
 """A line on which no meter answers is opened anew at this interval: the far end may have forgotten
 the connection."""

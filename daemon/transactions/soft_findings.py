@@ -32,7 +32,7 @@ POINTS_AT_ONCE: Final = 500
 async def look_at_uses(connection: AsyncConnection[Any], zone: ZoneInfo, now: datetime) -> None:
     """Write down what began or ended to be unusual on the newest closed day (V09, V12, V14, V15).
 
-    Five statements for each portion of points, whatever is found; the same again changes
+    At most six statements for each portion of points, whatever is found; the same again changes
     nothing."""
     closed_at = gap_day(now.astimezone(zone))
     day = closed_at - timedelta(days=1)

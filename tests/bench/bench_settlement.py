@@ -177,6 +177,8 @@ def show(bench: Bench) -> None:
 
 async def sizes(bench: Bench) -> None:
     """Bytes on disk of tables of money, by row."""
+    # The bare inserts that were taken back lie there too.
+    await bench.connection.execute("VACUUM FULL journal")
     for table in ("link", "journal", "account_month"):
         size = await bench.one(f"SELECT pg_total_relation_size('{table}')")
         count = await bench.one(f"SELECT count(*) FROM {table}")

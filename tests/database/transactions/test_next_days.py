@@ -263,7 +263,7 @@ def test_a_day_of_many_accounts_takes_fourteen_statements(database_url: str) -> 
 
 
 @pytest.mark.parametrize(
-    ("takes_s", "at_once", "then"), [(0.01, [50, 70], 250), (0.5, [50, 50, 20], 50)]
+    ("takes_s", "at_once", "then"), [(0.01, [10, 14], 50), (0.5, [10, 10, 4], 10)]
 )
 def test_as_many_accounts_are_locked_as_fifty_milliseconds_are_enough_for(
     database_url: str,
@@ -272,11 +272,11 @@ def test_as_many_accounts_are_locked_as_fifty_milliseconds_are_enough_for(
     at_once: list[int],
     then: int,
 ) -> None:
-    """Of 120 accounts 50 are taken first; who settles next goes on at that pace."""
-    monkeypatch.setattr(next_days, "FEW_ACCOUNTS", 50)
+    """Of 24 accounts 10 are taken first; who settles next goes on at that pace."""
+    monkeypatch.setattr(next_days, "FEW_ACCOUNTS", 10)
 
     async def story(connection: AsyncConnection[Any]) -> None:
-        found = (await rich(120).take_over(connection)).values()
+        found = (await rich(24).take_over(connection)).values()
         for n in range(3):
             await collect(connection, [freeze(it, BEGIN + n * DAY, 100 + n) for it in found], ZONE)
             if n < 2:
@@ -288,7 +288,7 @@ def test_as_many_accounts_are_locked_as_fifty_milliseconds_are_enough_for(
             looks.append(takes_s * ((len(looks) + 1) // 2))
             return looks[-1]
 
-        pace = Pace(50)
+        pace = Pace(10)
         with counted(connection) as given:
             await settle_marked(connection, ARMED, noon(BEGIN + 2 * DAY), clock, pace=pace)
         assert sum("add_links" in it or "COPY link" in it for it in given) == len(at_once)
