@@ -44,18 +44,25 @@ FROM (
     UNION ALL
     SELECT s.place, sha256('\x00'::bytea || record_send(ROW(s.place, s.id, s.period, convert_to(s.component, 'UTF8'))))
     FROM posting_stream s WHERE s.place > %(after)s AND s.place <= %(through)s
+    UNION ALL
+    SELECT e.place, sha256('\x00'::bytea || record_send(ROW(
+               e.place, e.command_id, e.at, convert_to(e.state, 'UTF8'), convert_to(e.detail, 'UTF8'),
+               convert_to(e.guard::text, 'UTF8'))))
+    FROM command_event e WHERE e.place > %(after)s AND e.place <= %(through)s
 ) sealed
 
 -- called -- what is at a place, in words
 SELECT 'transaction ' || id || ' (' || key || ')' FROM ledger_transaction WHERE id = %(place)s
 UNION ALL SELECT 'account ' || name FROM ledger_account WHERE place = %(place)s
 UNION ALL SELECT 'stream ' || to_char(period, 'YYYY-MM') || ' ' || component FROM posting_stream WHERE place = %(place)s
+UNION ALL SELECT 'step "' || state || '" of command ' || command_id FROM command_event WHERE place = %(place)s
 
 -- first_place -- the first behind one that something has; NULL: there is none up to the bound
 SELECT min(place)
 FROM (SELECT min(id) AS place FROM journal WHERE id > %(after)s
       UNION ALL SELECT min(place) FROM ledger_account WHERE place > %(after)s
-      UNION ALL SELECT min(place) FROM posting_stream WHERE place > %(after)s) next
+      UNION ALL SELECT min(place) FROM posting_stream WHERE place > %(after)s
+      UNION ALL SELECT min(place) FROM command_event WHERE place > %(after)s) next
 WHERE place <= %(through)s
 
 -- add_block -- sealed, with the balances of the accounts that keep none, as far as the block moved them

@@ -3,8 +3,8 @@
 A block's hash is the root of a Merkle tree over SHA-256 as RFC 6962 has it: a leaf is the hash of
 00 and its bytes, a node that of 01 and its two children, and the left child holds the largest
 power of two that leaves something for the right one. The first leaf is the block's head, the
-others are what has a place in the journal in that order: transactions, and the names that they
-refer to by number, each where it came into being.
+others are what has a place in the journal in that order: transactions, the names that they refer
+to by number, each where it came into being, and the steps of commands to meters.
 
 The bytes of the head are a JSON array, UTF-8, as Python's json.dumps writes one:
 `["block", number, after, through, previous hash in hex, history in hex, sealed at]`: the history is
@@ -15,6 +15,8 @@ timestamptz recorded at (microseconds since 2000), date value date (days since 2
 int4[] accounts, int8[] fen, int4[] streams, bytea actor, key, channel, content (NULL: empty), int4
 document, int8 reverses; texts in UTF-8, an actor of NULL is the daemon's settlement. An account:
 int8 place, int4 number, bytea name. A stream: int8 place, int4 number, date month, bytea component.
+A step of a command: int8 place, uuid command, timestamptz at, bytea state, detail, guard (the text
+of its jsonb; NULL: none).
 
 All that has a place is in one block, because a block begins behind the last place of the block
 before."""

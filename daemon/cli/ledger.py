@@ -88,7 +88,7 @@ def verify_blocks(
     elif found.fault is None:
         echo(
             f"blocks {found.first} to {found.last} are as they were sealed: "
-            f"{found.places} transactions and names, {unsealed} transactions not sealed yet"
+            f"{found.places} transactions, names and steps, {unsealed} transactions not sealed yet"
         )
         echo(f"{found.last}:{found.hash.hex()}")
     else:

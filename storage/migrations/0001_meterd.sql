@@ -1331,8 +1331,8 @@ END $$;
 CREATE TRIGGER account_is_in_the_chart BEFORE INSERT ON ledger_account
     FOR EACH ROW EXECUTE FUNCTION find_in_chart();
 
--- Sealed blocks: what was posted is hashed behind the writers, who never wait for it. A block holds every transaction with an
--- place above `after` and up to `through`, and every name that got one; its hash is the root of a Merkle tree (RFC 6962, SHA-256)
+-- Sealed blocks: what was posted is hashed behind the writers, who never wait for it. A block holds every transaction with a
+-- place above `after` and up to `through`, and every name and every step of a command that got one; its hash is the root of a Merkle tree (RFC 6962, SHA-256)
 -- whose first leaf names the block before, and whose others are these in order. daemon/billing/sealing.py says what is hashed.
 CREATE TABLE sealed_block (
     number      bigint PRIMARY KEY CHECK (number > 0),
@@ -1358,16 +1358,6 @@ CREATE TRIGGER sealed_block_is_never_changed BEFORE UPDATE OR DELETE ON sealed_b
     FOR EACH ROW EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER sealed_block_is_never_emptied BEFORE TRUNCATE ON sealed_block
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
-
--- 64 bits of what has a place above one and up to another, as PostgreSQL hashes records: quick, in any order.
-CREATE FUNCTION checksum_of_places(above bigint, up_to bigint) RETURNS bigint STABLE LANGUAGE sql AS $$
-    SELECT coalesce((SELECT bit_xor(hash_record_extended(t, 0)) FROM public.journal t WHERE t.id > above AND t.id <= up_to), 0)
-         # coalesce((SELECT bit_xor(hash_record_extended(ROW(a.place, a.id, a.name), 0)) FROM public.ledger_account a
-                     WHERE a.place > above AND a.place <= up_to), 0)
-         # coalesce((SELECT bit_xor(hash_record_extended(ROW(s.place, s.id, s.period, s.component), 0))
-                     FROM public.posting_stream s WHERE s.place > above AND s.place <= up_to), 0)
-         # (SELECT bit_xor(hash_record_extended(ROW(k.id, k.kind), 0)) FROM public.transaction_kind k)
-$$;
 
 CREATE TABLE seal_mark (
     only_one    boolean PRIMARY KEY DEFAULT true CHECK (only_one),
@@ -1673,8 +1663,10 @@ CREATE TABLE command_event (
     at          timestamptz NOT NULL DEFAULT clock_timestamp(),
     state       text NOT NULL,
     detail      text NOT NULL,
-    guard       jsonb
+    guard       jsonb,
+    place       bigint NOT NULL UNIQUE DEFAULT next_place()
 );
+COMMENT ON COLUMN command_event.place IS 'among all that is sealed: who was cut when and why is proved as money is';
 CREATE INDEX events_of_a_command ON command_event (command_id, at);
 CREATE INDEX frames_by_time ON command_event (at) WHERE state = 'sent';
 CREATE FUNCTION journal_command() RETURNS trigger LANGUAGE plpgsql
@@ -1690,6 +1682,18 @@ CREATE TRIGGER command_transitions_are_journalled AFTER INSERT OR UPDATE ON comm
     FOR EACH ROW EXECUTE FUNCTION journal_command();
 CREATE TRIGGER command_event_is_never_changed BEFORE UPDATE OR DELETE ON command_event
     FOR EACH ROW EXECUTE FUNCTION refuse_change();
+
+-- 64 bits of what has a place above one and up to another, as PostgreSQL hashes records: quick, in any order.
+CREATE FUNCTION checksum_of_places(above bigint, up_to bigint) RETURNS bigint STABLE LANGUAGE sql AS $$
+    SELECT coalesce((SELECT bit_xor(hash_record_extended(t, 0)) FROM public.journal t WHERE t.id > above AND t.id <= up_to), 0)
+         # coalesce((SELECT bit_xor(hash_record_extended(ROW(a.place, a.id, a.name), 0)) FROM public.ledger_account a
+                     WHERE a.place > above AND a.place <= up_to), 0)
+         # coalesce((SELECT bit_xor(hash_record_extended(ROW(s.place, s.id, s.period, s.component), 0))
+                     FROM public.posting_stream s WHERE s.place > above AND s.place <= up_to), 0)
+         # coalesce((SELECT bit_xor(hash_record_extended(ROW(e.place, e.command_id, e.at, e.state, e.detail, e.guard::text), 0))
+                     FROM public.command_event e WHERE e.place > above AND e.place <= up_to), 0)
+         # (SELECT bit_xor(hash_record_extended(ROW(k.id, k.kind), 0)) FROM public.transaction_kind k)
+$$;
 
 CREATE TABLE guard_verdict (
     id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

@@ -9,6 +9,7 @@ from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from psycopg import AsyncConnection
+from psycopg.conninfo import make_conninfo
 from psycopg.pq import TransactionStatus
 
 from config.tariff_version import TOTAL, TariffVersion
@@ -220,6 +221,11 @@ async def meters(connection: AsyncConnection[Any]) -> dict[str, SiteMeter]:
 
 async def connect(url: str) -> AsyncConnection[Any]:
     return await AsyncConnection.connect(url, autocommit=True)
+
+
+def as_owner(database_url: str) -> str:
+    """Who can switch triggers off, as the owner of the tables can."""
+    return make_conninfo(database_url, user="postgres")
 
 
 def noon(day: date) -> datetime:

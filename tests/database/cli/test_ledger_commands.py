@@ -197,7 +197,7 @@ def test_verify_names_the_row_that_the_owner_changed(small: Path, owner_url: str
     whole = meterd(small, "ledger", "verify")
     assert (whole.returncode, whole.stdout.splitlines()[0]) == (
         0,
-        "blocks 1 to 1 are as they were sealed: 5 transactions and names, 0 transactions not sealed yet",
+        "blocks 1 to 1 are as they were sealed: 5 transactions, names and steps, 0 transactions not sealed yet",
     )
     known = whole.stdout.splitlines()[1]
     assert meterd(small, "ledger", "verify", "--known", known).returncode == 0

@@ -13,6 +13,7 @@ from tests.database.small_site import (
     OPEN,
     ZONE,
     Site,
+    as_owner,
     everything,
     freeze,
     noon,
@@ -20,7 +21,6 @@ from tests.database.small_site import (
     pay,
     store,
 )
-from tests.database.transactions.test_sealing import as_owner
 
 POLICIES = {"strict": Policy(), "lax": CUT_AT_ANY_TIME}
 

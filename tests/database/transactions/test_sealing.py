@@ -9,13 +9,12 @@ from typing import Any
 
 import pytest
 from psycopg import AsyncConnection
-from psycopg.conninfo import make_conninfo
 
 from daemon.billing.sealing import FIRST, cut, leaf, path, root, root_of_path
 from daemon.transactions.sealing import audit, head_of, seal, verify
 from storage import ledger, seals
 from storage.ledger import Leg, Transaction
-from tests.database.small_site import NOW, connect, intact, on, rows
+from tests.database.small_site import NOW, Site, as_owner, connect, intact, on, rows
 
 pytestmark = pytest.mark.hypertables
 
@@ -59,11 +58,6 @@ async def places(connection: AsyncConnection[Any], *keys: str) -> list[int]:
     return await rows(
         connection, "SELECT id FROM journal WHERE key = ANY(%s) ORDER BY id", list(keys)
     )
-
-
-def as_owner(database_url: str) -> str:
-    """Who can switch triggers off, as the owner of the tables can."""
-    return make_conninfo(database_url, user="postgres")
 
 
 async def tampered(connection: AsyncConnection[Any], statement: str) -> None:
@@ -451,5 +445,41 @@ def test_a_look_from_a_block_on_that_is_not_there_is_a_fault(database_url: str) 
         fault = (await verify(connection, 2)).fault
         assert fault is not None
         assert fault.told.startswith("there is no block 2, the last one is 1")
+
+    on(database_url, story)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "told"),
+    [
+        ("UPDATE command_event SET guard = '{\"a\": 2}' WHERE state = 'sent'", "was changed"),
+        ("UPDATE command_event SET at = at - interval '1 day' WHERE state = 'sent'", "was changed"),
+        ("UPDATE command_event SET detail = 'x' WHERE state = 'sent'", "was changed"),
+        ("DELETE FROM command_event WHERE state = 'sent'", "was removed"),
+    ],
+)
+def test_the_steps_of_commands_are_sealed_too(database_url: str, spoil: str, told: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        await Site.of(1).take_over(connection)
+        await seal(connection, NOW)
+        before = (await verify(connection)).places
+        await connection.execute(
+            "INSERT INTO command (id, point_id, meter_id, address, line, action, cause, state, guard,"
+            " created_at, expires_at, next_at) SELECT gen_random_uuid(), p.id, m.id, '1', 'a', 'trip',"
+            " 'debt', 'persisted', '{\"a\": 1}', now(), now(), now() FROM point p, meter m LIMIT 1"
+        )
+        await connection.execute("UPDATE command SET state = 'sent', sends = 1, sent_at = now()")
+        await seal(connection, NOW)
+        found = await verify(connection)
+        assert (found.fault, found.places) == (None, before + 2)
+        async with await connect(as_owner(database_url)) as owner:
+            await tampered(owner, spoil)
+        fault = (await verify(connection)).fault
+        assert fault is not None
+        assert fault.told.endswith(told)
+        assert 'step "sent" of command' in fault.told or told == "was removed"
+        audited = await audit(connection, None, NOW - timedelta(days=1))
+        assert audited is not None
+        assert audited.fault == fault
 
     on(database_url, story)

@@ -1,0 +1,1 @@
+"""What was decided, looked at again by somebody else."""

@@ -1,0 +1,250 @@
+"""May this be cut? Asked a second time, of the document that was kept.
+
+Written from the rules (docs/supply.md, "The stored snapshot") without sight of the guard that
+decides (`daemon/control`), and sharing nothing with it: what one of them understands wrongly the
+other hardly does too. It reads the document as it stands in the database, so what was left out when
+it was written is missed here. No clock, no connection."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta
+from functools import lru_cache
+from typing import Any, Final, Literal
+from zoneinfo import ZoneInfo
+
+Decision = Literal["allow", "deny", "needs_approval"]
+Document = Mapping[str, Any]
+
+HOUR: Final = 3600.0
+DAY: Final = 24 * HOUR
+ANNOUNCED: Final = 4 * HOUR
+"""A cut that was announced for a moment comes within so long of it (R82)."""
+TRUSTED: Final = frozenset({"published", "substituted_approved"})
+MIDNIGHT: Final = "23:59:59.999999"
+"""As a window that lasts to the end of the day is kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class SecondOpinion:
+    """What follows from a document: the decision, and every reason against a cut, sorted."""
+
+    decision: Decision
+    reasons: tuple[str, ...]
+
+
+def second_opinion(document: Document) -> SecondOpinion:
+    """Of `{"policy": {...}, "facts": {...}}`. KeyError or ValueError when it is no snapshot."""
+    policy, facts = document["policy"], document["facts"]
+    reasons = {
+        *_of_money(policy, facts),
+        *_of_readings(policy, facts),
+        *_of_people(facts),
+        *_of_device(policy, facts),
+        *_of_daemon(policy, facts),
+        *_of_calendar(policy, facts),
+        *_of_notices(policy, facts),
+    }
+    if _approvers(facts) < policy["approvals_required"]:
+        reasons.add("APPROVAL_MISSING")
+    return SecondOpinion(_decision(reasons), tuple(sorted(reasons)))
+
+
+def _decision(reasons: set[str]) -> Decision:
+    if not reasons:
+        return "allow"
+    return "needs_approval" if reasons == {"APPROVAL_MISSING"} else "deny"
+
+
+def _debt(facts: Document) -> int:
+    """Fen from the balance up to the floor; nothing or less where the floor is reached."""
+    lent = facts["credit_limit_fen"] + facts["emergency_available_fen"]
+    return int(facts["trip_threshold_fen"] - lent - facts["balance_fen"])
+
+
+def _of_money(policy: Document, facts: Document) -> Iterable[str]:
+    debt = _debt(facts)
+    if debt <= 0:
+        yield "BALANCE_OK"
+    elif debt < policy["min_debt_fen"]:
+        yield "DEBT_TOO_SMALL"
+    if facts["account_state"] != "active":
+        yield "ACCOUNT_NOT_ACTIVE"
+    if not facts["has_agreement"]:
+        yield "NO_AGREEMENT"
+    if facts["correction_open"]:
+        yield "CORRECTION_OPEN"
+    today, began = _local(facts).date(), facts["tariff_from"]
+    if began is not None and date.fromisoformat(began) in {today, today - timedelta(days=1)}:
+        yield "TARIFF_UNAPPROVED"
+    grace = facts["span_grace_until"]
+    if grace is not None and _age(facts, grace) < 0:
+        yield "SPAN_GRACE"
+
+
+def _of_readings(policy: Document, facts: Document) -> Iterable[str]:
+    if facts["reading_state"] not in TRUSTED:
+        yield "READING_NOT_PUBLISHED"
+    last = facts["last_reading_at"]
+    if last is None or _age(facts, last) > policy["max_reading_age"]:
+        yield "STALE_READING"
+    if facts["use_jump"]:
+        yield "USE_JUMP"
+    if facts["source_changed"]:
+        yield "SOURCE_CHANGED"
+
+
+def _of_people(facts: Document) -> Iterable[str]:
+    for fact, reason in (
+        ("protected", "PROTECTED"),
+        ("life_support", "LIFE_SUPPORT"),
+        ("held", "HOLD"),
+        ("locked", "LOCKED"),
+        ("dispute_open", "DISPUTE"),
+        ("payment_in_flight", "PAYMENT_IN_FLIGHT"),
+        ("weather_hold", "WEATHER"),
+        ("breaker_open", "BREAKER_OPEN"),
+    ):
+        if facts[fact]:
+            yield reason
+
+
+def _of_device(policy: Document, facts: Document) -> Iterable[str]:
+    if facts["reconnect_pending"]:
+        yield "RECONNECT_PENDING"
+    if facts["failed_restores"] > policy["max_failed_restores"]:
+        yield "RESTORE_CAPACITY"
+    if not facts["has_relay"]:
+        yield "NO_RELAY"
+    if facts["relay_open"]:
+        yield "ALREADY_OPEN"
+    if facts["device_keep_power"]:
+        yield "DEVICE_KEEP_POWER"
+    if facts["planned_outage"] or not _was_seen(policy["max_relay_age"], facts):
+        yield "COMM_UNSTABLE"
+    ages = [_age(facts, moved) for moved in facts["relay_moves"]]
+    for within, most in ((HOUR, policy["max_moves_per_hour"]), (DAY, policy["max_moves_per_day"])):
+        if sum(age < within for age in ages) >= most:
+            yield "RELAY_WEAR"
+
+
+def _was_seen(within: float | None, facts: Document) -> bool:
+    """Whether the relay answered so lately that it will be found again."""
+    if within is None:
+        return True
+    seen = facts["relay_seen_at"]
+    return seen is not None and _age(facts, seen) <= within
+
+
+def _of_daemon(policy: Document, facts: Document) -> Iterable[str]:
+    if facts["shadow_mode"]:
+        yield "SHADOW_MODE"
+    running = facts["running_for"]
+    if running is not None and running < policy["startup_hold"]:
+        yield "STARTUP_HOLD"
+    if not _clocks_agree(policy, facts):
+        yield "CLOCK_UNSURE"
+
+
+def _clocks_agree(policy: Document, facts: Document) -> bool:
+    apart, stepped, last = (
+        facts["clocks_apart"],
+        facts["clock_stepped_at"],
+        facts["last_reading_at"],
+    )
+    return (
+        (apart is None or abs(apart) <= policy["max_clocks_apart"])
+        and (stepped is None or _age(facts, stepped) >= HOUR)
+        and (last is None or _age(facts, last) >= 0)
+    )
+
+
+def _of_calendar(policy: Document, facts: Document) -> Iterable[str]:
+    now = _local(facts)
+    start, end = policy["window_start"], policy["window_end"]
+    is_over = end != MIDNIGHT and now.time() >= time.fromisoformat(end)
+    if now.time() < time.fromisoformat(start) or is_over:
+        yield "WINDOW_CLOSED"
+    if policy["working_days_only"] and not _is_worked(now.date(), policy):
+        yield "NONWORKING_DAY"
+    if policy["no_trip_on_eve"] and not _is_worked(now.date() + timedelta(days=1), policy):
+        yield "EVE_OF_NONWORKING"
+
+
+def _is_worked(day: date, policy: Document) -> bool:
+    """Holidays are free whatever the weekday; some weekends are worked to make up for them."""
+    named = day.isoformat()
+    if named in policy["holidays"]:
+        return False
+    return day.isoweekday() <= 5 or named in policy["makeup_workdays"]
+
+
+def _of_notices(policy: Document, facts: Document) -> Iterable[str]:
+    for kind, prefix in (("written", ""), ("final", "FINAL_")):
+        if policy[f"{kind}_required"]:
+            limits = policy[f"{kind}_min"], policy[f"{kind}_max"]
+            found = [
+                _standing(notice, limits, facts)
+                for notice in facts["notices"]
+                if notice["kind"] == kind and _counts(notice, facts)
+            ]
+            if "good" not in found:
+                worst = "TOO_RECENT" if "early" in found else "EXPIRED" if found else "MISSING"
+                yield f"{prefix}NOTICE_{worst}"
+
+
+def _counts(notice: Document, facts: Document) -> bool:
+    """Whether it was delivered, and in this episode."""
+    delivered, began = notice["delivered_at"], facts["episode_started_at"]
+    return (
+        delivered is not None
+        and began is not None
+        and _instant(began) <= _instant(delivered) <= _instant(facts["now"])
+    )
+
+
+def _standing(
+    notice: Document, limits: tuple[float, float], facts: Document
+) -> Literal["early", "good", "late"]:
+    age, planned = _age(facts, notice["delivered_at"]), notice["planned_at"]
+    to_go = None if planned is None else -_age(facts, planned)
+    if age > limits[1] or (to_go is not None and to_go <= -ANNOUNCED):
+        return "late"
+    if age < limits[0] or (to_go is not None and to_go > 0):
+        return "early"
+    return "good"
+
+
+def _approvers(facts: Document) -> int:
+    """How many persons agreed to this debt, who are not who asked."""
+    debt = _debt(facts)
+    agreed = {
+        approval["approver"].lower()
+        for approval in facts["approvals"]
+        if _age(facts, approval["approved_at"]) >= 0
+        and _age(facts, approval["expires_at"]) < 0
+        and 10 * abs(debt - approval["debt_fen"]) <= abs(approval["debt_fen"])
+    }
+    asked = facts["requested_by"]
+    return len(agreed - {asked.lower() if asked else None})
+
+
+def _local(facts: Document) -> datetime:
+    return _instant(facts["now"]).astimezone(_zone(facts["zone"]))
+
+
+def _age(facts: Document, moment: str) -> float:
+    """Seconds from a moment to the verdict; below zero for one to come."""
+    return (_instant(facts["now"]) - _instant(moment)).total_seconds()
+
+
+@lru_cache(4096)
+def _instant(text: str) -> datetime:
+    instant = datetime.fromisoformat(text)
+    if instant.tzinfo is None:
+        raise ValueError(f"{text} is no instant: it has no offset")
+    return instant
+
+
+_zone: Final[Callable[[str], ZoneInfo]] = ZoneInfo
