@@ -10,9 +10,11 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from typing import Any
 
 import psycopg
 import structlog
+from psycopg import AsyncConnection
 
 from daemon import metrics
 from daemon.acquisition.line import Line
@@ -193,7 +195,16 @@ async def _sweep(pool: Pool, authority: Authority, settle_soon: Callable[[], Non
         await judge_waiting(connection, authority.zone)
         # Whoever settles knows when money has to wait for readings.
         settle_soon()
+        await _compare_clocks(connection, authority)
         await sweep(connection, authority, datetime.now(UTC))
+
+
+async def _compare_clocks(connection: AsyncConnection[Any], authority: Authority) -> None:
+    before = datetime.now(UTC)
+    database = await supply.database_clock(connection)
+    after = datetime.now(UTC)
+    # Where between both it was that the database looked is not known: only what is outside is off.
+    authority.clocks.see(min(max(database, before), after), time.monotonic(), database)
 
 
 async def _look_at_uses(pool: Pool, authority: Authority) -> None:

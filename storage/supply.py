@@ -101,6 +101,29 @@ async def control_facts(
     return await fetch_records(connection, record, SQL["control_facts"], values)
 
 
+async def marks_that_hold(
+    connection: Connection, points: Iterable[int], now: datetime
+) -> dict[int, list[str]]:
+    """Point -> kinds of the marks that keep it from being cut now; only points with any."""
+    values = {"points": list(points), "now": now}
+    return dict(await fetch_rows(connection, SQL["marks_that_hold"], values))
+
+
+async def delivered_notices(
+    connection: Connection, episodes: Iterable[int]
+) -> list[tuple[int, Literal["written", "final"], datetime, datetime | None]]:
+    """(episode, kind, delivered at, planned at), in order."""
+    return await fetch_rows(connection, SQL["delivered_notices"], {"episodes": list(episodes)})
+
+
+async def approvals_given(
+    connection: Connection, episodes: Iterable[int]
+) -> list[tuple[int, str, int, str | None, datetime | None, datetime | None]]:
+    """(episode, requester, debt, approver, approved at, expires at); a request that nobody
+    approved has one row without approver."""
+    return await fetch_rows(connection, SQL["approvals_given"], {"episodes": list(episodes)})
+
+
 async def accounts_to_look_at(connection: Connection) -> list[int]:
     """Accounts whose money and supply may not fit together."""
     rows = await fetch_rows(connection, SQL["accounts_to_look_at"])
@@ -175,6 +198,14 @@ async def add_commands(connection: Connection, commands: Sequence[NewCommand]) -
     # executemany goes through one pipeline: a batch costs one round trip, not one a command.
     async with connection.cursor() as cursor:
         await cursor.executemany(SQL["add_command"], values)
+
+
+async def database_clock(connection: Connection) -> datetime:
+    """What the database's clock shows."""
+    row = await fetch_row(connection, SQL["database_clock"])
+    assert row is not None
+    at: datetime = row[0]
+    return at
 
 
 async def set_supply(connection: Connection, points: Sequence[int], supply_state: str) -> None:

@@ -2,11 +2,35 @@
 WITH trips AS (
     SELECT count(*) AS last_minute FROM command_event e JOIN command c ON c.id = e.command_id
     WHERE c.action = 'trip' AND e.state = 'sent' AND e.at > clock_timestamp() - interval '1 minute' -- by the clock that stamped it
+), restores AS (
+    SELECT count(*) AS failed FROM command c JOIN point_supply v ON v.point_id = c.point_id
+    WHERE c.action <> 'trip' AND c.state IN ('persisted', 'sent', 'acked', 'unknown', 'verifying')
+      AND v.supply_state <> 'wait_customer_button' AND c.created_at <= %(now)s::timestamptz - interval '10 minutes'
+), moves AS (
+    SELECT point_id, array_agg(sent_at) AS sent FROM command WHERE sent_at > %(now)s::timestamptz - interval '1 day' GROUP BY 1
+), waiting AS (
+    SELECT d.point, d.content ->> 'account' AS account
+    FROM document d LEFT JOIN document_review r ON r.document_id = d.id WHERE d.waits AND r.document_id IS NULL
+), undecided AS (
+    SELECT d.point_id FROM decision d
+    WHERE NOT d.takes_effect
+      AND NOT EXISTS (SELECT FROM decision_review r WHERE r.decision_id = d.id AND r.verdict = 'refused')
+), open_breaker AS (
+    SELECT area FROM breaker WHERE reset_at IS NULL
+), priced AS (
+    SELECT tariff_id, max(effective_from) AS first FROM tariff_version
+    WHERE state = 'counts' AND effective_from <= site_today() GROUP BY 1
+), changed AS (
+    SELECT DISTINCT ON (account_id) account_id, tariff_id, from_day FROM tariff_change
+    WHERE from_day <= site_today() ORDER BY account_id, from_day DESC
+), chosen AS (
+    SELECT DISTINCT ON (account_id) account_id, profile FROM account_policy ORDER BY account_id, rev DESC
 )
 SELECT p.id AS point_id, p.number AS point, a.id AS account_id, a.number AS account, v.supply_state, v.relay_observed,
-       v.keep_power_observed, p.protected, p.life_support, p.reconnect, m.id AS meter_id, m.address, m.line,
+       v.relay_observed_at, v.keep_power_observed, i.has_relay, coalesce(moves.sent, '{}') AS relay_moves,
+       p.protected, p.life_support, p.reconnect, m.id AS meter_id, m.address, m.line,
        a.state AS account_state, a.agreement IS NOT NULL AS has_agreement, a.trip_fen, a.credit_limit_fen,
-       a.reconnect_fen, a.credit_state, episode.started_at AS episode_started_at,
+       a.reconnect_fen, a.credit_state, episode.id AS episode_id, episode.started_at AS episode_started_at, chosen.profile,
        coalesce(b.balance_fen, 0) AS balance_fen,
        CASE WHEN EXISTS (SELECT FROM to_settle t WHERE t.account_id = a.id) THEN 'unsettled'
             WHEN EXISTS (SELECT FROM point_account y JOIN to_judge t ON t.point_id = y.point_id WHERE y.account_id = a.id)
@@ -15,10 +39,16 @@ SELECT p.id AS point_id, p.number AS point, a.id AS account_id, a.number AS acco
                          AND d.codes && '{V33,V37}') THEN 'disputed'
             ELSE newest.state::text END AS newest_state,
        published.day AS last_published_day,
-       a.span_grace_until,
+       a.span_grace_until, coalesce(jump.active, false) AS use_jump,
+       p.number IN (SELECT point FROM waiting WHERE point IS NOT NULL)
+           OR a.number IN (SELECT account FROM waiting WHERE account IS NOT NULL)
+           OR p.id IN (SELECT point_id FROM undecided) AS correction_open,
+       greatest(priced.first, changed.from_day) AS tariff_from,
        EXISTS (SELECT FROM command c WHERE c.point_id = p.id AND c.action <> 'trip'
                AND c.state IN ('persisted', 'sent', 'acked', 'unknown', 'verifying')) AS reconnect_pending,
-       trips.last_minute AS trips_last_minute, source.identity AS source_identity, sources.told AS sources
+       EXISTS (SELECT FROM open_breaker o WHERE o.area IS NULL)
+           OR p.area IN (SELECT area FROM open_breaker WHERE area IS NOT NULL) AS breaker_open,
+       restores.failed AS failed_restores, trips.last_minute AS trips_last_minute, source.identity AS source_identity, sources.told AS sources
 FROM account a
 JOIN point_account x ON x.account_id = a.id AND x.to_day IS NULL
 JOIN point p ON p.id = x.point_id
@@ -26,6 +56,11 @@ JOIN point_supply v ON v.point_id = p.id
 JOIN installation i ON i.point_id = p.id AND i.to_at IS NULL
 JOIN meter m ON m.id = i.meter_id
 CROSS JOIN trips
+CROSS JOIN restores
+LEFT JOIN moves ON moves.point_id = p.id
+LEFT JOIN chosen ON chosen.account_id = a.id
+LEFT JOIN changed ON changed.account_id = a.id
+LEFT JOIN priced ON priced.tariff_id = coalesce(changed.tariff_id, a.tariff_id)
 LEFT JOIN LATERAL (SELECT t.identity FROM teller t WHERE t.line = m.line ORDER BY t.first_at DESC, t.id DESC LIMIT 1) source ON true
 CROSS JOIN LATERAL (
     -- Of every line of the account: what one of them told may have emptied it.
@@ -47,8 +82,41 @@ LEFT JOIN arrears_episode episode ON episode.account_id = a.id AND episode.ended
 LEFT JOIN ledger_account b ON b.name = 'customer:' || a.number || ':prepaid'
 LEFT JOIN LATERAL newest_slot(p.id, 1::smallint, enum_range(NULL::slot_state)) newest ON true
 LEFT JOIN LATERAL newest_slot(p.id, 1::smallint, '{published}') published ON true
+LEFT JOIN LATERAL (
+    -- V14: the use of the day that ended with the newest freeze is far from the usual.
+    SELECT f.active AND coalesce(f.to_day, 'infinity') >= newest.day - 1 AS active FROM finding f
+    WHERE f.point_id = p.id AND f.code = 'V14' AND f.from_day < newest.day ORDER BY f.from_day DESC, f.rev DESC LIMIT 1
+) jump ON true
 WHERE a.id = ANY(%(accounts)s)
 ORDER BY p.id
+
+-- marks_that_hold -- by point the kinds of what keeps it from being cut now
+WITH holding AS MATERIALIZED (
+    SELECT * FROM supply_mark
+    WHERE lifted_at IS NULL AND from_at <= %(now)s AND coalesce(to_at, 'infinity') > %(now)s
+), marked AS (
+    SELECT p.id AS point_id, h.kind FROM holding h JOIN point p ON num_nonnulls(h.area, h.line, h.account_id, h.point_id) = 0
+        OR p.area = h.area OR p.id = h.point_id
+    WHERE p.id = ANY(%(points)s::int[])
+    UNION
+    SELECT i.point_id, h.kind FROM holding h JOIN meter m ON m.line = h.line
+    JOIN installation i ON i.meter_id = m.id AND i.to_at IS NULL WHERE i.point_id = ANY(%(points)s::int[])
+    UNION
+    SELECT x.point_id, h.kind FROM holding h JOIN point_account x ON x.account_id = h.account_id AND x.to_day IS NULL
+    WHERE x.point_id = ANY(%(points)s::int[])
+)
+SELECT point_id, array_agg(kind ORDER BY kind) FROM marked GROUP BY 1
+
+-- delivered_notices -- those that are written before a cut in these episodes
+SELECT episode_id, kind, delivered_at, planned_at FROM notice
+WHERE episode_id = ANY(%(episodes)s::bigint[]) AND kind IN ('written', 'final') AND delivered_at IS NOT NULL
+ORDER BY id
+
+-- approvals_given -- who asked for a cut in these episodes, and who agreed to it
+SELECT r.episode_id, r.requester, r.debt_fen, a.approver, a.approved_at, a.expires_at
+FROM cut_request r LEFT JOIN approval a ON a.request_id = r.id AND a.withdrawn_at IS NULL
+WHERE r.episode_id = ANY(%(episodes)s::bigint[]) AND r.withdrawn_at IS NULL
+ORDER BY a.id
 
 -- accounts_exhausted -- those of these accounts whose money has run out
 SELECT id FROM account WHERE id = ANY(%(accounts)s) AND credit_state = 'exhausted' ORDER BY 1
@@ -71,7 +139,9 @@ JOIN point_account x ON x.point_id = p.id AND x.to_day IS NULL
 JOIN account a ON a.id = x.account_id
 LEFT JOIN ledger_account b ON b.name = 'customer:' || a.number || ':prepaid'
 WHERE v.supply_state <> 'energised' AND v.supply_state IN ('disconnected', 'trip_commanded')
-  AND (coalesce(b.balance_fen, 0) >= a.reconnect_fen OR p.protected OR p.life_support)
+  AND (coalesce(b.balance_fen, 0) >= a.reconnect_fen OR p.protected OR p.life_support
+       OR EXISTS (SELECT FROM supply_mark k WHERE k.kind IN ('protected', 'life_support') AND k.lifted_at IS NULL
+                  AND (k.point_id = p.id OR k.account_id = a.id OR k.area = p.area)))
 ORDER BY 1
 
 -- last_verdicts -- what the guard said last about each point
@@ -95,6 +165,9 @@ WHERE point_id = ANY(%(points)s::int[]) AND (action = 'trip') = %(is_trip)s
 INSERT INTO command (id, point_id, meter_id, address, line, action, cause, state, guard, created_at, expires_at, next_at)
 VALUES (%(id)s, %(point_id)s, %(meter_id)s, %(address)s, %(line)s, %(action)s, %(cause)s, 'persisted', %(guard)s,
         %(now)s, %(expires_at)s, %(now)s)
+
+-- database_clock -- by which all times of control are compared
+SELECT clock_timestamp()
 
 -- set_supply -- the supply state of points
 UPDATE point_supply SET supply_state = %(supply_state)s WHERE point_id = ANY(%(points)s)
@@ -123,7 +196,11 @@ SELECT DISTINCT m.line FROM command c JOIN meter m ON m.id = c.meter_id
 WHERE c.state IN ('persisted', 'sent', 'acked', 'unknown', 'verifying')
 
 -- is_sent -- is this very send still in force
-SELECT state = 'sent' AND sends = %(sends)s FROM command WHERE id = %(id)s
+SELECT state = 'sent' AND sends = %(sends)s AND (action <> 'trip' OR NOT EXISTS (
+    -- Of the whole site: whoever stops all cuts stops this one too.
+    SELECT FROM supply_mark WHERE kind = 'hold' AND lifted_at IS NULL AND from_at <= now()
+      AND coalesce(to_at, 'infinity') > now() AND num_nonnulls(area, line, account_id, point_id) = 0))
+FROM command WHERE id = %(id)s
 
 -- holds_site -- does this database process hold the site's lock
 SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND granted AND pid = %(process)s

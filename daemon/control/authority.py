@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
+from daemon.control.clocks import Clocks
 from daemon.control.guard import Policy
 
 
@@ -29,3 +31,10 @@ class Authority:
     """R99: the start holds trips back for a while."""
     hold: SiteHold | None = None
     """None where no other process can exist."""
+    profiles: Mapping[str, Policy] = field(default_factory=dict)
+    """By name, for accounts that are not cut by the site's."""
+    clocks: Clocks = field(default_factory=Clocks)
+
+    def policy_for(self, profile: str | None) -> Policy:
+        """Of an account with this profile; the site's where there is none of the name."""
+        return self.profiles.get(profile or "", self.policy)

@@ -4,12 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 from daemon.control.authority import Authority
-from daemon.control.guard import MAX_TRIPS_PER_MINUTE, Facts
+from daemon.control.guard import MAX_TRIPS_PER_MINUTE, Approval, Facts, Notice
 from daemon.control.sources import FarEnd, LineSource, has_changed
+
+BY_DAEMON = "daemon"
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What persons said of a point and of its account's present episode.
+
+    `marks`: kinds of the marks that hold now. `requester`: who asked for the cut."""
+
+    marks: frozenset[str] = frozenset()
+    notices: tuple[Notice, ...] = ()
+    requester: str = BY_DAEMON
+    approvals: tuple[Approval, ...] = ()
+
+
+NOTHING_SAID = Said()
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +42,10 @@ class PointFacts:
     account: str
     supply_state: str
     relay_observed: str
+    relay_observed_at: datetime | None
     keep_power_observed: bool
+    has_relay: bool
+    relay_moves: Sequence[datetime]
     protected: bool
     life_support: bool
     reconnect: str
@@ -38,27 +58,36 @@ class PointFacts:
     credit_limit_fen: int
     reconnect_fen: int
     credit_state: str
+    episode_id: int | None
     episode_started_at: datetime | None
+    profile: str | None
     balance_fen: int
     newest_state: str | None
     last_published_day: date | None
     span_grace_until: datetime | None
+    use_jump: bool
+    correction_open: bool
+    tariff_from: date | None
     reconnect_pending: bool
+    breaker_open: bool
+    failed_restores: int
     trips_last_minute: int
     source_identity: str | None
     sources: Sequence[Sequence[int]]
     """Of each line of the account, as LineSource has it."""
+    said: Said = NOTHING_SAID
 
 
 def facts_for_guard(
     point: PointFacts, authority: Authority, now: datetime, far_end: FarEnd | None = None
 ) -> Facts:
-    """What the database says, in the guard's words.
+    """What the database says, in the guard's words: published readings, this site's mode.
 
-    Local wall time, published readings, this site's mode. `far_end`: who would get the frame."""
-    zone = authority.zone
+    `far_end`: who would get the frame."""
+    said = point.said
     return Facts(
-        now=_local(now, zone),
+        now=now.astimezone(UTC),
+        zone=authority.zone,
         balance_fen=point.balance_fen,
         trip_threshold_fen=point.trip_fen,
         credit_limit_fen=point.credit_limit_fen,
@@ -66,22 +95,50 @@ def facts_for_guard(
         has_agreement=point.has_agreement,
         # R25: the newest value, published or not; a suspect one leads to no trip.
         reading_state=point.newest_state or "missing",
-        last_reading_at=_midnight(point.last_published_day),
-        span_grace_until=_local_or_none(point.span_grace_until, zone),
-        episode_started_at=_local_or_none(point.episode_started_at, zone),
-        protected=point.protected,
-        life_support=point.life_support,
+        last_reading_at=_midnight(point.last_published_day, authority.zone),
+        span_grace_until=_utc(point.span_grace_until),
+        use_jump=point.use_jump,
+        correction_open=point.correction_open,
+        tariff_from=point.tariff_from,
+        episode_started_at=_utc(point.episode_started_at),
+        notices=said.notices,
+        protected=is_protected(point),
+        life_support=depends_on_supply(point),
+        held=not said.marks.isdisjoint(("hold", "amnesty")),
+        locked="keep_power" in said.marks,
+        dispute_open="dispute" in said.marks,
+        payment_in_flight="payment_in_flight" in said.marks,
+        weather_hold="weather" in said.marks,
+        planned_outage="planned_outage" in said.marks,
         reconnect_pending=point.reconnect_pending,
         relay_open=point.relay_observed == "open",
+        has_relay=point.has_relay,
+        relay_seen_at=_utc(point.relay_observed_at),
+        relay_moves=tuple(it.astimezone(UTC) for it in point.relay_moves),
         source_changed=is_source_changed(point, far_end),
         device_keep_power=point.keep_power_observed,
         # Over the whole site; the release counts again under a lock, so that lines can not
         # overtake each other.
-        breaker_open=point.trips_last_minute >= MAX_TRIPS_PER_MINUTE,
+        breaker_open=point.breaker_open or point.trips_last_minute >= MAX_TRIPS_PER_MINUTE,
         shadow_mode=authority.shadow_mode,
         # A clock that was set back must not make the start lie in the future.
         running_for=max(now - authority.started_at, timedelta(0)),
+        clocks_apart=authority.clocks.apart,
+        clock_stepped_at=authority.clocks.stepped_at,
+        failed_restores=point.failed_restores,
+        requested_by=said.requester,
+        approvals=said.approvals,
     )
+
+
+def is_protected(point: PointFacts) -> bool:
+    """By the files, or by a mark that somebody set."""
+    return point.protected or "protected" in point.said.marks
+
+
+def depends_on_supply(point: PointFacts) -> bool:
+    """By the files, or by a mark that somebody set."""
+    return point.life_support or "life_support" in point.said.marks
 
 
 def is_source_changed(point: PointFacts, far_end: FarEnd | None) -> bool:
@@ -90,13 +147,11 @@ def is_source_changed(point: PointFacts, far_end: FarEnd | None) -> bool:
     return has_changed(sources, point.source_identity, far_end)
 
 
-def _midnight(day: date | None) -> datetime | None:
-    return None if day is None else datetime.combine(day, time())
+def _midnight(day: date | None, zone: ZoneInfo) -> datetime | None:
+    return None if day is None else _utc(datetime.combine(day, time(), zone))
 
 
-def _local_or_none(at: datetime | None, zone: ZoneInfo) -> datetime | None:
-    return None if at is None else _local(at, zone)
-
-
-def _local(at: datetime, zone: ZoneInfo) -> datetime:
-    return at.astimezone(zone).replace(tzinfo=None)
+def _utc(at: datetime | None) -> datetime | None:
+    # Two times of one zone are subtracted by their wall clocks: over a change of the clocks that is
+    # an hour off.
+    return None if at is None else at.astimezone(UTC)

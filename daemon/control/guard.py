@@ -2,19 +2,27 @@
 
 The verdict names every failing reason, not only the first. It is heard when a trip is asked for
 and again, on fresh facts, inside the transaction that releases it to the line (I1, I2). Times are
-naive local wall time of the site."""
+aware, and windows and days are those of the zone that the facts name; without one all times are
+naive wall time."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date, datetime, time, timedelta
-from typing import Literal
+from functools import lru_cache
+from typing import Final, Literal
+from zoneinfo import ZoneInfo
 
 Decision = Literal["allow", "deny", "needs_approval"]
 MAX_TRIPS_PER_MINUTE = 10
 """Hard cap on the whole site; no configuration raises it."""
 SPAN_GRACE = timedelta(hours=24)
+APPROVAL_LASTS: Final = timedelta(hours=4)
+ANNOUNCED_FOR: Final = timedelta(hours=4)
+"""R82: so long after the announced moment a cut may still come."""
+AFTER_A_STEP: Final = timedelta(hours=1)
+"""So long after a step of the wall clock no time is believed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +48,16 @@ class Policy:
     approvals_required: int = 1
     min_debt_fen: int = 0
     startup_hold: timedelta = timedelta(0)
+    max_relay_age: timedelta | None = None
+    """How old the last look at the relay may be; None: it need not have been looked at."""
+    max_failed_restores: int = 5
+    """While more reconnects than this are overdue, nobody is cut."""
+    max_moves_per_hour: int = 2
+    max_moves_per_day: int = 6
+    """Relays are latching and wear."""
+    max_clocks_apart: timedelta = timedelta(seconds=5)
+    new_tariff_days: int = 2
+    """The first day of a version, and the one on which the use of that day is charged."""
 
     def is_working_day(self, day: date) -> bool:
         """Weekends and holidays are not, make-up workdays are."""
@@ -54,10 +72,21 @@ class Notice:
     """A notice to the customer.
 
     `delivered_at` comes from a positive receipt, None while there is none: sent is not
-    delivered."""
+    delivered. `planned_at`: the moment that it announces the cut for, None where it names none."""
 
     kind: Literal["written", "final"]
     delivered_at: datetime | None = None
+    planned_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Approval:
+    """What one person agreed to: a cut for `debt_fen`, until `expires_at` (not included)."""
+
+    approver: str
+    approved_at: datetime
+    expires_at: datetime
+    debt_fen: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,15 +103,32 @@ class Facts:
     reading_state: str = "published"
     last_reading_at: datetime | None = None
     span_grace_until: datetime | None = None
-    """Days covered by the longest charged link that was made within SPAN_GRACE."""
+    """Until when much money for days long past cuts nobody; None where none was posted lately."""
+    use_jump: bool = False
+    """The deciding day's use is far above the usual, and no later reading confirms it."""
+    correction_open: bool = False
+    """A document or decision about the account's money or readings waits for a second person."""
+    tariff_from: date | None = None
+    """The first day of the tariff version in force, None without one."""
     episode_started_at: datetime | None = None
     notices: tuple[Notice, ...] = ()
+    """Those of the present episode."""
     protected: bool = False
     life_support: bool = False
+    held: bool = False
+    """A hold or an amnesty: of the site, the area, the line, the account or the point."""
+    locked: bool = False
+    """A person said that this supply stays on (keep power)."""
     dispute_open: bool = False
     payment_in_flight: bool = False
     reconnect_pending: bool = False
     relay_open: bool = False
+    has_relay: bool = True
+    relay_seen_at: datetime | None = None
+    """When the relay was read last, None: never."""
+    relay_moves: tuple[datetime, ...] = ()
+    """When commands were sent to the relay within the last day."""
+    planned_outage: bool = False
     source_changed: bool = False
     """Who told the readings, or would get the command, is somebody new or unproven."""
     device_keep_power: bool = False
@@ -91,13 +137,31 @@ class Facts:
     shadow_mode: bool = False
     running_for: timedelta | None = None
     """How long the daemon has been running; None when no daemon asks."""
+    clocks_apart: timedelta = timedelta(0)
+    """How far the host's clock is ahead of the database's."""
+    clock_stepped_at: datetime | None = None
+    """When the host's wall clock jumped last, None: it did not while the daemon ran."""
+    failed_restores: int = 0
+    """Reconnects of the site that are overdue."""
     requested_by: str = "daemon"
-    approved_by: Collection[str] = ()
+    approvals: tuple[Approval, ...] = ()
+    """Of the present request of the present episode, without those withdrawn."""
+    zone: ZoneInfo | None = None
 
     @property
     def floor_fen(self) -> int:
         """The balance below which a trip is allowed; credit only lowers it."""
         return self.trip_threshold_fen - self.credit_limit_fen - self.emergency_available_fen
+
+    @property
+    def debt_fen(self) -> int:
+        """What is missing to the floor."""
+        return self.floor_fen - self.balance_fen
+
+    @property
+    def local_now(self) -> datetime:
+        """The site's wall time."""
+        return self.now if self.zone is None else self.now.astimezone(self.zone)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,14 +177,15 @@ def evaluate(policy: Policy, facts: Facts) -> Verdict:
     reasons = sorted(
         {
             *_money(policy, facts),
+            *_charges(policy, facts),
             *_holds(policy, facts),
+            *_relay(policy, facts),
+            *_clock(policy, facts),
             *_calendar(policy, facts),
             *_notices(policy, facts),
         }
     )
-    # I13, O30: a requester does not approve his own trip.
-    approvers = set(facts.approved_by) - {facts.requested_by}
-    if len(approvers) < policy.approvals_required:
+    if len(_approvers(facts)) < policy.approvals_required:
         if not reasons:
             return Verdict("needs_approval", ("APPROVAL_MISSING",))
         reasons = sorted([*reasons, "APPROVAL_MISSING"])
@@ -132,23 +197,43 @@ def snapshot(policy: Policy, facts: Facts, verdict: Verdict) -> dict[str, object
 
     Stored with the command, and replayed by an auditor (I2)."""
     return {
-        "policy": _plain(asdict(policy)),
+        "policy": _plain_policy(policy),
         "facts": _plain(asdict(facts)),
         **_plain(asdict(verdict)),
     }
+
+
+@lru_cache
+def _plain_policy(policy: Policy) -> dict[str, object]:
+    return _plain(asdict(policy))
+
+
+def _approvers(facts: Facts) -> set[str]:
+    """I13, O30: a requester does not approve his own trip. An approval ends with its time, and
+    with an amount that is another by more than a tenth."""
+    return {
+        it.approver.casefold()
+        for it in facts.approvals
+        if it.approved_at <= facts.now < it.expires_at
+        and 10 * abs(facts.debt_fen - it.debt_fen) <= abs(it.debt_fen)
+    } - {facts.requested_by.casefold()}
 
 
 def _money(policy: Policy, facts: Facts) -> Iterator[str]:
     # O26: a balance exactly at the floor does not trip.
     if facts.balance_fen >= facts.floor_fen:
         yield "BALANCE_OK"
-    elif facts.floor_fen - facts.balance_fen < policy.min_debt_fen:
+    elif facts.debt_fen < policy.min_debt_fen:
         yield "DEBT_TOO_SMALL"
     if facts.account_state != "active":
         yield "ACCOUNT_NOT_ACTIVE"
     # R42: nobody is forced into prepayment; without a signed agreement there is no trip.
     if not facts.has_agreement:
         yield "NO_AGREEMENT"
+
+
+def _charges(policy: Policy, facts: Facts) -> Iterator[str]:
+    """Whether what emptied the account is certain."""
     # R25: a suspect or stale reading never leads to a trip.
     if facts.reading_state not in ("published", "substituted_approved"):
         yield "READING_NOT_PUBLISHED"
@@ -157,6 +242,18 @@ def _money(policy: Policy, facts: Facts) -> Iterator[str]:
     # A large sum at once may hit a customer who paid day by day: there is a day to look at it.
     if facts.span_grace_until is not None and facts.now < facts.span_grace_until:
         yield "SPAN_GRACE"
+    if facts.use_jump:
+        yield "USE_JUMP"
+    if facts.correction_open:
+        yield "CORRECTION_OPEN"
+    if _is_tariff_new(policy, facts):
+        yield "TARIFF_UNAPPROVED"
+
+
+def _is_tariff_new(policy: Policy, facts: Facts) -> bool:
+    # What a wrong price makes of all accounts shows when its first day was charged.
+    first = facts.tariff_from
+    return first is not None and (facts.local_now.date() - first).days < policy.new_tariff_days
 
 
 def _is_stale(policy: Policy, facts: Facts) -> bool:
@@ -172,26 +269,64 @@ def _holds(policy: Policy, facts: Facts) -> Iterator[str]:
         # I9: never tripped by the daemon in any state.
         ("PROTECTED", facts.protected),
         ("LIFE_SUPPORT", facts.life_support),
+        ("HOLD", facts.held),
+        ("LOCKED", facts.locked),
         ("DISPUTE", facts.dispute_open),
         ("PAYMENT_IN_FLIGHT", facts.payment_in_flight),
         ("RECONNECT_PENDING", facts.reconnect_pending),
-        ("ALREADY_OPEN", facts.relay_open),
         # A1: whoever takes a terminal's place neither causes a cut nor gets the password of one.
         ("SOURCE_CHANGED", facts.source_changed),
-        ("DEVICE_KEEP_POWER", facts.device_keep_power),
         ("WEATHER", facts.weather_hold),
         ("BREAKER_OPEN", facts.breaker_open),
         ("SHADOW_MODE", facts.shadow_mode),
         ("STARTUP_HOLD", is_starting),
+        ("RESTORE_CAPACITY", facts.failed_restores > policy.max_failed_restores),
     ):
         if holds:
             yield code
 
 
+def _relay(policy: Policy, facts: Facts) -> Iterator[str]:
+    if not facts.has_relay:
+        yield "NO_RELAY"
+    if facts.relay_open:
+        yield "ALREADY_OPEN"
+    if facts.device_keep_power:
+        yield "DEVICE_KEEP_POWER"
+    # What cannot be read back can neither be verified nor be seen to come back.
+    if facts.planned_outage or _is_unseen(policy, facts):
+        yield "COMM_UNSTABLE"
+    if (
+        _moves_within(facts, timedelta(hours=1)) >= policy.max_moves_per_hour
+        or _moves_within(facts, timedelta(days=1)) >= policy.max_moves_per_day
+    ):
+        yield "RELAY_WEAR"
+
+
+def _is_unseen(policy: Policy, facts: Facts) -> bool:
+    if policy.max_relay_age is None:
+        return False
+    seen_at = facts.relay_seen_at
+    return seen_at is None or facts.now - seen_at > policy.max_relay_age
+
+
+def _moves_within(facts: Facts, span: timedelta) -> int:
+    return sum(facts.now - at < span for at in facts.relay_moves)
+
+
+def _clock(policy: Policy, facts: Facts) -> Iterator[str]:
+    """A11: a clock is believed when another one says the same."""
+    step, reading = facts.clock_stepped_at, facts.last_reading_at
+    has_stepped = step is not None and facts.now - step < AFTER_A_STEP
+    is_of_tomorrow = reading is not None and reading > facts.now
+    if abs(facts.clocks_apart) > policy.max_clocks_apart or has_stepped or is_of_tomorrow:
+        yield "CLOCK_UNSURE"
+
+
 def _calendar(policy: Policy, facts: Facts) -> Iterator[str]:
     # R83: no cut at night nor before rest days, when no counter is open to pay at.
-    today = facts.now.date()
-    if not _is_in_window(policy, facts.now.time()):
+    today = facts.local_now.date()
+    if not _is_in_window(policy, facts.local_now.time()):
         yield "WINDOW_CLOSED"
     if policy.working_days_only and not policy.is_working_day(today):
         yield "NONWORKING_DAY"
@@ -208,42 +343,46 @@ def _is_in_window(policy: Policy, clock: time) -> bool:
 def _notices(policy: Policy, facts: Facts) -> Iterator[str]:
     """R81: a written notice and a final one, each delivered long enough ago and not too long."""
     if policy.written_required:
-        ages = _notice_ages(facts, "written")
-        yield from _notice_faults("NOTICE", ages, policy.written_min, policy.written_max)
+        told = _standing(facts, "written", policy.written_min, policy.written_max)
+        yield from _notice_faults("NOTICE", told)
     if policy.final_required:
-        ages = _notice_ages(facts, "final")
-        yield from _notice_faults("FINAL_NOTICE", ages, policy.final_min, policy.final_max)
+        told = _standing(facts, "final", policy.final_min, policy.final_max)
+        yield from _notice_faults("FINAL_NOTICE", told)
 
 
-def _notice_ages(facts: Facts, kind: str) -> list[timedelta]:
-    """Only delivered notices of the present episode count."""
+def _standing(
+    facts: Facts, kind: str, youngest: timedelta, oldest: timedelta
+) -> list[Literal["early", "good", "late"]]:
+    """Whether the time for a cut has not come yet or is over, by each notice that counts."""
     # O29: a notice from an earlier episode was about a debt that was paid.
     start = facts.episode_started_at
     if start is None:
         return []
-    delivered = [notice.delivered_at for notice in facts.notices if notice.kind == kind]
-    return [
-        facts.now - delivered_at
-        for delivered_at in delivered
-        if delivered_at is not None and start <= delivered_at <= facts.now
-    ]
+    found: list[Literal["early", "good", "late"]] = []
+    for notice in facts.notices:
+        at, planned = notice.delivered_at, notice.planned_at
+        if notice.kind != kind or at is None or not start <= at <= facts.now:
+            continue
+        age = facts.now - at
+        if age > oldest or (planned is not None and facts.now - planned > ANNOUNCED_FOR):
+            found.append("late")
+        elif age < youngest or (planned is not None and facts.now < planned):
+            found.append("early")
+        else:
+            found.append("good")
+    return found
 
 
-def _notice_faults(
-    prefix: str,
-    ages: Sequence[timedelta],
-    youngest: timedelta,
-    oldest: timedelta,
-) -> Iterator[str]:
-    if not ages:
+def _notice_faults(prefix: str, told: Sequence[str]) -> Iterator[str]:
+    if not told:
         yield f"{prefix}_MISSING"
-    elif any(youngest <= age <= oldest for age in ages):
+    elif "good" in told:
         return
     # All too old: the customer may have forgotten. Otherwise one is too recent, and will do later.
-    elif all(age > oldest for age in ages):
-        yield f"{prefix}_EXPIRED"
-    else:
+    elif "early" in told:
         yield f"{prefix}_TOO_RECENT"
+    else:
+        yield f"{prefix}_EXPIRED"
 
 
 def _plain(value: object) -> dict[str, object]:
@@ -261,6 +400,8 @@ def _plain_value(value: object) -> object:
             return value.total_seconds()
         case date() | time():
             return value.isoformat()
+        case ZoneInfo():
+            return value.key
         case set() | frozenset():
             return [_plain_value(item) for item in sorted(value)]
         case list() | tuple():

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from datetime import date, time, timedelta
 from typing import Any, Final
 
-from daemon.control.guard import Facts, Notice, Policy, evaluate
+from daemon.control.guard import APPROVAL_LASTS, Approval, Facts, Notice, Policy, evaluate
 from daemon.quality.case_fields import CaseError, Fields
 
 HOURS: Final = {
@@ -16,7 +16,22 @@ HOURS: Final = {
     "final_max_h": "final_max",
 }
 MINUTES: Final = {"final_min_min": "final_min", "startup_hold_min": "startup_hold"}
-MOMENTS: Final = ("now", "last_reading_at", "episode_started_at")
+MOMENTS: Final = (
+    "now",
+    "last_reading_at",
+    "episode_started_at",
+    "span_grace_until",
+    "relay_seen_at",
+    "clock_stepped_at",
+)
+COUNTS: Final = (
+    "approvals_required",
+    "min_debt_fen",
+    "max_failed_restores",
+    "max_moves_per_hour",
+    "max_moves_per_day",
+    "new_tariff_days",
+)
 REQUIRED: Final = ("now", "balance_fen", "trip_threshold_fen")
 MOST_TIME: Final = 10**6
 """Of hours or minutes: a century of hours is a slip."""
@@ -39,13 +54,13 @@ def _policy(config: Fields) -> Policy:
             given[MINUTES[name]] = timedelta(minutes=_some_time(config, name))
         elif name in ("holidays", "makeup_workdays"):
             given[name] = frozenset(_day(text) for text in config.texts(name))
-        elif name in ("approvals_required", "min_debt_fen"):
+        elif name in COUNTS:
             given[name] = config.integer(name)
         elif name == "window":
             window = config.inside(name)
             given["window_start"] = _clock(window, "start")
             given["window_end"] = _clock(window, "end")
-        elif name in _names(Policy):
+        elif name in _flags(Policy):
             given[name] = config.flag(name)
         else:
             raise config.error(name, "is not known")
@@ -54,33 +69,44 @@ def _policy(config: Fields) -> Policy:
 
 def _facts(facts: Fields) -> Facts:
     given: dict[str, Any] = {}
+    approvers: list[str] = []
     for name in facts.names():
         if name in MOMENTS:
             given[name] = facts.wall_time(name)
         elif name == "notices":
             given[name] = tuple(map(_notice, facts.each(name)))
         elif name == "approved_by":
-            given[name] = facts.texts(name)
+            approvers = facts.texts(name)
         elif name in ("account_state", "reading_state", "requested_by"):
             given[name] = facts.text(name)
-        elif name.endswith(("_fen", "_days")):
+        elif name.endswith(("_fen", "_days", "_restores")):
             given[name] = facts.integer(name)
-        elif name in _names(Facts):
+        elif name in _flags(Facts):
             given[name] = facts.flag(name)
         else:
             raise facts.error(name, "is not known")
     missing = [it for it in REQUIRED if given.get(it) is None]
     if missing:
         raise facts.error(missing[0], "is missing")
-    return Facts(**given)
+    found = Facts(**given)
+    return replace(found, approvals=tuple(_approval(it, found) for it in approvers))
+
+
+def _approval(approver: str, facts: Facts) -> Approval:
+    """Of now and of this debt: cases name who approved, and no more."""
+    return Approval(approver, facts.now, facts.now + APPROVAL_LASTS, facts.debt_fen)
 
 
 def _notice(given: Fields) -> Notice:
-    return Notice(given.choice("kind", ("written", "final")), given.wall_time("delivered_at"))
+    return Notice(
+        given.choice("kind", ("written", "final")),
+        given.wall_time("delivered_at"),
+        given.wall_time("planned_at"),
+    )
 
 
-def _names(of: type[Policy] | type[Facts]) -> set[str]:
-    return {it.name for it in fields(of)}
+def _flags(of: type[Policy] | type[Facts]) -> set[str]:
+    return {it.name for it in fields(of) if it.type == "bool"}
 
 
 def _some_time(config: Fields, name: str) -> int:

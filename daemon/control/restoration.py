@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Literal
 
 from daemon.control.commands import RECONNECT_EXPIRY
-from daemon.control.facts import PointFacts
+from daemon.control.facts import PointFacts, depends_on_supply, is_protected
 
 RestoreStep = Literal["cancel", "wait", "reconnect"]
 
@@ -19,8 +19,8 @@ def is_to_be_restored(point: PointFacts) -> bool:
     if point.supply_state not in ("disconnected", "trip_commanded"):
         return False
     # I9: protection or life support that was added after the cut restores without money.
-    is_protected = point.protected or point.life_support
-    return is_protected or point.balance_fen >= point.reconnect_fen
+    must_be_on = is_protected(point) or depends_on_supply(point)
+    return must_be_on or point.balance_fen >= point.reconnect_fen
 
 
 def restore_step(point: PointFacts, *, trip_sends: int | None, was_just_tried: bool) -> RestoreStep:

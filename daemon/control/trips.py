@@ -3,6 +3,7 @@ Pure."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, time
 from zoneinfo import ZoneInfo
@@ -10,7 +11,15 @@ from zoneinfo import ZoneInfo
 from daemon.control.authority import Authority
 from daemon.control.commands import TRIP_EXPIRY
 from daemon.control.facts import PointFacts, facts_for_guard
-from daemon.control.guard import Facts, Policy, Verdict, evaluate, snapshot
+from daemon.control.guard import (
+    ANNOUNCED_FOR,
+    Facts,
+    Notice,
+    Policy,
+    Verdict,
+    evaluate,
+    snapshot,
+)
 from daemon.control.sources import FarEnd
 
 
@@ -21,9 +30,14 @@ class GuardedTrip:
     `snapshot` is stored with the command, for an auditor who replays it."""
 
     point: PointFacts
+    policy: Policy
     facts: Facts
     verdict: Verdict
-    snapshot: dict[str, object]
+
+    @property
+    def snapshot(self) -> dict[str, object]:
+        """All inputs and the verdict; made only where it is stored."""
+        return snapshot(self.policy, self.facts, self.verdict)
 
     @property
     def is_allowed(self) -> bool:
@@ -43,19 +57,36 @@ def guard_trip(
 
     `far_end`: who would get the frame; None while it is only asked for."""
     facts = facts_for_guard(point, authority, now, far_end)
-    verdict = evaluate(authority.policy, facts)
-    return GuardedTrip(point, facts, verdict, snapshot(authority.policy, facts, verdict))
+    policy = authority.policy_for(point.profile)
+    return GuardedTrip(point, policy, facts, evaluate(policy, facts))
 
 
-def trip_expires_at(policy: Policy, zone: ZoneInfo, now: datetime) -> datetime:
-    """When a trip that is asked for now is not sent any more.
+def trip_expires_at(trip: GuardedTrip, zone: ZoneInfo, now: datetime) -> datetime:
+    """When a trip that is allowed now is not sent any more.
 
     Control, command life cycle: 10 minutes after the guard was heard, never past the window's end
-    (I12: in local time, also over a change of the clocks)."""
-    expires_at = now + TRIP_EXPIRY
-    if policy.window_end == time.max:
-        return expires_at
-    # As an instant of today's date in the zone: wall time plus a difference would be off by an hour
-    # on the day that the clocks change.
-    today = now.astimezone(zone).date()
-    return min(expires_at, datetime.combine(today, policy.window_end, zone))
+    (I12: in local time, also over a change of the clocks), the final notice's time or the
+    approvals'."""
+    ends = [now + TRIP_EXPIRY, *_limits(trip.policy, trip.facts)]
+    if trip.policy.window_end != time.max:
+        # As an instant of today's date in the zone: wall time plus a difference would be off by an
+        # hour on the day that the clocks change.
+        today = now.astimezone(zone).date()
+        ends.append(datetime.combine(today, trip.policy.window_end, zone))
+    return min(ends)
+
+
+def _limits(policy: Policy, facts: Facts) -> Iterator[datetime]:
+    if policy.approvals_required:
+        yield from (it.expires_at for it in facts.approvals if it.expires_at > facts.now)
+    finals = [until for it in facts.notices if it.kind == "final" for until in _until(it, policy)]
+    good = [until for until in finals if until >= facts.now]
+    if policy.final_required and good:
+        yield max(good)
+
+
+def _until(notice: Notice, policy: Policy) -> Iterator[datetime]:
+    if notice.delivered_at is not None:
+        until = notice.delivered_at + policy.final_max
+        planned = notice.planned_at
+        yield until if planned is None else min(until, planned + ANNOUNCED_FOR)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from datetime import datetime
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 from psycopg import AsyncConnection
 
-from daemon.control.facts import PointFacts
+from daemon.control.facts import BY_DAEMON, NOTHING_SAID, PointFacts, Said
+from daemon.control.guard import Approval, Notice
 from daemon.control.sources import PROBATION
 from storage import supply
 
@@ -16,7 +19,51 @@ from storage import supply
 async def control_facts(
     connection: AsyncConnection[Any], accounts: Iterable[int], now: datetime
 ) -> list[PointFacts]:
-    """The facts of every point of these accounts, whose rows the caller has locked."""
-    return await supply.control_facts(
+    """The facts of every point of these accounts, whose rows the caller has locked.
+
+    Four statements, however many accounts there are."""
+    points = await supply.control_facts(
         connection, accounts, now, PointFacts, sources_since=now - PROBATION
     )
+    marks = await supply.marks_that_hold(connection, [it.point_id for it in points], now)
+    episodes = [it.episode_id for it in points if it.episode_id is not None]
+    of_episodes = await _said_in(connection, episodes)
+    return [_with_what_was_said(it, marks, of_episodes) for it in points]
+
+
+def _with_what_was_said(
+    point: PointFacts, marks: Mapping[int, Sequence[str]], of_episodes: Mapping[int, Said]
+) -> PointFacts:
+    said = of_episodes.get(point.episode_id or 0, NOTHING_SAID)
+    if point.point_id in marks:
+        said = replace(said, marks=frozenset(marks[point.point_id]))
+    return point if said is NOTHING_SAID else replace(point, said=said)
+
+
+async def _said_in(connection: AsyncConnection[Any], episodes: Sequence[int]) -> dict[int, Said]:
+    """Notices and approvals by episode; only of those that have any."""
+    if not episodes:
+        return {}
+    notices: defaultdict[int, list[Notice]] = defaultdict(list)
+    for episode, kind, delivered_at, planned_at in await supply.delivered_notices(
+        connection, episodes
+    ):
+        planned = None if planned_at is None else planned_at.astimezone(UTC)
+        notices[episode].append(Notice(kind, delivered_at.astimezone(UTC), planned))
+    requesters: dict[int, str] = {}
+    approvals: defaultdict[int, list[Approval]] = defaultdict(list)
+    for episode, requester, debt_fen, approver, at, expires_at in await supply.approvals_given(
+        connection, episodes
+    ):
+        requesters[episode] = requester
+        if approver is not None and at is not None and expires_at is not None:
+            approval = Approval(approver, at.astimezone(UTC), expires_at.astimezone(UTC), debt_fen)
+            approvals[episode].append(approval)
+    return {
+        episode: Said(
+            notices=tuple(notices[episode]),
+            requester=requesters.get(episode, BY_DAEMON),
+            approvals=tuple(approvals[episode]),
+        )
+        for episode in {*notices, *requesters}
+    }

@@ -39,8 +39,7 @@ async def request_trips(
     trips = [guard_trip(point, authority, now) for point in due if point.point_id not in just_tried]
     await note_verdicts(connection, trips, now)
     allowed = [trip for trip in trips if trip.is_allowed]
-    expires_at = trip_expires_at(authority.policy, authority.zone, now)
-    commands = [_trip(trip, now, expires_at) for trip in allowed]
+    commands = [_trip(trip, now, trip_expires_at(trip, authority.zone, now)) for trip in allowed]
     await supply.add_commands(connection, commands)
     await supply.set_supply(
         connection, [command.point_id for command in commands], "trip_commanded"

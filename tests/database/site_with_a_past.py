@@ -35,7 +35,7 @@ async def a_site_with_a_past(connection: AsyncConnection[Any]) -> Site:
     """P1 is paid for and goes on, P2 has a gap, P3 jumps next, P4 was cut for a value that the
     next one makes untrue, P5 was exchanged, P6 runs out of money, P7 waits for its second value.
 
-    A document about P6 and a decision about P2 wait for a second person, a reading of P1 is a
+    A document about P3 and a decision about P2 wait for a second person, a reading of P1 is a
     dead letter."""
     site = Site.of(7)
     found = await site.take_over(connection)
@@ -78,7 +78,7 @@ async def _cut(connection: AsyncConnection[Any]) -> None:
 async def _papers(connection: AsyncConnection[Any]) -> None:
     exchange = Exchange("P5", noon(OPEN + DAY), NEW_ADDRESS, (Decimal(106),), (Decimal(3),))
     await file_document(connection, exchange, LI, NOW)
-    ratio = RatioChange("P6", OPEN, Decimal(2), (Decimal(100),))
+    ratio = RatioChange("P3", OPEN, Decimal(2), (Decimal(100),))
     filed = await file_document(connection, ratio, LI, NOW)
     assert (filed.number, filed.state) == (WAITING_DOCUMENT, "waits")
     decided = await decide(connection, substitute("P2", OPEN + 2 * DAY, "110"))

@@ -308,6 +308,18 @@ def test_every_metric_is_explained_with_its_labels_and_no_other() -> None:
     assert documented == found
 
 
+def test_every_input_of_the_guard_is_explained_and_no_other() -> None:
+    named = [
+        name
+        for row in re.findall(
+            r"^\| (`.*?) \|", section(page("supply.md"), "The stored snapshot"), re.M
+        )
+        for name in re.findall(r"`(\w+)`", row)
+    ]
+    inputs = [it.name for kind in (guard.Policy, guard.Facts) for it in dataclasses.fields(kind)]
+    assert sorted(named) == sorted([*inputs, "policy", "facts"])
+
+
 def test_every_reason_the_guard_can_name_is_explained_and_no_other() -> None:
     tree = ast.parse(Path(guard.__file__).read_text(encoding="utf-8"))
     words = {

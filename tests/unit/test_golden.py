@@ -10,7 +10,7 @@ from datetime import date, datetime, time, timedelta
 
 import pytest
 
-from daemon.control.guard import Facts, Notice, Policy, evaluate
+from daemon.control.guard import APPROVAL_LASTS, Approval, Facts, Notice, Policy, evaluate
 from tests.unit.golden_cases import CASES
 
 GUARDED = ("O25", "O26", "O27", "O28", "O29", "O30")
@@ -42,6 +42,11 @@ def test_the_guard_decides_as_the_case_says(name: str) -> None:
             datetime.fromisoformat(notice["delivered_at"]) if "delivered_at" in notice else None,
         )
         for notice in facts["notices"]
+    )
+    now = facts["now"]
+    debt = facts["trip_threshold_fen"] - facts["balance_fen"] - facts["emergency_available_fen"]
+    facts["approvals"] = tuple(
+        Approval(approver, now, now + APPROVAL_LASTS, debt) for approver in facts.pop("approved_by")
     )
     verdict = evaluate(policy, Facts(**facts))
     assert (verdict.decision, list(verdict.reasons)) == (expected["decision"], expected["reasons"])

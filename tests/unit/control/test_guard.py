@@ -2,19 +2,33 @@
 
 import dataclasses
 import json
-from collections.abc import Collection
-from datetime import date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, get_type_hints
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from daemon.control.guard import Facts, Notice, Policy, evaluate, snapshot
+from daemon.control.guard import Approval, Facts, Notice, Policy, evaluate, snapshot
 from tests.examples import examples
 
 NOW = datetime(2026, 3, 11, 10, 0)  # a Wednesday
 HOUR = timedelta(hours=1)
+DAY = timedelta(days=1)
+SECOND = timedelta(seconds=1)
+
+
+def approval(
+    approver: str = "op-1",
+    debt_fen: int = 1250,
+    given: timedelta = timedelta(0),
+    now: datetime = NOW,
+) -> Approval:
+    """Of so long ago."""
+    return Approval(approver, now - given, now - given + 4 * HOUR, debt_fen)
+
+
 ALLOWED = Facts(
     now=NOW,
     balance_fen=-1250,
@@ -25,7 +39,7 @@ ALLOWED = Facts(
         Notice("written", datetime(2026, 3, 7, 9)),
         Notice("final", datetime(2026, 3, 11, 9, 20)),
     ),
-    approved_by=("op-1",),
+    approvals=(approval(),),
 )
 
 moments = st.sampled_from(
@@ -54,6 +68,8 @@ policies = st.builds(
     approvals_required=st.integers(0, 2),
     min_debt_fen=st.sampled_from([0, 500]),
     startup_hold=st.sampled_from([timedelta(0), HOUR]),
+    max_relay_age=st.sampled_from([None, 36 * HOUR]),
+    max_failed_restores=st.sampled_from([0, 5]),
 )
 
 
@@ -70,7 +86,12 @@ def some_facts(draw: st.DrawFn) -> Facts:
         ]
     )
     ago = st.one_of(st.none(), ages.map(lambda age: now - age))
+    planned = st.one_of(
+        st.none(),
+        st.sampled_from([-HOUR, timedelta(0), 4 * HOUR, 5 * HOUR]).map(lambda it: now - it),
+    )
     rarely = st.sampled_from([False, False, False, False, True])
+    flags: dict[str, Any] = {flag: draw(rarely) for flag in FLAGS}
     return Facts(
         now=now,
         balance_fen=draw(st.sampled_from([-1600, -1000, -501, -500, -1, 0, 1])),
@@ -89,19 +110,50 @@ def some_facts(draw: st.DrawFn) -> Facts:
         episode_started_at=draw(st.sampled_from([None, now, now - 72 * HOUR, now - 200 * HOUR])),
         notices=tuple(
             draw(
-                st.lists(st.builds(Notice, st.sampled_from(["written", "final"]), ago), max_size=4)
+                st.lists(
+                    st.builds(Notice, st.sampled_from(["written", "final"]), ago, planned),
+                    max_size=4,
+                )
             )
         ),
-        **{flag: draw(rarely) for flag in FLAGS},
+        tariff_from=draw(st.sampled_from([None, now.date(), now.date() - 2 * DAY])),
+        has_relay=not draw(rarely),
+        relay_seen_at=draw(st.sampled_from([None, now, now - 36 * HOUR, now - 37 * HOUR])),
+        relay_moves=draw(
+            st.sampled_from(
+                [(), (now,), (now, now - HOUR), (now, now), (now - HOUR,) * 5, (now - HOUR,) * 6]
+            )
+        ),
+        clocks_apart=draw(st.sampled_from([SECOND * it for it in (0, 5, -5, 6, -6)])),
+        clock_stepped_at=draw(st.sampled_from([None, now - HOUR, now - HOUR / 2])),
+        failed_restores=draw(st.sampled_from([0, 5, 6])),
+        **flags,
         running_for=draw(st.sampled_from([None, timedelta(0), HOUR])),
         requested_by=draw(st.sampled_from(["daemon", "op-1"])),
-        approved_by=draw(
-            st.sampled_from([(), ("op-1",), ("op-1", "op-1"), ("op-1", "op-2"), ("op-2", "op-3")])
+        approvals=tuple(
+            draw(
+                st.lists(
+                    st.builds(
+                        approval,
+                        st.sampled_from(["op-1", "OP-1", "op-2", "op-3"]),
+                        st.sampled_from([1, 501, 1500, 1600, 1700]),
+                        st.sampled_from([-HOUR, timedelta(0), 3 * HOUR, 4 * HOUR]),
+                        st.just(now),
+                    ),
+                    max_size=3,
+                )
+            )
         ),
     )
 
 
 FLAGS = {
+    "use_jump": "USE_JUMP",
+    "correction_open": "CORRECTION_OPEN",
+    "held": "HOLD",
+    "locked": "LOCKED",
+    "source_changed": "SOURCE_CHANGED",
+    "planned_outage": "COMM_UNSTABLE",
     "protected": "PROTECTED",
     "life_support": "LIFE_SUPPORT",
     "dispute_open": "DISPUTE",
@@ -145,8 +197,31 @@ def model(p: Policy, f: Facts) -> set[str]:
     found |= {"EVE_OF_NONWORKING"} if p.no_trip_on_eve and free[1] else set()
     found |= notice_reason(p.written_required, "NOTICE", p.written_min, p.written_max, "written", f)
     found |= notice_reason(p.final_required, "FINAL_NOTICE", p.final_min, p.final_max, "final", f)
-    approvals = {who for who in f.approved_by if who != f.requested_by}
-    return found | ({"APPROVAL_MISSING"} if len(approvals) < p.approvals_required else set())
+    is_new = f.tariff_from is not None and f.tariff_from > f.now.date() - 2 * DAY
+    found |= {"TARIFF_UNAPPROVED"} if is_new else set()
+    found |= set() if f.has_relay else {"NO_RELAY"}
+    if p.max_relay_age is not None:
+        is_seen = f.relay_seen_at is not None and f.relay_seen_at >= f.now - p.max_relay_age
+        found |= set() if is_seen else {"COMM_UNSTABLE"}
+    lately = [it for it in f.relay_moves if it > f.now - HOUR]
+    today = [it for it in f.relay_moves if it > f.now - DAY]
+    found |= {"RELAY_WEAR"} if len(lately) > 1 or len(today) > 5 else set()
+    has_stepped = f.clock_stepped_at is not None and f.clock_stepped_at > f.now - HOUR
+    is_ahead = f.last_reading_at is not None and f.last_reading_at > f.now
+    apart_s = abs(f.clocks_apart.total_seconds())
+    found |= {"CLOCK_UNSURE"} if has_stepped or is_ahead or apart_s > 5 else set()
+    found |= {"RESTORE_CAPACITY"} if f.failed_restores > p.max_failed_restores else set()
+    return found | ({"APPROVAL_MISSING"} if approvals(f, debt) < p.approvals_required else set())
+
+
+def approvals(f: Facts, debt: int) -> int:
+    """How many persons agreed, within four hours, to an amount that is nearly the same."""
+    who = set()
+    for it in f.approvals:
+        is_near = it.debt_fen * 0.9 <= debt <= it.debt_fen * 1.1
+        if is_near and it.approver.lower() != f.requested_by and f.now < it.expires_at:
+            who |= {it.approver.lower()} if f.now >= it.approved_at else set()
+    return len(who)
 
 
 def is_free(p: Policy, day: date) -> bool:
@@ -156,21 +231,29 @@ def is_free(p: Policy, day: date) -> bool:
 def notice_reason(
     required: bool, name: str, low: timedelta, high: timedelta, kind: str, f: Facts
 ) -> set[str]:
-    ages = []
-    for notice in f.notices:
-        if (
-            notice.kind == kind
-            and notice.delivered_at is not None
-            and f.episode_started_at is not None
-        ):
-            age = f.now - notice.delivered_at
-            if timedelta(0) <= age <= f.now - f.episode_started_at:
-                ages.append(age)
-    if not required or any(low <= age <= high for age in ages):
+    counts = [
+        it
+        for it in f.notices
+        if it.kind == kind
+        and it.delivered_at is not None
+        and f.episode_started_at is not None
+        and f.episode_started_at <= it.delivered_at <= f.now
+    ]
+    spans = [when_allowed(it, low, high) for it in counts]
+    if not required or any(first <= f.now <= last for first, last in spans):
         return set()
-    if not ages:
+    if not counts:
         return {f"{name}_MISSING"}
-    return {f"{name}_EXPIRED"} if min(ages) > high else {f"{name}_TOO_RECENT"}
+    is_over = all(f.now > last for _, last in spans)
+    return {f"{name}_EXPIRED"} if is_over else {f"{name}_TOO_RECENT"}
+
+
+def when_allowed(notice: Notice, low: timedelta, high: timedelta) -> tuple[datetime, datetime]:
+    at, planned = notice.delivered_at, notice.planned_at
+    assert at is not None
+    if planned is None:
+        return at + low, at + high
+    return max(at + low, planned), min(at + high, planned + 4 * HOUR)
 
 
 def cured(code: str, p: Policy, f: Facts) -> tuple[Policy, Facts]:
@@ -178,17 +261,26 @@ def cured(code: str, p: Policy, f: Facts) -> tuple[Policy, Facts]:
     flags = {reason: flag for flag, reason in FLAGS.items()}
     if code in flags:
         change: dict[str, Any] = {flags[code]: False}
+        if code == "COMM_UNSTABLE":
+            change["relay_seen_at"] = f.now
         return p, dataclasses.replace(f, **change)
     facts: dict[str, dict[str, Any]] = {
-        "BALANCE_OK": {"balance_fen": f.floor_fen - max(1, p.min_debt_fen)},
-        "DEBT_TOO_SMALL": {"balance_fen": f.floor_fen - p.min_debt_fen},
+        "BALANCE_OK": owing(f, max(1, p.min_debt_fen)),
+        "DEBT_TOO_SMALL": owing(f, p.min_debt_fen),
         "ACCOUNT_NOT_ACTIVE": {"account_state": "active"},
         "NO_AGREEMENT": {"has_agreement": True},
         "READING_NOT_PUBLISHED": {"reading_state": "published"},
         "STALE_READING": {"last_reading_at": f.now},
         "SPAN_GRACE": {"span_grace_until": f.now},
         "STARTUP_HOLD": {"running_for": p.startup_hold},
-        "APPROVAL_MISSING": {"approved_by": ("a", "b")},
+        "TARIFF_UNAPPROVED": {"tariff_from": None},
+        "NO_RELAY": {"has_relay": True},
+        "RELAY_WEAR": {"relay_moves": ()},
+        "RESTORE_CAPACITY": {"failed_restores": 0},
+        "CLOCK_UNSURE": {"clocks_apart": timedelta(0), "clock_stepped_at": None},
+        "APPROVAL_MISSING": {
+            "approvals": tuple(approval(it, f.debt_fen, now=f.now) for it in ("a", "b"))
+        },
     }
     if code in facts:
         return p, dataclasses.replace(f, **facts[code])
@@ -202,6 +294,18 @@ def cured(code: str, p: Policy, f: Facts) -> tuple[Policy, Facts]:
     return dataclasses.replace(
         p, **policy[code if code in policy else code.partition("NOTICE")[0] + "NOTICE"]
     ), f
+
+
+def owing(f: Facts, debt: int) -> dict[str, Any]:
+    """Another debt, which those approve who approved this one."""
+    near = [it.debt_fen * 0.9 <= f.debt_fen <= it.debt_fen * 1.1 for it in f.approvals]
+    return {
+        "balance_fen": f.floor_fen - debt,
+        "approvals": tuple(
+            dataclasses.replace(it, debt_fen=debt if is_near else debt * 2)
+            for it, is_near in zip(f.approvals, near, strict=True)
+        ),
+    }
 
 
 @given(policies, some_facts())
@@ -239,6 +343,16 @@ def test_every_input_of_the_guard_is_in_the_snapshot(kind: type[Policy | Facts],
     assert set(inputs) == {field.name for field in dataclasses.fields(kind)}
 
 
+RECORDS: dict[Any, type] = {tuple[Notice, ...]: Notice, tuple[Approval, ...]: Approval}
+FROM_TEXT: dict[Any, Any] = {
+    time: time.fromisoformat,
+    datetime: datetime.fromisoformat,
+    datetime | None: datetime.fromisoformat,
+    date | None: date.fromisoformat,
+    ZoneInfo | None: ZoneInfo,
+}
+
+
 def rebuilt(kind: type, stored: dict[str, Any]) -> Any:
     hints = get_type_hints(kind)
     return kind(**{name: typed(hints[name], value) for name, value in stored.items()})
@@ -249,16 +363,65 @@ def typed(hint: Any, value: Any) -> Any:
         return None
     if hint in (timedelta, timedelta | None):
         return timedelta(seconds=value)
-    if hint == time:
-        return time.fromisoformat(value)
-    if hint in (datetime, datetime | None):
-        return datetime.fromisoformat(value)
+    if hint in FROM_TEXT:
+        return FROM_TEXT[hint](value)
     if hint == frozenset[date]:
         return frozenset(map(date.fromisoformat, value))
-    if hint == tuple[Notice, ...]:
-        return tuple(rebuilt(Notice, notice) for notice in value)
-    assert hint in (int, str, bool, Collection[str]) or "Literal" in str(hint), hint
+    if hint == tuple[datetime, ...]:
+        return tuple(map(datetime.fromisoformat, value))
+    if hint in RECORDS:
+        return tuple(rebuilt(RECORDS[hint], it) for it in value)
+    assert hint in (int, str, bool) or "Literal" in str(hint), hint
     return value
+
+
+def announced(at: datetime) -> Notice:
+    """A final notice of five hours ago that names the hour of the cut."""
+    return Notice("final", NOW - 5 * HOUR, at)
+
+
+@pytest.mark.parametrize(
+    ("seen_at", "reasons"),
+    [
+        (NOW - 36 * HOUR, ()),
+        (NOW - 36 * HOUR - SECOND, ("COMM_UNSTABLE",)),
+        (None, ("COMM_UNSTABLE",)),
+    ],
+)
+def test_a_relay_that_was_not_looked_at_is_not_opened(
+    seen_at: datetime | None, reasons: tuple[str, ...]
+) -> None:
+    facts = dataclasses.replace(ALLOWED, relay_seen_at=seen_at)
+    assert evaluate(Policy(max_relay_age=36 * HOUR), facts).reasons == reasons
+
+
+def test_the_window_is_local_and_an_age_is_what_has_passed() -> None:
+    # On 29 March 2026 the clocks of Berlin go from 02:00 to 03:00: two hours pass from 01:30 to
+    # 04:30.
+    berlin = ZoneInfo("Europe/Berlin")
+    now = datetime(2026, 3, 29, 2, 30, tzinfo=UTC)
+    facts = Facts(
+        now=now,
+        zone=berlin,
+        balance_fen=-1,
+        trip_threshold_fen=0,
+        last_reading_at=now - 2 * HOUR,
+        episode_started_at=now - DAY,
+        notices=(Notice("written", now - 2 * HOUR),),
+    )
+    policy = Policy(
+        max_reading_age=2 * HOUR,
+        written_min=2 * HOUR,
+        window_start=time(4, 30),
+        window_end=time(4, 31),
+        working_days_only=False,
+        final_required=False,
+        approvals_required=0,
+        no_trip_on_eve=False,
+    )
+    assert evaluate(policy, facts).reasons == ()
+    late = dataclasses.replace(facts, now=now + timedelta(minutes=1))
+    assert evaluate(policy, late).reasons == ("STALE_READING", "WINDOW_CLOSED")
 
 
 def final_notices(*ages: timedelta) -> list[Notice]:
@@ -269,9 +432,16 @@ def final_notices(*ages: timedelta) -> list[Notice]:
     ("change", "reasons"),
     [
         ({}, ()),
-        ({"balance_fen": 0}, ("BALANCE_OK",)),
-        ({"balance_fen": -1}, ()),
-        ({"balance_fen": -1, "credit_limit_fen": 1}, ("BALANCE_OK",)),
+        ({"balance_fen": 0, "approvals": (approval(debt_fen=0),)}, ("BALANCE_OK",)),
+        ({"balance_fen": -1, "approvals": (approval(debt_fen=1),)}, ()),
+        (
+            {
+                "balance_fen": -1,
+                "credit_limit_fen": 1,
+                "approvals": (approval(debt_fen=0),),
+            },
+            ("BALANCE_OK",),
+        ),
         ({"last_reading_at": NOW - 36 * HOUR}, ()),
         ({"last_reading_at": NOW - 36 * HOUR - timedelta(seconds=1)}, ("STALE_READING",)),
         ({"last_reading_at": None}, ("STALE_READING",)),
@@ -299,8 +469,46 @@ def final_notices(*ages: timedelta) -> list[Notice]:
             ("FINAL_NOTICE_TOO_RECENT",),
         ),
         ({"notices": (ALLOWED.notices[0], *final_notices(25 * HOUR, HOUR / 6, HOUR))}, ()),
-        ({"approved_by": ("daemon",)}, ("APPROVAL_MISSING",)),
-        ({"shadow_mode": True, "approved_by": ()}, ("APPROVAL_MISSING", "SHADOW_MODE")),
+        ({"approvals": (approval("Daemon"),)}, ("APPROVAL_MISSING",)),
+        ({"approvals": (approval(given=4 * HOUR - SECOND),)}, ()),
+        ({"approvals": (approval(given=4 * HOUR),)}, ("APPROVAL_MISSING",)),
+        ({"approvals": (approval(given=-SECOND),)}, ("APPROVAL_MISSING",)),
+        ({"balance_fen": -1375}, ()),
+        ({"balance_fen": -1376}, ("APPROVAL_MISSING",)),
+        ({"balance_fen": -1125}, ()),
+        ({"balance_fen": -1124}, ("APPROVAL_MISSING",)),
+        ({"shadow_mode": True, "approvals": ()}, ("APPROVAL_MISSING", "SHADOW_MODE")),
+        ({"tariff_from": date(2026, 3, 9)}, ()),
+        ({"tariff_from": date(2026, 3, 10)}, ("TARIFF_UNAPPROVED",)),
+        ({"has_relay": False}, ("NO_RELAY",)),
+        ({"relay_moves": (NOW - HOUR, NOW)}, ()),
+        ({"relay_moves": (NOW - HOUR + SECOND, NOW)}, ("RELAY_WEAR",)),
+        ({"relay_moves": (NOW - DAY, *(NOW - HOUR for _ in range(5)))}, ()),
+        ({"relay_moves": (NOW - DAY + SECOND, *(NOW - HOUR for _ in range(5)))}, ("RELAY_WEAR",)),
+        ({"clocks_apart": 5 * SECOND}, ()),
+        ({"clocks_apart": -5 * SECOND - SECOND / 10}, ("CLOCK_UNSURE",)),
+        ({"clock_stepped_at": NOW - HOUR}, ()),
+        ({"clock_stepped_at": NOW - HOUR + SECOND}, ("CLOCK_UNSURE",)),
+        ({"last_reading_at": NOW}, ()),
+        ({"last_reading_at": NOW + SECOND}, ("CLOCK_UNSURE",)),
+        ({"failed_restores": 5}, ()),
+        ({"failed_restores": 6}, ("RESTORE_CAPACITY",)),
+        ({"planned_outage": True}, ("COMM_UNSTABLE",)),
+        ({"use_jump": True}, ("USE_JUMP",)),
+        ({"correction_open": True}, ("CORRECTION_OPEN",)),
+        ({"held": True}, ("HOLD",)),
+        ({"locked": True}, ("LOCKED",)),
+        ({"source_changed": True}, ("SOURCE_CHANGED",)),
+        ({"notices": (ALLOWED.notices[0], announced(NOW))}, ()),
+        ({"notices": (ALLOWED.notices[0], announced(NOW - 4 * HOUR))}, ()),
+        (
+            {"notices": (ALLOWED.notices[0], announced(NOW + SECOND))},
+            ("FINAL_NOTICE_TOO_RECENT",),
+        ),
+        (
+            {"notices": (ALLOWED.notices[0], announced(NOW - 4 * HOUR - SECOND))},
+            ("FINAL_NOTICE_EXPIRED",),
+        ),
     ],
 )
 def test_one_fact_changed_at_a_time(change: dict[str, Any], reasons: tuple[str, ...]) -> None:

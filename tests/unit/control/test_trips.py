@@ -9,8 +9,8 @@ import pytest
 
 from daemon.control.authority import Authority
 from daemon.control.commands import RECONNECT_EXPIRY, TRIP_EXPIRY
-from daemon.control.facts import PointFacts, facts_for_guard
-from daemon.control.guard import MAX_TRIPS_PER_MINUTE, Policy
+from daemon.control.facts import NOTHING_SAID, PointFacts, Said, facts_for_guard
+from daemon.control.guard import MAX_TRIPS_PER_MINUTE, Approval, Notice, Policy
 from daemon.control.restoration import (
     is_to_be_restored,
     missing_fen,
@@ -22,7 +22,7 @@ from daemon.control.trips import guard_trip, is_trip_due, trip_expires_at
 
 SHANGHAI = ZoneInfo("Asia/Shanghai")
 NOW = datetime(2026, 3, 11, 2, 30, tzinfo=UTC)  # 10:30 in Shanghai, a Wednesday
-MIDNIGHT = datetime(2026, 3, 11)
+MIDNIGHT = datetime(2026, 3, 11, tzinfo=SHANGHAI)
 LENIENT = Policy(written_required=False, final_required=False, approvals_required=0)
 AUTHORITY = Authority(LENIENT, SHANGHAI, shadow_mode=False, started_at=NOW - timedelta(hours=1))
 EXHAUSTED = PointFacts(
@@ -32,7 +32,10 @@ EXHAUSTED = PointFacts(
     account="A1",
     supply_state="energised",
     relay_observed="closed",
+    relay_observed_at=NOW,
     keep_power_observed=False,
+    has_relay=True,
+    relay_moves=(),
     protected=False,
     life_support=False,
     reconnect="close",
@@ -45,17 +48,28 @@ EXHAUSTED = PointFacts(
     credit_limit_fen=0,
     reconnect_fen=500,
     credit_state="exhausted",
+    episode_id=1,
     episode_started_at=NOW - timedelta(days=1),
+    profile=None,
     balance_fen=-100,
     newest_state="published",
     last_published_day=date(2026, 3, 11),
     span_grace_until=None,
+    use_jump=False,
+    correction_open=False,
+    tariff_from=None,
     reconnect_pending=False,
+    breaker_open=False,
+    failed_restores=0,
     trips_last_minute=0,
     source_identity=None,
     sources=(),
 )
 CUT = replace(EXHAUSTED, supply_state="disconnected")
+
+
+def marked(kind: str) -> dict[str, Said]:
+    return {"said": Said(marks=frozenset({kind}))}
 
 
 @pytest.mark.parametrize(
@@ -73,11 +87,12 @@ def test_money_asks_for_a_trip_of_an_energised_point_of_an_exhausted_account(
     assert is_trip_due(replace(EXHAUSTED, **change)) is is_due
 
 
-def test_the_guard_is_told_local_wall_time_and_what_is_missing() -> None:
+def test_the_guard_is_told_the_sites_time_and_what_is_missing() -> None:
     facts = facts_for_guard(EXHAUSTED, AUTHORITY, NOW)
-    assert facts.now == datetime(2026, 3, 11, 10, 30)
+    assert facts.local_now.replace(tzinfo=None) == datetime(2026, 3, 11, 10, 30)
     assert facts.last_reading_at == MIDNIGHT
-    assert facts.episode_started_at == datetime(2026, 3, 10, 10, 30)
+    assert facts.episode_started_at == NOW - timedelta(days=1)
+    assert {at.tzinfo for at in (facts.last_reading_at, facts.episode_started_at) if at} == {UTC}
     assert facts.running_for == timedelta(hours=1)
     unknown = replace(
         EXHAUSTED, newest_state=None, last_published_day=None, episode_started_at=None
@@ -98,6 +113,29 @@ def test_the_guard_is_told_local_wall_time_and_what_is_missing() -> None:
         ({"trips_last_minute": MAX_TRIPS_PER_MINUTE}, ("BREAKER_OPEN",)),
         ({"newest_state": "suspect"}, ("READING_NOT_PUBLISHED",)),
         ({"credit_limit_fen": 100}, ("BALANCE_OK",)),
+        ({"has_relay": False}, ("NO_RELAY",)),
+        ({"relay_moves": (NOW, NOW)}, ("RELAY_WEAR",)),
+        ({"use_jump": True}, ("USE_JUMP",)),
+        ({"correction_open": True}, ("CORRECTION_OPEN",)),
+        ({"tariff_from": date(2026, 3, 11)}, ("TARIFF_UNAPPROVED",)),
+        ({"breaker_open": True}, ("BREAKER_OPEN",)),
+        ({"failed_restores": 6}, ("RESTORE_CAPACITY",)),
+        ({"protected": True}, ("PROTECTED",)),
+        ({"life_support": True}, ("LIFE_SUPPORT",)),
+        ({"reconnect_pending": True}, ("RECONNECT_PENDING",)),
+        ({"has_agreement": False}, ("NO_AGREEMENT",)),
+        ({"account_state": "closing"}, ("ACCOUNT_NOT_ACTIVE",)),
+        ({"span_grace_until": NOW + timedelta(hours=1)}, ("SPAN_GRACE",)),
+        ({"sources": ((0, 0, 0),)}, ("SOURCE_CHANGED",)),
+        (marked("protected"), ("PROTECTED",)),
+        (marked("life_support"), ("LIFE_SUPPORT",)),
+        (marked("hold"), ("HOLD",)),
+        (marked("amnesty"), ("HOLD",)),
+        (marked("keep_power"), ("LOCKED",)),
+        (marked("dispute"), ("DISPUTE",)),
+        (marked("payment_in_flight"), ("PAYMENT_IN_FLIGHT",)),
+        (marked("weather"), ("WEATHER",)),
+        (marked("planned_outage"), ("COMM_UNSTABLE",)),
     ],
 )
 def test_each_fact_of_a_point_reaches_the_guard(
@@ -118,10 +156,40 @@ def test_a_trip_expires_after_ten_minutes_and_never_after_the_window() -> None:
         (timedelta(hours=1), at_window_end - timedelta(hours=1) + TRIP_EXPIRY),
         (timedelta(minutes=4), at_window_end),
     ):
-        assert trip_expires_at(Policy(), SHANGHAI, at_window_end - before_end) == expires_at
-    all_day = Policy(window_end=time.max)
+        assert expiry(at_window_end - before_end) == expires_at
     late = datetime(2026, 3, 11, 23, 59, tzinfo=SHANGHAI)
-    assert trip_expires_at(all_day, SHANGHAI, late) == late + TRIP_EXPIRY
+    assert expiry(late, replace(LENIENT, window_end=time.max)) == late + TRIP_EXPIRY
+
+
+def expiry(now: datetime, policy: Policy = LENIENT, said: Said = NOTHING_SAID) -> datetime:
+    authority = replace(AUTHORITY, policy=policy)
+    trip = guard_trip(replace(EXHAUSTED, said=said), authority, now)
+    return trip_expires_at(trip, SHANGHAI, now)
+
+
+def test_a_trip_expires_with_its_approvals_and_its_final_notice() -> None:
+    soon = timedelta(minutes=3)
+    approvals = tuple(
+        Approval(f"op-{number}", NOW - timedelta(hours=1), NOW + soon * number, 100)
+        for number in (0, 1, 2)
+    )
+    approved = Said(approvals=approvals)
+    assert expiry(NOW, replace(LENIENT, approvals_required=1), approved) == NOW + soon
+    assert expiry(NOW, LENIENT, approved) == NOW + TRIP_EXPIRY
+    day_ago, sooner = NOW - timedelta(hours=24) + soon, NOW - timedelta(hours=24) + soon / 3
+    told = Said(notices=(Notice("final", day_ago), Notice("final", sooner), Notice("final")))
+    warned = replace(LENIENT, final_required=True)
+    assert expiry(NOW, warned, told) == NOW + soon
+    assert expiry(NOW, LENIENT, told) == NOW + TRIP_EXPIRY
+    planned = Notice("final", NOW - timedelta(hours=5), NOW - timedelta(hours=4) + soon)
+    assert expiry(NOW, warned, Said(notices=(planned,))) == NOW + soon
+
+
+def test_an_account_is_cut_by_its_own_policy() -> None:
+    strict = replace(AUTHORITY, profiles={"strict": Policy()})
+    assert guard_trip(replace(EXHAUSTED, profile="strict"), strict, NOW).policy == Policy()
+    assert guard_trip(replace(EXHAUSTED, profile="other"), strict, NOW).policy == LENIENT
+    assert guard_trip(EXHAUSTED, strict, NOW).policy == LENIENT
 
 
 @pytest.mark.parametrize(
@@ -132,6 +200,9 @@ def test_a_trip_expires_after_ten_minutes_and_never_after_the_window() -> None:
         ({"balance_fen": 500}, True),
         ({"protected": True}, True),
         ({"life_support": True}, True),
+        (marked("protected"), True),
+        (marked("life_support"), True),
+        (marked("hold"), False),
         ({"balance_fen": 500, "supply_state": "trip_commanded"}, True),
         ({"balance_fen": 500, "supply_state": "energised"}, False),
         ({"balance_fen": 500, "supply_state": "reconnect_commanded"}, False),
