@@ -15,7 +15,7 @@ FLOOR_BILLING = 99
 FLOOR_CONTROL = 100
 FLOOR_CODECS = 92
 
-.PHONY: simulate simulate-daemon stories demo test rest test-all test-hours quick coverage check bench bench-long fuzz mutation venv clean
+.PHONY: faults simulate simulate-daemon stories demo test rest test-all test-hours quick coverage check bench bench-long fuzz mutation venv clean
 
 demo: venv
 	.venv/bin/meterd demo
@@ -89,6 +89,11 @@ bench-long: venv
 FILES ?=
 mutation: venv
 	.venv/bin/python -m tests.mutation $(FILES)
+
+# Each fault of the database while meters are read, and a SIGTERM in each; half an hour. `make faults FAULTS="--only hang --seed 7"` is one.
+FAULTS ?=
+faults: venv
+	.venv/bin/python -m tests.faults $(FAULTS)
 
 # Coverage-guided, the same inputs for the same seed; about an hour for the whole number on one core.
 FUZZ_RUNS ?= 10000000

@@ -30,8 +30,8 @@ from daemon.api.kept_registers import keeping
 from daemon.api.operations import Requests
 from daemon.api.payment_queue import PaymentQueue
 from daemon.control.authority import Authority
-from daemon.health import BilledOrNamed, feed_watchdog, health
-from daemon.ownership.hold import hold_site
+from daemon.health import WorkDone, feed_watchdog, health
+from daemon.ownership.hold import ANSWER_S, hold_site
 from daemon.pipeline.outlet import Outlet
 from daemon.pipeline.pipeline import Pipeline
 from daemon.runtime import host_clock, systemd
@@ -46,13 +46,16 @@ from daemon.site.reload import Configuration
 from daemon.spool.spool import open_spool
 from daemon.ticks import ticking
 from storage import readings, supply
-from storage.database import LONG_USE_S, Pool, connect, is_of_the_whole, open_database
+from storage.blame import is_of_the_whole
+from storage.database import LONG_USE_S, Pool, bounded, connect, open_database
 
 log = structlog.get_logger("daemon")
 
 TERMINALS_AT_ONCE = 8
 """Commands that the thousands of terminals of one listener serve at once, at most."""
-LISTEN_AGAIN_S = 5.0
+AGAIN_S = 5.0
+SILENCE_S = 10.0
+"""After so long without a notification it is asked whether the connection is still one."""
 CLOSE_S = 1.0
 """Maximum time that the end of the daemon waits for connections that are being opened."""
 SEVER_AFTER_S = 2.0
@@ -77,7 +80,7 @@ class _Daemon:
     storing: Supervisor
     running: Supervisor
     asking: Supervisor
-    billing: BilledOrNamed
+    work: WorkDone
     clock: HostClock
     stepped: asyncio.Event
 
@@ -123,7 +126,8 @@ async def run(site: LoadedSite) -> None:
                 return
             await _start(daemon, joined, opened)
         assert authority.hold is not None
-        await unless(stop, hold_site(joined.holder, database, authority.hold))
+        on_return = partial(_use_what_is_there_again, pool, daemon.pipeline)
+        await unless(stop, hold_site(joined.holder, database, authority.hold, on_return))
 
 
 async def _join_if_it_can_be(
@@ -211,7 +215,7 @@ async def _open(
         storing,
         running,
         asking,
-        BilledOrNamed(settings.health.standstill_days),
+        WorkDone(settings.health.standstill_days),
         clock,
         asyncio.Event(),
     )
@@ -241,7 +245,7 @@ async def _start(daemon: _Daemon, joined: Joined, opened: AsyncExitStack) -> Non
         configuration.refresh,
         configuration.look_for_doubts,
         daemon.pipeline.settle_soon,
-        daemon.billing,
+        daemon.work,
     )
     await opened.enter_async_context(ticks)
     documented = asyncio.Event()
@@ -278,12 +282,12 @@ def _serve(daemon: _Daemon) -> None:
         lines,
         daemon.authority,
         daemon.pipeline.condition,
-        daemon.billing,
+        daemon.work,
         lambda: daemon.clock.doubt,
     )
     daemon.running.start("http", lambda: http.serve(daemon.port, told))
     daemon.asking.start("requests", lambda: unix_socket.serve(daemon.listening, requests.answer))
-    daemon.asking.start("watchdog", lambda: feed_watchdog(lines))
+    daemon.asking.start("watchdog", lambda: feed_watchdog(lines, daemon.pipeline.condition))
     spare_what_is_there()
     systemd.notify("READY=1")
     log.info(
@@ -302,6 +306,12 @@ def _begin_to_stop(daemon: _Daemon) -> None:
     log.info("stopping")
     patience_s = SEVER_AFTER_S if daemon.pipeline.condition()["stores"] else 0.0
     asyncio.get_running_loop().call_later(patience_s, daemon.pool.sever)
+
+
+async def _use_what_is_there_again(pool: Pool, pipeline: Pipeline, lost_at: float) -> None:
+    """The database is back: what was open may lead nowhere, and no pause is waited for."""
+    await pool.renew(lost_at)
+    pipeline.try_again()
 
 
 def _spool_directory(site: LoadedSite) -> Path:
@@ -351,15 +361,19 @@ async def _plan_anew(daemon: _Daemon) -> None:
 
 
 async def _whenever(asked: asyncio.Event, act: Callable[[], Awaitable[None]]) -> None:
-    """Act as often as it is asked for, and once for all who ask meanwhile."""
+    """Act as often as it is asked for, and once for all who ask meanwhile; again where the database
+    could not do it."""
     while True:
         await asked.wait()
         asked.clear()
         try:
             await act()
-        except BaseException:
-            asked.set()  # whoever starts this anew finds that it is still asked for
-            raise
+        except BaseException as error:
+            asked.set()  # who starts this anew finds that it is still asked for
+            if not (isinstance(error, psycopg.Error) and is_of_the_whole(error)):
+                raise
+            log.debug("it waits for the database", error=str(error).strip())
+            await asyncio.sleep(AGAIN_S)
 
 
 async def _hear(daemon: _Daemon, documented: asyncio.Event) -> None:
@@ -367,16 +381,21 @@ async def _hear(daemon: _Daemon, documented: asyncio.Event) -> None:
     while True:
         try:
             async with await connect(daemon.pool.url) as connection:
-                await connection.execute("LISTEN meterd_command")
-                await connection.execute("LISTEN meterd_document")
-                daemon.lines.wake(await supply.lines_with_commands(connection))
+                with bounded(connection, ANSWER_S):
+                    await connection.execute("LISTEN meterd_command")
+                    await connection.execute("LISTEN meterd_document")
+                    daemon.lines.wake(await supply.lines_with_commands(connection))
                 documented.set()
-                async for notice in connection.notifies():
-                    if notice.channel == "meterd_document":
-                        documented.set()
-                    else:
-                        daemon.lines.wake([notice.payload])
+                while True:
+                    async for notice in connection.notifies(timeout=SILENCE_S):
+                        if notice.channel == "meterd_document":
+                            documented.set()
+                        else:
+                            daemon.lines.wake([notice.payload])
+                    # Silence is usual, and so it is where the connection leads nowhere any more.
+                    with bounded(connection, ANSWER_S):
+                        await supply.lines_with_commands(connection)
         except psycopg.Error as error:
             # That it is away is told by those who hold the site and who store.
             log.debug("notifications are not heard", error=str(error).strip())
-            await asyncio.sleep(LISTEN_AGAIN_S)
+            await asyncio.sleep(AGAIN_S)

@@ -17,6 +17,7 @@ from daemon.billing.day_close import late_days
 from daemon.billing.standstill import oldest_unwanted
 from daemon.control.authority import Authority
 from daemon.runtime import systemd
+from daemon.runtime.purposes import Achieved
 
 STUCK_AFTER_S = 60.0
 """A line's task that took no step for so long is stuck: /healthz says so and systemd restarts the
@@ -25,18 +26,26 @@ daemon."""
 LATE_AFTER_S = 120.0
 """A reading that waits longer to be stored is late."""
 
+COMMAND_LATE_AFTER_S = 120.0
+"""A line looks at a due command within seconds; longer, and somebody may be dark who paid."""
+
+STORING_STUCK_AFTER_S = 600.0
+"""Each use of a connection ends long before: only a fault of ours keeps a batch for so long."""
+
 
 @dataclass(slots=True)
-class BilledOrNamed:
-    """What the last look for points that are not billed to yesterday found.
+class WorkDone:
+    """Whether the daemon does what it is there for, beside storing.
 
-    `counts`: by reason (points, age of the oldest in days). Health is degraded when one stands
-    still for more than `most_days`. `next_day`: the first day of the site that is not closed; None
-    while nobody looked, or no account was opened."""
+    `achieved`: when each tick last did its work. `counts`: what the last look for points that are
+    not billed to yesterday found, by reason (points, age of the oldest in days). Health is degraded
+    when one stands still for more than `most_days`. `next_day`: the first day of the site that is
+    not closed; None while nobody looked, or no account was opened."""
 
     most_days: int
     counts: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     next_day: date | None = None
+    achieved: Achieved = field(default_factory=Achieved)
 
     def is_well(self, late: int) -> bool:
         """No point stands still for too long, and no day waits to be closed."""
@@ -51,17 +60,18 @@ def health(
     lines: Iterable[Line],
     authority: Authority,
     storing: Callable[[], Mapping[str, Any]],
-    billing: BilledOrNamed,
+    work: WorkDone,
     clock_doubt: Callable[[], str] = lambda: "",
 ) -> tuple[bool, dict[str, Any]]:
     """(no line is stuck, what /healthz shows).
 
     A line that is down, a listener none of whose terminals is connected, a database that is away or
     cannot store, a host's clock that is doubted, a reading that waits too long, a point that is not
-    billed for too long, or a day that is not closed, degrades only: a restart mends none of them.
-    `storing`: `Pipeline.condition`. `clock_doubt`: what speaks against the host's clock."""
+    billed for too long, a day that is not closed, or what the daemon is there for and does not
+    achieve, degrades only: a restart mends none of them. `storing`: `Pipeline.condition`.
+    `clock_doubt`: what speaks against the host's clock."""
     now = time.monotonic()
-    late = billing.late_days(datetime.now(UTC), authority.zone)
+    late = work.late_days(datetime.now(UTC), authority.zone)
     all_lines = list(lines)
     stuck = [line.name for line in all_lines if _is_stuck(line, now)]
     shown = {line.name: _shown(line, now) for line in all_lines if not line.is_one_of_many}
@@ -71,17 +81,22 @@ def health(
     waiting = storing()
     database = _database(authority, waiting)
     doubt = clock_doubt()
+    missed = _missed(authority, work.achieved)
+    is_well = not (down or doubt or missed) and database == "ok" and work.is_well(late)
     return not stuck, {
-        "status": _status(
-            stuck, is_well=not (down or doubt) and database == "ok" and billing.is_well(late)
-        ),
+        "status": _status(stuck, is_well=is_well),
         "mode": "shadow" if authority.shadow_mode else "auto",
         "database": database,
         "clock": f"doubted: {doubt}" if doubt else "ok",
         "storing": waiting,
+        "missed": missed,
+        "achieved": {
+            "seconds_since": work.achieved.ages_s(),
+            "command_waits_s": round(work.achieved.command_waits_s, 1),
+        },
         "standstill": {
-            "points": {reason: points for reason, (points, _) in billing.counts.items()},
-            "oldest_days": oldest_unwanted(billing.counts),
+            "points": {reason: points for reason, (points, _) in work.counts.items()},
+            "oldest_days": oldest_unwanted(work.counts),
         },
         "days_not_closed": late,
         "stuck": stuck,
@@ -91,13 +106,15 @@ def health(
     }
 
 
-async def feed_watchdog(lines: Iterable[Line]) -> None:
-    """Tell systemd that the daemon is alive as long as every line makes progress."""
+async def feed_watchdog(lines: Iterable[Line], storing: Callable[[], Mapping[str, Any]]) -> None:
+    """Tell systemd that the daemon is alive as long as every line makes progress, and no batch is
+    under way for ever."""
     period_s = systemd.watchdog_period_s()
     while True:
         now = time.monotonic()
         # Silence is the message: systemd restarts the daemon when it misses enough of these.
-        if not any(_is_stuck(line, now) for line in lines):
+        is_storing_stuck = storing()["batch_s"] > STORING_STUCK_AFTER_S
+        if not is_storing_stuck and not any(_is_stuck(line, now) for line in lines):
             systemd.notify("WATCHDOG=1")
         await asyncio.sleep(period_s or STUCK_AFTER_S)
 
@@ -139,6 +156,15 @@ def _database(authority: Authority, waiting: Mapping[str, Any]) -> str:
     if not waiting["stores"]:
         return "cannot store"
     return "ok" if waiting["oldest_unstored_s"] < LATE_AFTER_S else "late"
+
+
+def _missed(authority: Authority, achieved: Achieved) -> list[str]:
+    """What is not achieved in time, in words."""
+    missed = achieved.late()
+    # In shadow mode nothing is sent, and what waits was told at the start.
+    if achieved.command_waits_s > COMMAND_LATE_AFTER_S and not authority.shadow_mode:
+        missed.append("a supply command waits")
+    return missed
 
 
 def _status(stuck: list[str], *, is_well: bool) -> str:

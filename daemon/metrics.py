@@ -134,6 +134,15 @@ RETENTION_SUCCESS = Gauge(
     "When everything whose time was over had been deleted.",
 )
 TICKS = Counter("meterd_ticks_total", "Scheduled ticks by how they ended.", ["tick", "outcome"])
+ACHIEVED = Gauge(
+    "meterd_achieved_timestamp_seconds",
+    "When what the daemon is there for was last achieved.",
+    ["purpose"],
+)
+COMMAND_WAITS = Gauge(
+    "meterd_command_oldest_wait_seconds",
+    "How long the supply command that waits longest has been due; 0 without one.",
+)
 BUILD = Gauge("meterd_build_info", "Always 1; the version is in the label.", ["version"])
 
 

@@ -21,8 +21,9 @@ from daemon.acquisition.line import Line
 from daemon.acquisition.lines import Lines
 from daemon.billing.standstill import REASONS, REMEMBERED
 from daemon.control.authority import Authority
-from daemon.health import BilledOrNamed
+from daemon.health import WorkDone
 from daemon.quality.gap import gap_day
+from daemon.runtime.purposes import Achieved
 from daemon.runtime.supervision import Supervisor
 from daemon.site.listeners import Listener
 from daemon.transactions.day_close import close_days
@@ -122,28 +123,29 @@ async def ticking(
     scan_gaps: Callable[[], Awaitable[None]],
     look_for_doubts: Callable[[], Awaitable[None]],
     settle_soon: Callable[[], None],
-    billing: BilledOrNamed,
+    work: WorkDone,
 ) -> AsyncIterator[None]:
     """Run the ticks while the context is open."""
+    work.achieved.begin()
     for reason in REASONS:  # an alarm needs a series that is there before anything is wrong
         metrics.STANDSTILL.labels(reason).set(0)
         metrics.STANDSTILL_AGE.labels(reason).set(0)
     ticks = [
         Tick("sweep", partial(_sweep, pool, authority, settle_soon), SWEEP_S),
-        Tick("figures", partial(_show_figures, pool, lines, listeners), FIGURES_S),
+        Tick("figures", partial(_show_figures, pool, lines, listeners, work.achieved), FIGURES_S),
         Tick("doubts", look_for_doubts, DOUBTS_S),
         Tick("failures", partial(_write_failures, pool, lines), FAILURES_S),
         Tick("seal", partial(_seal, pool), SEAL_S),
         Tick(
             "day_close",
-            partial(close_over_days, pool, authority, billing, settle_soon),
+            partial(close_over_days, pool, authority, work, settle_soon),
             DAY_CLOSE_S,
         ),
         Tick("audit", _Audit(pool).run, AUDIT_S),
         Tick("books", partial(_look_at_books, pool), BOOKS_S),
         Tick(
             "standstill",
-            partial(_show_standstill, pool, authority, lines, billing),
+            partial(_show_standstill, pool, authority, lines, work),
             STANDSTILL_S,
             # What was missing while the daemon was away comes first.
             first_after_s=60,
@@ -157,11 +159,12 @@ async def ticking(
     failing: set[str] = set()
     async with Supervisor() as running:
         for tick in ticks:
-            running.start(f"tick {tick.name}", partial(_repeat, tick, failing), kind="tick")
+            repeat = partial(_repeat, tick, failing, work.achieved)
+            running.start(f"tick {tick.name}", repeat, kind="tick")
         yield
 
 
-async def _repeat(tick: Tick, failing: set[str]) -> None:
+async def _repeat(tick: Tick, failing: set[str], achieved: Achieved) -> None:
     """Until cancelled, by the monotonic clock: no step of the wall clock keeps a tick waiting (B7).
 
     One that takes longer than its period begins anew at once, and what it missed is not made up
@@ -169,11 +172,11 @@ async def _repeat(tick: Tick, failing: set[str]) -> None:
     due_s = time.monotonic() + tick.first_after_s
     while True:
         await asyncio.sleep(due_s - time.monotonic())
-        await _run(tick, failing)
+        await _run(tick, failing, achieved)
         due_s = max(due_s + tick.period_s, time.monotonic())
 
 
-async def _run(tick: Tick, failing: set[str]) -> None:
+async def _run(tick: Tick, failing: set[str], achieved: Achieved) -> None:
     """`failing`: the ticks that the database failed the last time, each told once."""
     try:
         await tick.run()
@@ -187,6 +190,7 @@ async def _run(tick: Tick, failing: set[str]) -> None:
         metrics.TICKS.labels(tick.name, "failed").inc()
     else:
         failing.discard(tick.name)
+        achieved.note(tick.name)
         metrics.TICKS.labels(tick.name, "ok").inc()
 
 
@@ -219,7 +223,9 @@ async def _forget(pool: Pool) -> None:
     await forget_old(pool, datetime.now(UTC))
 
 
-async def _show_figures(pool: Pool, lines: Iterable[Line], listeners: Iterable[Listener]) -> None:
+async def _show_figures(
+    pool: Pool, lines: Iterable[Line], listeners: Iterable[Listener], achieved: Achieved
+) -> None:
     await _show_lines(lines)
     for listener in listeners:
         listener.show()
@@ -229,10 +235,12 @@ async def _show_figures(pool: Pool, lines: Iterable[Line], listeners: Iterable[L
         metrics.COMMANDS.clear()
         for action, state, count in await supply.commands_by_state(connection):
             metrics.COMMANDS.labels(action, state).set(count)
+        achieved.command_waits_s = await supply.longest_wait_s(connection)
+        metrics.COMMAND_WAITS.set(achieved.command_waits_s)
 
 
 async def _show_standstill(
-    pool: Pool, authority: Authority, lines: Iterable[Line], billing: BilledOrNamed
+    pool: Pool, authority: Authority, lines: Iterable[Line], work: WorkDone
 ) -> None:
     """Billed or named: whoever is not billed to yesterday is counted with the reason."""
     asked = standstill.Question(
@@ -241,9 +249,9 @@ async def _show_standstill(
         kept_days=REMEMBERED,
     )
     async with pool.connection(lasts_s=LONG_USE_S) as connection:
-        billing.counts = await standstill.counts(connection, asked)
+        work.counts = await standstill.counts(connection, asked)
     for reason in REASONS:
-        points, age_days = billing.counts.get(reason, (0, 0))
+        points, age_days = work.counts.get(reason, (0, 0))
         metrics.STANDSTILL.labels(reason).set(points)
         metrics.STANDSTILL_AGE.labels(reason).set(age_days)
 
@@ -277,18 +285,18 @@ async def _seal(pool: Pool) -> None:
 
 
 async def close_over_days(
-    pool: Pool, authority: Authority, billing: BilledOrNamed, settle_soon: Callable[[], None]
+    pool: Pool, authority: Authority, work: WorkDone, settle_soon: Callable[[], None]
 ) -> None:
     """Days whose end has come; whoever pays by the day is settled at once."""
     try:
         async with pool.connection(lasts_s=LONG_USE_S) as connection:
             now = await settling.latest_mark(connection)
             next_day = await close_days(connection, authority.zone, now)
-        if next_day != billing.next_day:
+        if next_day != work.next_day:
             settle_soon()
-        billing.next_day = next_day
+        work.next_day = next_day
     finally:
-        metrics.DAYS_NOT_CLOSED.set(billing.late_days(datetime.now(UTC), authority.zone))
+        metrics.DAYS_NOT_CLOSED.set(work.late_days(datetime.now(UTC), authority.zone))
 
 
 @dataclass(slots=True)

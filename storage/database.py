@@ -1,7 +1,8 @@
 """Where the database is, a configured server or an embedded one, and how long it is waited for.
 
-The embedded PostgreSQL lies in the data directory. Every connection is given up when the other end
-does not answer: what hangs is a database that cannot store, not a reason to wait for ever."""
+The embedded PostgreSQL lies in the data directory. Every connection is opened here, and given up
+when the other end does not answer: what hangs is a database that cannot store, not a reason to wait
+for ever."""
 
 from __future__ import annotations
 
@@ -12,19 +13,22 @@ import socket
 import subprocess
 import time
 import warnings
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+from weakref import WeakKeyDictionary
 
 import psycopg
 from psycopg import AsyncConnection
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
-from psycopg_pool import AsyncConnectionPool
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from protocols.errors import MeterdError
+from storage.blame import is_of_the_whole, lost_a_race
 from storage.sql import load
 from storage.texts import keep_any_text
 
@@ -55,6 +59,8 @@ SESSION_LIMITS_MS: Final = {
     "idle_in_transaction_session_timeout": 60_000,
 }
 """A site whose server is stricter keeps what it has."""
+LONGEST_NAME: Final = 63
+"""Bytes of an application_name that the server keeps."""
 USE_S: Final = 30.0
 """Most that one use of a connection of the pool may take, unless it says otherwise."""
 LONG_USE_S: Final = 600.0
@@ -64,6 +70,9 @@ STARTED_WITHIN_S: Final = 120.0
 START_AGAIN_S: Final = 0.5
 RECONNECT_S: Final = 3.0
 """The pool's own pauses grow until this time; then whoever wants a connection makes it try anew."""
+GROWN_WITHIN_S: Final = 1.0
+Session = tuple[int, datetime]
+"""A session of the server: its process, and when it began."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,8 +136,8 @@ def open_database(
     try:
         url = server.get_uri()
         yield Database(
-            make_conninfo(url, user=DAEMON),
-            make_conninfo(url, user=OWNER),
+            _limited(make_conninfo(url, user=DAEMON), "database.url"),
+            _limited(make_conninfo(url, user=OWNER), "database.migration_url"),
             partial(_revive, server),
         )
     finally:
@@ -172,7 +181,8 @@ def _make_roles(url: str) -> None:
 
 
 def _limited(url: str, key: str) -> str:
-    """The same with CONNECTION_LIMITS. MeterdError when it is none."""
+    """The same with CONNECTION_LIMITS and our name; of several servers the one that can be written
+    to. MeterdError when it is none."""
     try:
         given: dict[str, Any] = dict(conninfo_to_dict(url))
     except psycopg.ProgrammingError:
@@ -180,7 +190,16 @@ def _limited(url: str, key: str) -> str:
         raise MeterdError(
             f"{key} is neither postgresql://USER@HOST/NAME nor a list of name=value"
         ) from None
-    return make_conninfo(**{**CONNECTION_LIMITS, **given})
+    ours: dict[str, Any] = {**CONNECTION_LIMITS, "application_name": _our_name()}
+    if "," in given.get("host", ""):
+        ours["target_session_attrs"] = "read-write"
+    return make_conninfo(**{**ours, **given})
+
+
+def _our_name() -> str:
+    """By which a person finds this process."""
+    name = f"meterd {os.getpid()} on {socket.gethostname()}"
+    return name.encode()[:LONGEST_NAME].decode(errors="ignore")
 
 
 async def connect(url: str) -> AsyncConnection[Any]:
@@ -202,6 +221,23 @@ async def begin_session(connection: AsyncConnection[Any]) -> None:
     with bounded(connection, WAIT_FOR_CONNECTION_S):
         await connection.execute(SQL["limit_session"], {"names": names, "limits": limits})
         await connection.execute(SQL["notice_vanished_client"])
+
+
+async def session_of(connection: AsyncConnection[Any]) -> Session:
+    """Which one it is, while others may come to have the same process."""
+    row = await (await connection.execute(SQL["session"])).fetchone()
+    assert row is not None
+    return row[0], row[1]
+
+
+async def end_sessions(connection: AsyncConnection[Any], sessions: Collection[Session]) -> None:
+    """End what we left behind and the server may not know: it could hold locks for minutes."""
+    processes = [process for process, _ in sessions]
+    began = [at for _, at in sessions]
+    values = {"processes": processes, "began": began}
+    # Where it may not, they end by their own timeouts.
+    with suppress(psycopg.errors.InsufficientPrivilege):
+        await connection.execute(SQL["end_sessions"], values)
 
 
 @asynccontextmanager
@@ -236,8 +272,18 @@ def sever(connection: AsyncConnection[Any]) -> None:
             copy.shutdown(socket.SHUT_RDWR)
 
 
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    session: Session
+    at: float
+    """Monotonic."""
+
+
 class Pool(AsyncConnectionPool[AsyncConnection[Any]]):
-    """Connections in autocommit mode that are limited in every respect."""
+    """Connections in autocommit mode that are limited in every respect.
+
+    One over which the database said that it cannot store is not used again: its session may be
+    read-only while the database is not any more, or lead to a server that is gone."""
 
     def __init__(
         self,
@@ -252,12 +298,25 @@ class Pool(AsyncConnectionPool[AsyncConnection[Any]]):
             max_size=most,
             open=False,
             kwargs={"autocommit": True},
-            configure=begin_session,
+            configure=self._begin_session,
             timeout=timeout,
             reconnect_timeout=RECONNECT_S,
         )
         self.url = url
         self._in_use: set[AsyncConnection[Any]] = set()
+        self._begun: WeakKeyDictionary[AsyncConnection[Any], _Begun] = WeakKeyDictionary()
+        self._left: set[Session] = set()
+        """Sessions that were given up in the middle of something."""
+
+    async def _begin_session(self, connection: AsyncConnection[Any]) -> None:
+        await begin_session(connection)
+        with bounded(connection, WAIT_FOR_CONNECTION_S):
+            session = await session_of(connection)
+            self._begun[connection] = _Begun(session, time.monotonic())
+            if self._left:
+                left = frozenset(self._left)
+                await end_sessions(connection, left)
+                self._left -= left
 
     @asynccontextmanager
     async def connection(
@@ -269,23 +328,33 @@ class Pool(AsyncConnectionPool[AsyncConnection[Any]]):
             try:
                 with bounded(connection, lasts_s):
                     yield connection
+            except Exception as error:
+                if is_of_the_whole(error) and not lost_a_race(error):
+                    await self._give_up(connection)
+                raise
             finally:
                 self._in_use.discard(connection)
+
+    async def renew(self, opened_before: float) -> None:
+        """Use nothing any more that was opened before this moment (monotonic); who waits for a
+        connection gets one as soon as there can be one."""
+        for connection in self._in_use:
+            if self._begun[connection].at < opened_before:
+                sever(connection)
+        await self.drain()
+        # Who asks makes the pool grow, for those who wait already too.
+        with suppress(PoolTimeout):
+            async with self.connection(GROWN_WITHIN_S):
+                pass
 
     def sever(self) -> None:
         """Who waits for the database now gets an OperationalError at once."""
         for connection in self._in_use:
             sever(connection)
 
-
-def is_of_the_whole(error: Exception) -> bool:
-    """True if the database cannot store now, whatever it is given.
-
-    SQLSTATE decides: classes 22 and 23 are a row's fault, and so is what fails before it reaches
-    the database; read-only, privileges, disk, timeouts and lost connections are nobody's."""
-    if isinstance(error, psycopg.DataError | psycopg.IntegrityError):
-        return False
-    return isinstance(error, psycopg.Error | OSError | MemoryError)
+    async def _give_up(self, connection: AsyncConnection[Any]) -> None:
+        self._left.add(self._begun[connection].session)
+        await connection.close()
 
 
 def _refuse_foreign(directory: Path, create: bool) -> None:

@@ -14,7 +14,6 @@ from storage.sql import Connection, fetch_dicts, fetch_records, fetch_row, fetch
 
 SQL = load("supply")
 T = TypeVar("T")
-SITE_LOCK = 0x6D657472
 """Advisory lock of the one daemon that may act on this database."""
 TRIP_LOCK = 0x6D657473
 
@@ -273,12 +272,6 @@ async def is_sent(connection: Connection, command: UUID, sends: int) -> bool:
     return await fetch_row(connection, SQL["is_sent"], values) == (True,)
 
 
-async def holds_site(connection: Connection, database_process: int) -> bool:
-    """True while that process of the database holds the lock of the site."""
-    values = {"process": database_process, "lock": SITE_LOCK}
-    return await fetch_row(connection, SQL["holds_site"], values) == (True,)
-
-
 async def lock_account_of(connection: Connection, point: int) -> None:
     """Lock the account row of a point until the transaction ends: always before its commands."""
     await connection.execute(SQL["lock_account_of"], {"point": point})
@@ -363,6 +356,13 @@ async def due_at_once(connection: Connection, now: datetime) -> None:
 async def commands_by_state(connection: Connection) -> list[tuple[str, str, int]]:
     """(action, state, count)."""
     return await fetch_rows(connection, SQL["commands_by_state"])
+
+
+async def longest_wait_s(connection: Connection) -> float:
+    """How long the command that waits longest has been due; 0 without one."""
+    row = await fetch_row(connection, SQL["longest_wait"])
+    assert row is not None
+    return max(0.0, float(row[0]))
 
 
 async def supply(

@@ -191,6 +191,10 @@ ORDER BY (c.action = 'trip'), c.next_at, c.sequence LIMIT 1
 SELECT min(c.next_at) FROM command c JOIN meter m ON m.id = c.meter_id
 WHERE m.line = %(line)s AND c.state IN ('persisted', 'sent', 'acked', 'unknown', 'verifying')
 
+-- longest_wait -- how long the open command has been due that waits longest, of all that a line still looks at
+SELECT coalesce(extract(epoch FROM clock_timestamp() - min(next_at))::float8, 0) FROM command
+WHERE state IN ('persisted', 'sent', 'acked', 'unknown', 'verifying')
+
 -- lines_with_commands -- the lines that have to look
 SELECT DISTINCT m.line FROM command c JOIN meter m ON m.id = c.meter_id
 WHERE c.state IN ('persisted', 'sent', 'acked', 'unknown', 'verifying')
@@ -201,11 +205,6 @@ SELECT state = 'sent' AND sends = %(sends)s AND (action <> 'trip' OR NOT EXISTS 
     SELECT FROM supply_mark WHERE kind = 'hold' AND lifted_at IS NULL AND from_at <= now()
       AND coalesce(to_at, 'infinity') > now() AND num_nonnulls(area, line, account_id, point_id) = 0))
 FROM command WHERE id = %(id)s
-
--- holds_site -- does this database process hold the site's lock
-SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND granted AND pid = %(process)s
-               AND classid = 0 AND objid = %(lock)s AND objsubid = 1
-               AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))
 
 -- lock_account_of -- the account row of a point
 SELECT a.id FROM account a

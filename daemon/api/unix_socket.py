@@ -19,6 +19,7 @@ import structlog
 
 from daemon.api.asking import SocketUnusable, socket_path
 from protocols.errors import MeterdError
+from storage.blame import is_of_the_whole
 
 log = structlog.get_logger("daemon")
 
@@ -144,9 +145,15 @@ async def _answer(writer: asyncio.StreamWriter, answer: Answer, request: Mapping
         except OSError:
             raise
         except Exception as error:
-            log.exception("request failed", request=request.get("do"))
-            why = f"the daemon failed: {type(error).__name__}: {error}; its log says more"
-            await _write(writer, {"error": why})
+            await _write(writer, {"error": _told(request, error)})
+
+
+def _told(request: Mapping[str, Any], error: Exception) -> str:
+    """What is said of an error that nobody named; logged where it is ours."""
+    if is_of_the_whole(error):
+        return f"the database cannot do it now: {str(error).strip()}"
+    log.exception("request failed", request=request.get("do"))
+    return f"the daemon failed: {type(error).__name__}: {error}; its log says more"
 
 
 async def _write(writer: asyncio.StreamWriter, piece: Mapping[str, Any]) -> None:

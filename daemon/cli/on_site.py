@@ -11,6 +11,7 @@ import sys
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any, TypeVar
+from zoneinfo import ZoneInfo
 
 import psycopg
 from psycopg import AsyncConnection
@@ -18,43 +19,50 @@ from psycopg import AsyncConnection
 from config.secret import revealed
 from config.settings import DatabaseSettings
 from protocols.errors import MeterdError
-from storage import check_version
-from storage.database import connect, is_of_the_whole, open_database
+from storage import confirm_version
+from storage.blame import is_of_the_whole
+from storage.database import LONG_USE_S, bounded, connect, open_database
 
 T = TypeVar("T")
 
 
 def on_database(
-    settings: DatabaseSettings, ask: Callable[[AsyncConnection[Any]], Awaitable[T]]
+    settings: DatabaseSettings,
+    ask: Callable[[AsyncConnection[Any]], Awaitable[T]],
+    *,
+    lasts_s: float = LONG_USE_S,
 ) -> T:
-    """Connect to the site's database and return what `ask` answers.
+    """Connect to the site's database and return what `ask` answers within `lasts_s`.
 
     The daemon may be running or not. MeterdError when the database cannot be used."""
     _quiet_logs()
     configured = revealed(settings.database.url)
     with open_database(configured, settings.site.data_directory, create=False) as database:
-        try:
-            with psycopg.connect(database.url, autocommit=True) as connection:
-                check_version(connection)
-        except psycopg.OperationalError as error:
-            raise MeterdError(f"the database cannot be reached: {str(error).strip()}") from None
+        return asyncio.run(_asked(database.url, settings.site.zone, ask, lasts_s))
 
-        async def connect_and_ask() -> T:
-            async with await connect(database.url) as connection:
+
+async def _asked(
+    url: str, zone: ZoneInfo, ask: Callable[[AsyncConnection[Any]], Awaitable[T]], lasts_s: float
+) -> T:
+    try:
+        connection = await connect(url)
+    except psycopg.OperationalError as error:
+        raise MeterdError(f"the database cannot be reached: {str(error).strip()}") from None
+    try:
+        async with connection:
+            with bounded(connection, lasts_s):
+                await confirm_version(connection)
                 # What is printed is the site's local time; a zone that the server does not know
                 # stays the server's.
                 with suppress(psycopg.errors.InvalidParameterValue):
                     await connection.execute(
-                        "SELECT set_config('TimeZone', %s, false)", (settings.site.zone.key,)
+                        "SELECT set_config('TimeZone', %s, false)", (zone.key,)
                     )
                 return await ask(connection)
-
-        try:
-            return asyncio.run(connect_and_ask())
-        except psycopg.Error as error:
-            if not is_of_the_whole(error):
-                raise
-            raise MeterdError(f"the database cannot do it now: {str(error).strip()}") from None
+    except psycopg.Error as error:
+        if not is_of_the_whole(error):
+            raise
+        raise MeterdError(f"the database cannot do it now: {str(error).strip()}") from None
 
 
 def _quiet_logs() -> None:

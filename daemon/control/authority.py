@@ -13,9 +13,12 @@ from daemon.control.guard import Policy
 
 @dataclass(slots=True)
 class SiteHold:
-    """The database process whose lock makes this daemon the only one to act; 0 while it is lost."""
+    """The database process whose lock makes this daemon the only one to act; 0 while it is lost.
+
+    `last_session`: the process and its beginning, also when it is lost."""
 
     database_process: int = 0
+    last_session: tuple[int, datetime] | None = None
 
 
 @dataclass(frozen=True, slots=True)

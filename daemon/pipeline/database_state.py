@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
+from contextlib import suppress
 
 import structlog
 
@@ -25,18 +27,26 @@ class DatabaseState:
         self._cannot_since = time.monotonic()
         self._began: float | None = None
         """When the batch that is under way was begun."""
+        self.asked_again = asyncio.Event()
+        """Set when there is a reason to try it at once."""
 
     @property
     def is_spooling(self) -> bool:
         """True while what comes belongs on disk."""
-        under_way_s = 0.0 if self._began is None else time.monotonic() - self._began
-        return under_way_s > self._pauses.hanging_s or not self.stores
+        return self.under_way_s > self._pauses.hanging_s or not self.stores
 
     @property
-    def retry_s(self) -> float:
-        """How long to wait after so many failures."""
+    def under_way_s(self) -> float:
+        """How long the batch has taken that is under way; 0 without one."""
+        return 0.0 if self._began is None else time.monotonic() - self._began
+
+    async def pause(self) -> None:
+        """Leave it in peace, the longer the more often it failed, up to the last of `retries_s`."""
         retries_s = self._pauses.retries_s
-        return retries_s[min(self._failures, len(retries_s)) - 1]
+        with suppress(TimeoutError):
+            async with asyncio.timeout(retries_s[min(self._failures, len(retries_s)) - 1]):
+                await self.asked_again.wait()
+        self.asked_again.clear()
 
     def begin(self) -> None:
         """A batch is under way."""

@@ -141,6 +141,10 @@ class Pipeline:
         """Something may be marked by others than the pipeline."""
         self._settlement.asked.set()
 
+    def try_again(self) -> None:
+        """The database may store now: do not wait for the end of a pause."""
+        self._database.asked_again.set()
+
     async def finish(self) -> None:
         """When nothing more comes: what the database does not take in a moment is kept on disk."""
         await self._keeper.finish()
@@ -165,7 +169,7 @@ class Pipeline:
             if self._identities and (self._database.stores or not is_reading_there):
                 await self._is_done(self._store_identities)
             if not self._database.stores:
-                await asyncio.sleep(self._database.retry_s)
+                await self._database.pause()
             elif not (len(self._memory) or self._spool.readings or self._identities):
                 self._work.clear()
                 self._tell_what_was_missed()
@@ -246,6 +250,7 @@ class Pipeline:
             "stores": self._database.stores,
             "oldest_unstored_s": round(self._oldest_age_s(), 1),
             "seconds_since_commit": None if last is None else round(time.monotonic() - last, 1),
+            "batch_s": round(self._database.under_way_s, 1),
             "in_memory": len(self._memory),
             "spooled": self._spool.readings,
             "spool_bytes": self._spool.size,

@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence, Set
 from functools import partial
 from typing import Any, Final, TypeVar
 
-import psycopg
 import structlog
 from psycopg import AsyncConnection
 
@@ -23,17 +22,14 @@ from daemon.transactions.dead_letters import UNKNOWN_METER, reason_of
 from daemon.transactions.identify import take_identities
 from daemon.transactions.known_tails import KnownTails
 from storage import archive, dead_letters
-from storage.database import Pool, is_of_the_whole
+from storage.blame import is_of_the_whole, lost_a_race
+from storage.database import Pool
 
 log = structlog.get_logger("pipeline")
 
 T = TypeVar("T")
 TRIES: Final = 3
 """Attempts of a batch that lost against another transaction (SQLSTATE 40xxx)."""
-LOST_A_RACE: Final = (
-    psycopg.errors.SerializationFailure,
-    psycopg.errors.DeadlockDetected,
-)
 
 
 class CannotStore(Exception):
@@ -117,7 +113,7 @@ class ReadingStore:
             except Exception as error:
                 if not is_of_the_whole(error):
                     raise
-                if attempt == TRIES or not isinstance(error, LOST_A_RACE):
+                if attempt == TRIES or not lost_a_race(error):
                     raise CannotStore(f"{type(error).__name__}: {error}".strip()) from error
         raise AssertionError("the last attempt returns or raises")
 

@@ -16,7 +16,8 @@ from daemon.spool.spool import Spool
 from daemon.transactions.collect import settle_marked
 from daemon.transactions.next_days import Pace
 from daemon.transactions.right_of_way import RightOfWay
-from storage.database import LONG_USE_S, Pool, is_of_the_whole
+from storage.blame import is_of_the_whole
+from storage.database import LONG_USE_S, Pool
 
 log = structlog.get_logger("pipeline")
 

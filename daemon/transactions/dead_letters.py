@@ -12,7 +12,7 @@ from daemon.quality.arrival import Arrival
 from daemon.spool.record import UnknownRecord, of_content
 from daemon.transactions.collect import collect
 from storage import archive, dead_letters
-from storage.database import is_of_the_whole
+from storage.blame import is_of_the_whole
 
 log = structlog.get_logger("pipeline")
 

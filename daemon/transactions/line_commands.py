@@ -21,6 +21,7 @@ from daemon.transactions.release import abandon_trip, is_still_released, take_st
 from protocols.errors import LineDown
 from protocols.reading import RelayState
 from storage import supply
+from storage.blame import is_of_the_whole
 from storage.supply import Command
 
 log = structlog.get_logger("control")
@@ -145,7 +146,12 @@ class LineCommands:
         if not self.is_due():
             return False
         now_s = time.monotonic()
+        retry_at_s = now_s + DATABASE_RETRY_S
         self._look_at_s = inf  # a wake from here on sets it again
+        if self._is_hold_lost():
+            # Nobody would release anything, and a database that hangs would keep the line waiting.
+            self._look_no_later(retry_at_s)
+            return False
         try:
             step = await self._take(far_end)
             if step is None:
@@ -153,23 +159,28 @@ class LineCommands:
             # There may be a further one behind it.
             self._look_no_later(now_s)
             await execute(step)
-        except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+        except psycopg.Error as error:
+            if not is_of_the_whole(error):
+                self._look_at_s = retry_at_s
+                raise
             log.error(
                 "control stopped, database away",
                 line=self._line,
                 error=str(error).strip(),
             )
-            self._look_no_later(now_s + DATABASE_RETRY_S)
+            self._look_no_later(retry_at_s)
             return False
         except (LineDown, asyncio.CancelledError):
             self._look_no_later(now_s)  # the next session of this line finds what was left
             raise
         except Exception:
-            self._look_at_s = (
-                now_s + DATABASE_RETRY_S
-            )  # one step must not keep the line from the rest
+            self._look_at_s = retry_at_s  # one step must not keep the line from the rest
             raise
         return True
+
+    def _is_hold_lost(self) -> bool:
+        hold = self._authority.hold
+        return hold is not None and not hold.database_process
 
     async def _take(self, far_end: FarEnd | None) -> LineCommandStep | None:
         now = self._now()

@@ -11,7 +11,6 @@ from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 import numpy as np
-import psycopg
 import structlog
 from psycopg import AsyncConnection
 
@@ -33,6 +32,7 @@ from daemon.transactions.tariffs import stored_versions
 from storage import ledger, supply, tariffs, terms
 from storage import next_days as stored
 from storage.binary import SINCE
+from storage.blame import is_of_the_whole
 from storage.charge_posting import ChargeKind, Charges, post_charges
 from storage.columns import Integers
 from storage.next_days import Alike, KeptMonth
@@ -91,10 +91,8 @@ async def settle_next_days(
             # A small rest says nothing, unless it is slow.
             if len(taken) == pace.at_once or took_s > LONGEST_LOCK_S:
                 pace.at_once = next_portion(len(taken), took_s, MANY_ACCOUNTS, FEW_ACCOUNTS)
-        except (psycopg.OperationalError, psycopg.InterfaceError):
-            raise
         except Exception as error:
-            if not taken:
+            if is_of_the_whole(error) or not taken:
                 raise
             log.warning("accounts are settled one by one", accounts=len(taken), error=str(error))
         after = max(taken)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-import psycopg
+from storage.blame import is_of_the_whole
 
 LONGEST_LOCK_S: Final = 0.05
 """For so long what is worked on is to be locked: less is done at once where it takes longer."""
@@ -45,10 +45,8 @@ async def in_portions(
             if not await do_some(most, taken):
                 return
             most = next_portion(len(taken), clock() - began_s, at_once, least)
-        except (psycopg.OperationalError, psycopg.InterfaceError):
-            raise
         except Exception as error:
-            if not taken:
+            if is_of_the_whole(error) or not taken:
                 raise
             # What has to be done together is too few to be parted.
             if most == 1 or len(taken) == 1:

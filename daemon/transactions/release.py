@@ -22,7 +22,7 @@ from daemon.control.sources import FarEnd
 from daemon.control.trips import guard_trip
 from daemon.transactions.control_facts import control_facts
 from daemon.transactions.supply import note_verdicts
-from storage import ledger, supply
+from storage import ledger, site_lock, supply
 from storage.supply import Command, CommandMove
 
 log = structlog.get_logger("control")
@@ -116,7 +116,7 @@ async def _may_send(connection: AsyncConnection[Any], authority: Authority) -> b
     if authority.hold is None:
         return True
     # Asked of the database each time: this process may have lost the site without knowing.
-    return await supply.holds_site(connection, authority.hold.database_process)
+    return await site_lock.holds_site(connection, authority.hold.database_process)
 
 
 async def _take(

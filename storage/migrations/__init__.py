@@ -5,6 +5,7 @@ An advisory lock keeps two that start at once apart."""
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from importlib.resources import files
 from typing import NamedTuple
 
@@ -13,6 +14,7 @@ from psycopg import sql
 from psycopg.rows import TupleRow
 
 from protocols.errors import MeterdError
+from storage.sql import Connection, Row, fetch_row, fetch_rows
 
 LOCK = 0x6D657465  # "mete": one migrating process at a time
 
@@ -24,6 +26,15 @@ SCHEMA_VERSION = (
 )
 
 GRANT = "SELECT grant_to_daemon(%s)"
+
+
+TABLE = "SELECT to_regclass('schema_version')"
+IS_THERE = ("schema_version",)
+APPLIED = "SELECT version, name, checksum FROM schema_version ORDER BY version"
+NO_SCHEMA = (
+    "the database holds no meterd schema; `meterd migrate` sets it up, "
+    "and so does the first `meterd run`"
+)
 
 
 class SchemaError(MeterdError):
@@ -76,7 +87,7 @@ def migrate(url: str, owner_url: str | None = None) -> int:
                 "database.migration_url, or let `meterd migrate` make them"
             ) from None
         _use_timescaledb(connection)
-        applied = _applied(connection)
+        applied = _ours(connection.execute(APPLIED).fetchall())
         for migration in migrations():
             if migration.version in applied:
                 continue
@@ -103,14 +114,21 @@ def check_version(connection: psycopg.Connection[TupleRow]) -> int:
     """The database's version.
 
     SchemaError unless it is exactly what this program was written for."""
+    if connection.execute(TABLE).fetchone() != IS_THERE:
+        raise SchemaError(NO_SCHEMA)
+    return _confirmed(_ours(connection.execute(APPLIED).fetchall()))
+
+
+async def confirm_version(connection: Connection) -> None:
+    """SchemaError unless it is exactly what this program was written for."""
+    if await fetch_row(connection, TABLE) != IS_THERE:
+        raise SchemaError(NO_SCHEMA)
+    _confirmed(_ours(await fetch_rows(connection, APPLIED)))
+
+
+def _confirmed(applied: set[int]) -> int:
     ours = migrations()
-    table = connection.execute("SELECT to_regclass('schema_version')").fetchone()
-    if table != ("schema_version",):
-        raise SchemaError(
-            "the database holds no meterd schema; `meterd migrate` sets it up, "
-            "and so does the first `meterd run`"
-        )
-    if len(_applied(connection)) < len(ours):
+    if len(applied) < len(ours):
         raise SchemaError(
             "the database's schema is older than this program; `meterd migrate` brings it up to "
             "date, and so does `meterd run` where it may"
@@ -118,11 +136,8 @@ def check_version(connection: psycopg.Connection[TupleRow]) -> int:
     return ours[-1].version
 
 
-def _applied(connection: psycopg.Connection[TupleRow]) -> set[int]:
+def _ours(applied: Sequence[Row]) -> set[int]:
     ours = {migration.version: migration for migration in migrations()}
-    applied = connection.execute(
-        "SELECT version, name, checksum FROM schema_version ORDER BY version"
-    ).fetchall()
     for version, name, checksum in applied:
         if version not in ours:
             raise SchemaError(

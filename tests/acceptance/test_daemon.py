@@ -73,10 +73,12 @@ def test_a_second_daemon_does_not_act_on_the_same_database(staged: Stage) -> Non
     second = staged.folder / "second.toml"
     second.write_text(staged.site.read_text().replace(f":{staged.http_port}", ":0"))
     done = subprocess.run(
-        [METERD, "run", "-c", str(second)], capture_output=True, text=True, timeout=30, check=False
+        [METERD, "run", "-c", str(second)], capture_output=True, text=True, timeout=90, check=False
     )
     assert done.returncode == 1
-    assert "another meterd acts on this database" in done.stderr
+    assert staged.daemon is not None
+    named = f"(meterd {staged.daemon.pid} on {socket.gethostname()}, database process "
+    assert f"another meterd acts on this database {named}" in done.stderr
     assert staged.health()["status"] == "ok"
 
 

@@ -6,20 +6,24 @@ whatever is stored afterwards came out of the spool."""
 
 from __future__ import annotations
 
-import os
-import signal
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from storage.database import DAEMON, OWNER
-from tests.acceptance.stage import ADDRESSES, METERS, Stage, stage
+from tests.acceptance.stage import ADDRESSES, METERS, Stage
+from tests.faults.database_faults import (
+    Fault,
+    away,
+    impatient,
+    locked,
+    read_only,
+    standing_still,
+    without_privilege,
+)
+from tests.faults.scene import Scene, scene
 from tests.servers.postgres import Server
 
 pytestmark = [
@@ -32,81 +36,20 @@ OWED = FEW_DAYS * len(ADDRESSES)
 
 
 @pytest.fixture
-def staged(database_url: str, tmp_path: Path) -> Iterator[Stage]:
+def played(server: Server, database_url: str, tmp_path: Path) -> Iterator[Scene]:
     """A daemon that is ready and has read nothing yet, because its lines are cut."""
-    with stage(tmp_path, database_url, days=FEW_DAYS) as staged:
+    with scene(server, database_url, tmp_path, days=FEW_DAYS) as played:
+        staged = played.staged
         for line in METERS:
             staged.bench.cut(line)
         staged.start_daemon()
         staged.until("it is ready", lambda: staged.health()["database"] == "ok")
-        yield staged
+        yield played
 
 
-def name_of(staged: Stage) -> str:
-    return str(conninfo_to_dict(staged.url)["dbname"])
-
-
-def statement(staged: Stage, *statements: str) -> None:
-    """As the superuser, past every limit of the database."""
-    url = make_conninfo(
-        staged.url,
-        user="postgres",
-        options="-c default_transaction_read_only=off -c statement_timeout=0",
-    )
-    with psycopg.connect(url, autocommit=True) as connection:
-        for text in statements:
-            connection.execute(text.encode())
-
-
-OTHERS_OUT = (
-    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-    "WHERE datname = current_database() AND pid <> pg_backend_pid()"
-)
-
-
-@contextmanager
-def read_only(staged: Stage, server: Server) -> Iterator[None]:
-    name = name_of(staged)
-    statement(staged, f"ALTER DATABASE {name} SET default_transaction_read_only = on", OTHERS_OUT)
-    yield
-    statement(staged, f"ALTER DATABASE {name} RESET default_transaction_read_only", OTHERS_OUT)
-
-
-@contextmanager
-def away(staged: Stage, server: Server) -> Iterator[None]:
-    name = name_of(staged)
-    server.execute(f"ALTER DATABASE {name} WITH ALLOW_CONNECTIONS false")
-    server.execute(
-        f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"
-    )
-    yield
-    server.execute(f"ALTER DATABASE {name} WITH ALLOW_CONNECTIONS true")
-
-
-@contextmanager
-def impatient(staged: Stage, server: Server) -> Iterator[None]:
-    name = name_of(staged)
-    statement(staged, f"ALTER DATABASE {name} SET statement_timeout = '1ms'", OTHERS_OUT)
-    yield
-    statement(staged, f"ALTER DATABASE {name} RESET statement_timeout", OTHERS_OUT)
-
-
-@contextmanager
-def without_privilege(staged: Stage, server: Server) -> Iterator[None]:
-    statement(staged, f"REVOKE INSERT ON reading FROM {DAEMON}")
-    yield
-    statement(staged, f"GRANT INSERT ON reading TO {DAEMON}")
-
-
-@contextmanager
-def locked(staged: Stage, server: Server) -> Iterator[None]:
-    """Somebody holds a table, as a careless session does."""
-    with psycopg.connect(make_conninfo(staged.url, user=OWNER)) as connection:
-        connection.execute("LOCK TABLE reading IN ACCESS EXCLUSIVE MODE")
-        yield
-
-
-Trouble = Callable[[Stage, Server], AbstractContextManager[None]]
+@pytest.fixture
+def staged(played: Scene) -> Stage:
+    return played.staged
 
 
 def said(staged: Stage, event: str) -> int:
@@ -135,11 +78,11 @@ def nothing_lost_nothing_doubled(staged: Stage) -> None:
     assert staged.ask("SELECT count(*) FROM reading WHERE kind = 1") == [(OWED,)]
 
 
-@pytest.mark.parametrize("trouble", [read_only, away, impatient, without_privilege, locked])
+@pytest.mark.parametrize("fault", [read_only, away, impatient, without_privilege, locked])
 def test_a_database_that_cannot_store_gets_everything_afterwards(
-    staged: Stage, server: Server, trouble: Trouble
+    staged: Stage, played: Scene, fault: Fault
 ) -> None:
-    with trouble(staged, server):
+    with fault(played):
         spool_all(staged)
         shown = staged.health()
         assert shown["status"] == "degraded"
@@ -155,9 +98,9 @@ def test_a_database_that_cannot_store_gets_everything_afterwards(
 
 
 def test_what_waits_survives_kills_and_starts_without_a_database(
-    staged: Stage, server: Server
+    staged: Stage, played: Scene
 ) -> None:
-    with away(staged, server):
+    with away(played):
         spool_all(staged)
         staged.kill_daemon()
         for _ in range(2):
@@ -171,10 +114,10 @@ def test_what_waits_survives_kills_and_starts_without_a_database(
 
 
 def test_a_start_without_a_database_reads_today_s_freezes_and_later_the_rest(
-    staged: Stage, server: Server
+    staged: Stage, played: Scene
 ) -> None:
     assert staged.stop_daemon() == 0
-    with away(staged, server):
+    with away(played):
         staged.start_daemon()
         staged.until("it collects", lambda: staged.health()["database"] == "away")
         for line in METERS:
@@ -188,9 +131,9 @@ def test_a_start_without_a_database_reads_today_s_freezes_and_later_the_rest(
 
 
 def test_a_stop_with_much_that_waits_is_quick_and_loses_nothing(
-    staged: Stage, server: Server
+    staged: Stage, played: Scene
 ) -> None:
-    with away(staged, server):
+    with away(played):
         spool_all(staged)
         began = time.monotonic()
         assert staged.stop_daemon(within_s=5) == 0
@@ -201,10 +144,10 @@ def test_a_stop_with_much_that_waits_is_quick_and_loses_nothing(
 
 
 def test_a_database_that_does_not_answer_keeps_neither_readings_nor_the_stop_waiting(
-    staged: Stage, server: Server
+    staged: Stage, played: Scene
 ) -> None:
     """Its processes are stopped, as behind a fail-over that tells nobody: nothing is refused."""
-    with hanging(staged, server):
+    with standing_still(played):
         for line in METERS:
             staged.bench.mend(line)
         staged.until("it is seen", lambda: staged.health()["database"] != "ok")
@@ -214,25 +157,3 @@ def test_a_database_that_does_not_answer_keeps_neither_readings_nor_the_stop_wai
         assert time.monotonic() - began < 5
     staged.start_daemon()
     nothing_lost_nothing_doubled(staged)
-
-
-@contextmanager
-def hanging(staged: Stage, server: Server) -> Iterator[None]:
-    """Every process of the server stands still; the kernel still takes connections for it."""
-    with psycopg.connect(server.url()) as connection:
-        # While it is connected: a backend ends with its connection.
-        backend = Path(f"/proc/{connection.info.backend_pid}/stat").read_text()
-    postmaster = int(backend.rpartition(")")[2].split()[1])
-    children = Path(f"/proc/{postmaster}/task/{postmaster}/children").read_text().split()
-    processes = [postmaster, *map(int, children)]
-    send(signal.SIGSTOP, processes)
-    try:
-        yield
-    finally:
-        send(signal.SIGCONT, processes)
-
-
-def send(number: signal.Signals, processes: Iterable[int]) -> None:
-    for process in processes:
-        with suppress(ProcessLookupError):  # our own question's was about to end
-            os.kill(process, number)

@@ -1,7 +1,7 @@
 """The installed daemon, its simulated meters and a real PostgreSQL, with ways between them that
 break.
 
-with scene(server, folder, seed=7) as played:
+with scene(server, url, folder, seed=7) as played:
     played.staged.start_daemon()
     played.database.hang()"""
 
@@ -18,14 +18,13 @@ from typing import Any, Final
 
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from storage import migrate
-from storage.database import DAEMON, OWNER
 from tests.acceptance.stage import Stage, stage
 from tests.faults.proxy import Proxy, proxy_to
 from tests.servers.postgres import Server
 
 DAYS: Final = 6
 LOOK_S: Final = 0.05
+SOCKET: Final = ".s.PGSQL.5432"
 LINE: Final = "gate-1"
 """The line whose converter is behind a way that breaks."""
 
@@ -51,27 +50,22 @@ class Scene:
 
 
 @contextmanager
-def scene(server: Server, folder: Path, *, seed: int = 1, days: int = DAYS) -> Iterator[Scene]:
-    """A prepared site on a database of its own; the daemon is not started yet."""
-    name = f"scene_{seed}_{time.monotonic_ns()}"
-    server.execute(f"CREATE DATABASE {name} OWNER {OWNER}")
-    try:
-        migrate(server.url(name, DAEMON), server.url(name, OWNER))
-        with (
-            stage(folder, server.url(name, DAEMON), seed=seed, days=days) as staged,
-            proxy_to(server.socket_folder / ".s.PGSQL.5432") as database,
-            proxy_to(_converter(staged)) as converter,
-        ):
-            behind = make_conninfo(staged.url, host="127.0.0.1", port=database.port)
-            (folder / "database-url").write_text(behind)
-            host, port = _converter(staged)
-            text = staged.site.read_text().replace(
-                f'"{host}:{port}"', f'"127.0.0.1:{converter.port}"'
-            )
-            staged.site.write_text(text)
-            yield Scene(staged, server, database, converter)
-    finally:
-        server.execute(f"DROP DATABASE {name} WITH (FORCE)")
+def scene(
+    server: Server, url: str, folder: Path, *, seed: int = 1, days: int = DAYS
+) -> Iterator[Scene]:
+    """A prepared site on the database of this URL; the daemon is not started yet."""
+    with (
+        stage(folder, url, seed=seed, days=days) as staged,
+        proxy_to(server.socket_folder / SOCKET) as database,
+        proxy_to(_converter(staged)) as converter,
+    ):
+        behind = make_conninfo(url, host="127.0.0.1", port=database.port)
+        (folder / "database-url").write_text(behind)
+        host, port = _converter(staged)
+        text = staged.site.read_text()
+        text = text.replace(f'"{host}:{port}"', f'"127.0.0.1:{converter.port}"')
+        staged.site.write_text(text)
+        yield Scene(staged, server, database, converter)
 
 
 def _converter(staged: Stage) -> tuple[str, int]:

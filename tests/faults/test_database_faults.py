@@ -11,18 +11,23 @@ from tests.faults.database_faults import Fault
 from tests.faults.trial import heal, stop
 from tests.servers.postgres import Server
 
-pytestmark = pytest.mark.acceptance
+pytestmark = [
+    pytest.mark.acceptance,
+    # It is about connections: one server is enough.
+    pytest.mark.parametrize("server", ["embedded_server"], indirect=True, ids=["embedded"]),
+]
 
 
-@pytest.mark.parametrize("fault", [faults.hang, faults.reset, faults.refuse])
-def test_after_a_fault_of_the_way_to_the_database_all_is_there_once(
-    embedded_server: Server, tmp_path: Path, fault: Fault
+@pytest.mark.parametrize(
+    "fault", [faults.fail_over, faults.half_close, faults.read_only_in_silence, faults.refuse]
+)
+def test_after_a_fault_of_the_database_all_is_there_once(
+    server: Server, database_url: str, tmp_path: Path, fault: Fault
 ) -> None:
-    assert heal(embedded_server, tmp_path, fault, lasts_s=6, seed=1).untruths == []
+    assert heal(server, database_url, tmp_path, fault, lasts_s=3).untruths == []
 
 
-@pytest.mark.parametrize("fault", [faults.hang])
 def test_what_was_read_before_a_stop_in_a_fault_is_there_after_the_next_start(
-    embedded_server: Server, tmp_path: Path, fault: Fault
+    server: Server, database_url: str, tmp_path: Path
 ) -> None:
-    assert stop(embedded_server, tmp_path, fault, lasts_s=3, seed=1).untruths == []
+    assert stop(server, database_url, tmp_path, faults.hang, lasts_s=3).untruths == []

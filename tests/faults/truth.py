@@ -26,14 +26,17 @@ Value = tuple[str, date, int]
 """Address, day, register in 0.01 kWh."""
 
 
-def untruths(staged: Stage, payments_yuan: Mapping[str, str] | None = None) -> list[str]:
+def untruths(
+    staged: Stage, payments_yuan: Mapping[str, str] | None = None, *, readers: int = 1
+) -> list[str]:
     """What the database holds and should not, or lacks, in words; nothing when all is collected and
-    true. `payments_yuan`: by account, besides the deposits."""
+    true. `payments_yuan`: by account, besides the deposits. `readers`: daemons that read the
+    meters: each leaves a raw row."""
     owed = _owed(staged)
     points = {f"P{int(address)}": address for address in ADDRESSES}
     slots = [(points[number], day, total) for number, day, total in staged.ask(SLOTS)]
     return [
-        *_compared("reading", staged.ask(READINGS), owed),
+        *_compared("reading", staged.ask(READINGS), owed, most=readers),
         *_compared("slot", slots, owed),
         *_broken_chains(staged),
         *(fault for (fault,) in staged.ask(UNBALANCED)),
@@ -52,12 +55,12 @@ def _owed(staged: Stage) -> set[Value]:
     }
 
 
-def _compared(what: str, found: Iterable[Value], owed: set[Value]) -> list[str]:
+def _compared(what: str, found: Iterable[Value], owed: set[Value], most: int = 1) -> list[str]:
     counted = Counter(found)
     return [
         *(f"{what} lost: {value}" for value in sorted(owed - counted.keys())),
         *(f"{what} that no meter told: {value}" for value in sorted(counted.keys() - owed)),
-        *(f"{what} {count} times: {value}" for value, count in counted.items() if count > 1),
+        *(f"{what} {count} times: {value}" for value, count in counted.items() if count > most),
     ]
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import socket
 import time
+from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
@@ -11,19 +14,28 @@ from zoneinfo import ZoneInfo
 import pytest
 from prometheus_client.metrics import MetricWrapperBase
 
-from daemon import metrics
+from daemon import metrics, ticks
 from daemon.acquisition.polling.batch import BatchPoller
 from daemon.acquisition.polling.deadlines import Deadlines
 from daemon.acquisition.wire_line import WireLine, WireParts
 from daemon.control.authority import Authority
 from daemon.control.guard import Policy
-from daemon.health import LATE_AFTER_S, STUCK_AFTER_S, BilledOrNamed, health
+from daemon.health import (
+    COMMAND_LATE_AFTER_S,
+    LATE_AFTER_S,
+    STORING_STUCK_AFTER_S,
+    STUCK_AFTER_S,
+    WorkDone,
+    feed_watchdog,
+    health,
+)
+from daemon.runtime.purposes import PURPOSES
 from protocols.channels.conversation import Timing
 from tests.line_parts import line_parts
 
 AUTHORITY = Authority(Policy(), ZoneInfo("Asia/Shanghai"), True, datetime.now(UTC))
-BILLED = BilledOrNamed(most_days=3)
-WELL = {"stores": True, "oldest_unstored_s": 3.0}
+BILLED = WorkDone(most_days=3)
+WELL = {"stores": True, "oldest_unstored_s": 3.0, "batch_s": 0.0}
 NAMES = Path(__file__).with_name("metrics.txt")
 
 
@@ -89,7 +101,7 @@ def test_a_point_that_is_not_billed_for_too_long_degrades_health(
 ) -> None:
     line = an_idle_line("gate-1")
     line.up = True
-    standing = BilledOrNamed(most_days=3, counts={reason: (2, age_days)})
+    standing = WorkDone(most_days=3, counts={reason: (2, age_days)})
     is_well, shown = health([line], AUTHORITY, storing, standing)
     assert is_well, "a restart bills nobody"
     assert shown["status"] == status
@@ -102,7 +114,7 @@ def test_a_day_that_is_over_for_hours_and_not_closed_degrades_health(
 ) -> None:
     line = an_idle_line("gate-1")
     line.up = True
-    standing = BilledOrNamed(most_days=3)
+    standing = WorkDone(most_days=3)
     if days_ago is not None:
         today = datetime.now(AUTHORITY.zone).date()
         standing.next_day = today - timedelta(days=days_ago)
@@ -110,6 +122,60 @@ def test_a_day_that_is_over_for_hours_and_not_closed_degrades_health(
     assert is_well, "a restart closes no day"
     assert shown["status"] == status
     assert (shown["days_not_closed"] >= 4) == (status == "degraded")
+
+
+def test_what_is_not_achieved_in_time_degrades_health_by_its_word() -> None:
+    line = an_idle_line("gate-1")
+    line.up = True
+    work = WorkDone(most_days=3)
+    work.achieved.begin()
+    assert health([line], AUTHORITY, storing, work)[1]["status"] == "ok"
+    for name, purpose in PURPOSES.items():
+        work.achieved._at[name] -= purpose.within_s + 1
+        is_well, shown = health([line], AUTHORITY, storing, work)
+        assert is_well, "a restart mends no database"
+        assert (shown["status"], shown["missed"]) == ("degraded", [purpose.word])
+        assert shown["achieved"]["seconds_since"][name] > purpose.within_s
+        work.achieved.note(name)
+    assert health([line], AUTHORITY, storing, work)[1]["status"] == "ok"
+
+
+def test_each_purpose_is_one_of_the_ticks() -> None:
+    source = Path(ticks.__file__).read_text(encoding="utf-8")
+    assert [name for name in PURPOSES if f'"{name}"' not in source] == []
+
+
+@pytest.mark.parametrize(("is_shadow", "missed"), [(False, ["a supply command waits"]), (True, [])])
+def test_a_command_that_nobody_looks_at_degrades_health_where_commands_are_sent(
+    is_shadow: bool, missed: list[str]
+) -> None:
+    line = an_idle_line("gate-1")
+    line.up = True
+    work = WorkDone(most_days=3)
+    work.achieved.command_waits_s = COMMAND_LATE_AFTER_S + 1
+    authority = Authority(AUTHORITY.policy, AUTHORITY.zone, is_shadow, AUTHORITY.started_at)
+    assert health([line], authority, storing, work)[1]["missed"] == missed
+
+
+@pytest.mark.parametrize(("batch_s", "is_fed"), [(0.0, True), (STORING_STUCK_AFTER_S + 1, False)])
+def test_the_watchdog_is_fed_while_batches_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch_s: float, is_fed: bool
+) -> None:
+    async def story() -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(0.05):
+                await feed_watchdog([], lambda: WELL | {"batch_s": batch_s})
+
+    path = tmp_path / "notify"
+    monkeypatch.setenv("NOTIFY_SOCKET", str(path))
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(path))
+        manager.setblocking(False)
+        asyncio.run(story())
+        heard = [manager.recv(100)] if is_fed else []
+        with pytest.raises(BlockingIOError):
+            manager.recv(100)
+    assert heard == [b"WATCHDOG=1"] * is_fed
 
 
 def test_a_terminal_may_be_away_for_ever_and_its_listener_is_down_when_all_are() -> None:

@@ -9,9 +9,8 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from daemon.ownership.hold import TRY_LOCK
 from storage.database import DAEMON, OWNER
-from storage.supply import SITE_LOCK
+from storage.site_lock import SITE_LOCK
 
 METERD = str(Path(sys.executable).with_name("meterd"))
 SITE = """
@@ -69,11 +68,19 @@ def test_migrate_as_the_daemon_s_role_alone_says_what_is_missing(empty: Path) ->
 
 
 def test_migrate_is_refused_while_a_daemon_acts_on_the_database(empty: Path) -> None:
-    with psycopg.connect((empty / "url").read_text(), autocommit=True) as daemon:
-        daemon.execute(TRY_LOCK, (SITE_LOCK,))
-        done = meterd(empty, "migrate")
-    assert done.returncode == 1
-    assert "another meterd acts on this database; stop it first" in done.stderr
+    url = make_conninfo((empty / "url").read_text(), application_name="meterd 17 on gate")
+    with psycopg.connect(url, autocommit=True) as daemon:
+        daemon.execute("SELECT pg_advisory_lock(%s)", (SITE_LOCK,))
+        process = daemon.info.backend_pid
+        words = [METERD, "migrate", "-c", str(empty / "meterd.toml")]
+        with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as refused:
+            while refused.poll() is None:
+                daemon.execute("SELECT pg_sleep(0.1)")  # it lives
+            assert refused.stderr is not None
+            told = refused.stderr.read()
+    assert refused.returncode == 1
+    who = f"(meterd 17 on gate, database process {process}, since "
+    assert f"another meterd acts on this database {who}" in told
 
 
 def test_a_command_needs_no_secret_of_the_owner(empty: Path) -> None:

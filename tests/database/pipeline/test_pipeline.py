@@ -25,7 +25,8 @@ from daemon.pipeline.portions import LEAST_DRAINED
 from daemon.quality.arrival import Arrival
 from daemon.spool.spool import open_spool
 from storage.archive import SiteMeter
-from storage.database import Pool, bounded, is_of_the_whole
+from storage.blame import is_of_the_whole
+from storage.database import Pool, bounded
 from tests.database.small_site import DAY, OPEN, SHADOW, Site, connect, freeze, rows, slots
 
 PATIENCE_S = 30.0
@@ -322,12 +323,14 @@ def test_every_connection_of_the_pool_is_limited(server: Any, database_url: str)
         (errors.InvalidTextRepresentation("22P02"), False),
         (errors.ForeignKeyViolation("23503"), False),
         (errors.CheckViolation("23514"), False),
+        (errors.ProgramLimitExceeded("54000"), False),
         (psycopg.DataError("not sent"), False),
         (AssertionError("1.234 kWh has more than 2 decimals"), False),
         (errors.ReadOnlySqlTransaction("25006"), True),
         (errors.InsufficientPrivilege("42501"), True),
         (errors.UndefinedTable("42P01"), True),
         (errors.DiskFull("53100"), True),
+        (errors.TooManyConnections("53300"), True),
         (errors.OutOfMemory("53200"), True),
         (errors.LockNotAvailable("55P03"), True),
         (errors.QueryCanceled("57014"), True),

@@ -9,8 +9,9 @@ from daemon.control.authority import Authority, SiteHold
 from daemon.transactions.observe import take_answer, take_observation
 from daemon.transactions.release import abandon_trip, is_still_released
 from daemon.transactions.sweep import sweep
-from storage import links, supply
+from storage import links
 from storage.settling import ALL_DAYS
+from storage.site_lock import SITE_LOCK
 from tests.database.small_site import (
     ARMED,
     DAY,
@@ -115,7 +116,7 @@ def test_nothing_is_released_while_the_hold_on_the_site_is_lost(database_url: st
         held = SiteHold(database_process=connection.info.backend_pid)
         authority = Authority(ARMED.policy, ARMED.zone, False, ARMED.started_at, held)
         assert await order(connection, authority=authority) is None
-        await connection.execute("SELECT pg_advisory_lock(%s)", (supply.SITE_LOCK,))
+        await connection.execute("SELECT pg_advisory_lock(%s)", (SITE_LOCK,))
         taken = await order(connection, authority=authority)
         assert taken is not None
         assert taken.kind == "send"

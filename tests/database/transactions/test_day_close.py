@@ -10,7 +10,7 @@ import pytest
 from prometheus_client import REGISTRY
 from psycopg import AsyncConnection
 
-from daemon.health import BilledOrNamed
+from daemon.health import WorkDone
 from daemon.ticks import close_over_days
 from daemon.transactions.day_close import close_days
 from storage.database import DAEMON, Pool
@@ -225,7 +225,7 @@ def test_a_tick_tells_the_next_day_and_lets_be_settled_when_it_closed_one(
 ) -> None:
     async def story(connection: AsyncConnection[Any]) -> None:
         await Site.of(1, opened_on=TODAY - 3 * DAY).take_over(connection)
-        billing = BilledOrNamed(most_days=3, next_day=TODAY - 3 * DAY)
+        billing = WorkDone(most_days=3, next_day=TODAY - 3 * DAY)
         asked: list[None] = []
         async with Pool(database_url, most=1) as pool:
             for _ in range(2):
@@ -245,7 +245,7 @@ def test_a_tick_that_fails_tells_all_the_same_which_days_are_late(
         await Site.of(1, opened_on=TODAY - 3 * DAY).take_over(connection)
         async with await connect(owner_url) as owner:
             await owner.execute(f"REVOKE INSERT (day) ON closed_day FROM {DAEMON}".encode())
-        billing = BilledOrNamed(most_days=3, next_day=TODAY - 5 * DAY)
+        billing = WorkDone(most_days=3, next_day=TODAY - 5 * DAY)
         async with Pool(database_url, most=1) as pool:
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
                 await close_over_days(pool, ARMED, billing, lambda: None)
