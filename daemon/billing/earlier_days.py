@@ -13,15 +13,16 @@ from typing import Final, Literal, NamedTuple
 
 from config.tariff_version import TariffVersion
 from daemon.billing.posting import Stream
-from daemon.billing.price_lines import PricedUse, priced_uses
 from daemon.billing.pricing import (
     FIXED,
     MINIMUM,
     NOTHING,
+    PricedUse,
     Terms,
     amounts,
     cycle_of,
     days_of,
+    priced_uses,
     rounded_fen,
     slab_reached,
     used_of_cycles,

@@ -10,8 +10,7 @@ from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from daemon.billing.posting import Stream
-from daemon.billing.price_lines import PricedUse, priced_uses
-from daemon.billing.pricing import NOTHING, Terms, amounts, rounded_fen
+from daemon.billing.pricing import NOTHING, PricedUse, Terms, amounts, priced_uses, rounded_fen
 from daemon.billing.use import Use
 
 

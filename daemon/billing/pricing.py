@@ -11,7 +11,10 @@ the closed days, and what was posted by stream. After a batch it adds the uses o
 and takes away those of links that went (`use.uses_of`), and prices the touched months of all
 accounts of a tariff at once with `many.amounts_fen`; where that cannot (a matrix) with `amounts`. A
 change of use in a ladder by year touches every later month of that year; a close or a bonus
-touches its whole cycle. The result is written as the legs of `postings`."""
+touches its whole cycle. The result is written as the legs of `postings`.
+
+`priced_uses` tells of each use what each kWh of it cost, line by line; fees, surcharges, minimum
+and tax have no steps: their amounts say all."""
 
 from __future__ import annotations
 
@@ -25,7 +28,7 @@ from fractions import Fraction
 from typing import Final, NamedTuple
 
 from config.tariff_version import (
-    PRICE_DECIMALS,
+    TOTAL,
     Fixed,
     Ladder,
     PartialYear,
@@ -140,6 +143,40 @@ class Line(NamedTuple):
     component: str
 
 
+class PriceLine(NamedTuple):
+    """So many kWh of a register at one price.
+
+    `version`: its number in the tariff. `step`: of its ladder from 0 on, None: there is none.
+    `is_whole`: a slab was reached that prices the whole month."""
+
+    month: date
+    version: int
+    component: str
+    register: str
+    step: int | None
+    is_whole: bool
+    price: Decimal
+    kwh: Fraction
+
+    @property
+    def yuan(self) -> Fraction:
+        """Exactly."""
+        return self.kwh * Fraction(self.price)
+
+
+@dataclass(frozen=True, slots=True)
+class PricedUse:
+    """A use, and where the cycle of its ladder stood before and after it, in kWh.
+
+    `bounds`: of the ladder, with bonuses; empty where there is no ladder."""
+
+    use: Use
+    before: Fraction
+    after: Fraction
+    bounds: Sequence[Fraction]
+    lines: Sequence[PriceLine]
+
+
 def rounded_fen(yuan: Fraction) -> int:
     """R(x): yuan to fen, nearest, ties away from zero."""
     return nearest_fen(100 * yuan)
@@ -166,7 +203,9 @@ def amounts(terms: Terms, uses: Iterable[Use], closed: Collection[date]) -> Amou
     ladder_used = used_of_cycles(terms, in_order)
     lines: defaultdict[Line, Fraction] = defaultdict(Fraction)
     included: defaultdict[Stream, Fraction] = defaultdict(Fraction)
-    _charge_use(terms, in_order, ladder_used, lines)
+    for priced in priced_uses(terms, in_order):
+        for it in priced.lines:
+            lines[Line(it.month, it.version, it.component)] += it.yuan
     for use in in_order:
         for surcharge in terms.versions.all[use.version].surcharges:
             yuan = Fraction(surcharge.per_kwh) * Fraction(use.total, ONE_KWH)
@@ -216,70 +255,107 @@ def used_of_cycles(terms: Terms, uses: Sequence[Use]) -> dict[str, Fraction]:
     return used
 
 
-def _charge_use(
-    terms: Terms,
-    uses: Sequence[Use],
-    ladder_used: Mapping[str, Fraction],
-    lines: defaultdict[Line, Fraction],
-) -> None:
-    """Components energy and tier."""
+def priced_uses(terms: Terms, uses: Iterable[Use]) -> list[PricedUse]:
+    """Each use by itself, in order of time."""
+    in_order = sorted(uses, key=lambda use: (use.month, use.version, use.start))
+    standing = used_of_cycles(terms, in_order)
     position: dict[str, Fraction] = {}
-    for use in uses:
+    priced = []
+    for use in in_order:
         version = terms.versions.all[use.version]
-        line = Line(use.month, use.version, ENERGY)
+        lines = _energy(use, version.energy)
         ladder = version.ladder
-        if ladder is None or not ladder.replaces_energy:
-            lines[line] += _priced(version.energy, use)
         if ladder is None:
+            priced.append(PricedUse(use, NOTHING, NOTHING, (), list(lines)))
             continue
         cycle = cycle_of(ladder, use.month)
         is_first = cycle not in position
         before = position.get(cycle, terms.elsewhere(cycle))
         after = before + Fraction(use.total, ONE_KWH)
         position[cycle] = after
-        step = _Step(ladder, terms.bounds(ladder, use.month), before, after)
-        if ladder.method == "adder":
-            lines[line._replace(component=TIER)] += step.difference()
-        elif ladder.method == "price":
-            lines[line] += step.difference()
-        elif ladder.method == "matrix":
-            lines[line] += _matrix(step, use)
-        else:
+        way = _Way(use, ladder, terms.bounds(ladder, use.month), before, after)
+        if ladder.method == "slab":
             whole_above = terms.whole_above(ladder, use.month)
-            lines[line] += _slab(step, whole_above, ladder_used[cycle], is_first=is_first)
+            lines = way.slab(whole_above, standing[cycle], is_first=is_first)
+        elif ladder.method == "matrix":
+            lines = way.matrix()
+        elif ladder.method == "adder":
+            lines = iter([*lines, *way.steps(TIER, before, after)])
+        else:
+            lines = way.steps(ENERGY, before, after)
+        priced.append(PricedUse(use, before, after, way.bounds, list(lines)))
+    return priced
 
 
-def _priced(prices: Mapping[str, Decimal], use: Use) -> Fraction:
-    """The registers of a use at a price each."""
-    # In integers: the context of decimals rounds what is long.
-    yuan = sum(
-        int(price.scaleb(PRICE_DECIMALS)) * use.registers[register]
-        for register, price in prices.items()
-    )
-    return Fraction(yuan, 10**PRICE_DECIMALS * ONE_KWH)
+def summed(lines: Iterable[PriceLine]) -> list[PriceLine]:
+    """One line for all kWh of a price, in order; none for no kWh."""
+    kwh: defaultdict[PriceLine, Fraction] = defaultdict(Fraction)
+    for line in lines:
+        kwh[line._replace(kwh=NOTHING)] += line.kwh
+    found = [line._replace(kwh=it) for line, it in kwh.items() if it]
+    return sorted(found, key=lambda it: (it.month, it.version, it.component, it.step or 0))
 
 
-class _Step(NamedTuple):
-    """The way of a cycle's use from one position to another."""
+def _energy(use: Use, prices: Mapping[str, Decimal]) -> Iterator[PriceLine]:
+    for register, price in prices.items():
+        kwh = Fraction(use.registers[register], ONE_KWH)
+        yield PriceLine(use.month, use.version, ENERGY, register, None, False, price, kwh)
 
+
+class _Way(NamedTuple):
+    """From one position of a cycle to another."""
+
+    use: Use
     ladder: Ladder
     bounds: Sequence[Fraction]
     before: Fraction
     after: Fraction
 
-    def difference(self) -> Fraction:
-        """F(after) - F(before), by steps."""
-        return self.cost(self.after) - self.cost(self.before)
+    def steps(self, component: str, first: Fraction, last: Fraction) -> Iterator[PriceLine]:
+        for step, kwh in enumerate(overlaps(self.bounds, first, last)):
+            yield self._line(component, step, kwh)
 
-    def cost(self, used: Fraction) -> Fraction:
-        """F: what so much use costs from 0 on, by steps."""
-        prices = map(Fraction, self.ladder.prices)
-        return sum(
-            (
-                price * it
-                for price, it in zip(prices, overlaps(self.bounds, NOTHING, used), strict=True)
-            ),
-            NOTHING,
+    def slab(
+        self, whole_above: Fraction, standing: Fraction, *, is_first: bool
+    ) -> Iterator[PriceLine]:
+        """At the slab where the month stands; its first use tells what that makes of use that
+        others billed."""
+        yield from self._at_slab(self.before, self.after, whole_above, standing)
+        if is_first:
+            yield from self._at_slab(NOTHING, self.before, whole_above, standing)
+            for line in self._at_slab(NOTHING, self.before, whole_above, self.before):
+                yield line._replace(kwh=-line.kwh)
+
+    def matrix(self) -> Iterator[PriceLine]:
+        """Each rate is split over the steps as the total is (section 5)."""
+        way = self.after - self.before
+        shares = (
+            [kwh / way for kwh in overlaps(self.bounds, self.before, self.after)] if way else []
+        )
+        if not way:
+            shares = [NOTHING] * (len(self.bounds) + 1)
+            shares[slab_reached(self.bounds, self.before)] = Fraction(1)
+        for step, share in enumerate(shares):
+            for register, price in self.ladder.matrix[step].items():
+                kwh = share * Fraction(self.use.registers[register], ONE_KWH)
+                line = self._line(ENERGY, step, kwh, price)
+                yield line._replace(register=register)
+
+    def _at_slab(
+        self, first: Fraction, last: Fraction, whole_above: Fraction, standing: Fraction
+    ) -> Iterator[PriceLine]:
+        if standing <= whole_above:
+            yield from self.steps(ENERGY, first, last)
+            return
+        step = slab_reached(self.bounds, standing)
+        yield self._line(ENERGY, step, last - first)._replace(is_whole=True)
+
+    def _line(
+        self, component: str, step: int, kwh: Fraction, price: Decimal | None = None
+    ) -> PriceLine:
+        costs = self.ladder.prices[step] if price is None else price
+        return PriceLine(
+            self.use.month, self.use.version, component, TOTAL, step, False, costs, kwh
         )
 
 
@@ -295,35 +371,6 @@ def overlaps(bounds: Sequence[Fraction], first: Fraction, last: Fraction) -> Ite
 def slab_reached(bounds: Sequence[Fraction], used: Fraction) -> int:
     """The number of the first slab that holds the use."""
     return sum(used > bound for bound in bounds)
-
-
-def _matrix(step: _Step, use: Use) -> Fraction:
-    """Each rate is split over the steps as the total is (section 5)."""
-    way = step.after - step.before
-    if way:
-        parts = overlaps(step.bounds, step.before, step.after)
-        shares = {number: overlap / way for number, overlap in enumerate(parts) if overlap}
-    else:
-        # No use to split: what the rates tell by themselves costs what the step of the total does.
-        shares = {slab_reached(step.bounds, step.before): Fraction(1)}
-    return sum(
-        (share * _priced(step.ladder.matrix[number], use) for number, share in shares.items()),
-        NOTHING,
-    )
-
-
-def _slab(step: _Step, whole_above: Fraction, month_used: Fraction, *, is_first: bool) -> Fraction:
-    """F_v(u1; U) - F_v(u0; U), and of the month's first use what re-prices use billed elsewhere."""
-
-    def cost(used: Fraction, standing_at: Fraction) -> Fraction:
-        if standing_at <= whole_above:
-            return step.cost(used)
-        return Fraction(step.ladder.prices[slab_reached(step.bounds, standing_at)]) * used
-
-    charged = cost(step.after, month_used) - cost(step.before, month_used)
-    if is_first:
-        charged += cost(step.before, month_used) - cost(step.before, step.before)
-    return charged
 
 
 def _charge_days(

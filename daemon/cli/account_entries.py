@@ -20,6 +20,7 @@ from daemon.cli.typed import Cycle, Day, Kwh
 if TYPE_CHECKING:
     from daemon.transactions.account_entries import Entry, FiledEntry
 
+ENTERED_YEARS: Final = range(2000, 2100)
 MOST_BONUS_KWH: Final = 1_000_000
 MOST_ELSEWHERE_KWH: Final = 1_000_000_000
 CORRECT = click.option(
@@ -33,7 +34,7 @@ CORRECT = click.option(
 @click.option(
     "--from",
     "from_day",
-    type=Day(),
+    type=Day(ENTERED_YEARS),
     required=True,
     help="The first month that begins on this day or later has it.",
 )
@@ -48,8 +49,6 @@ def bonus(account_id: str, kwh: Decimal, from_day: date, corrects: bool, **sayin
     # What settles loads numpy, which who only looks at an account need not wait for.
     from daemon.transactions.account_entries import HouseholdBonus
 
-    if not 2000 <= from_day.year < 2100:
-        raise click.BadParameter(f"{from_day} is out of reason", param_hint="--from")
     _file(HouseholdBonus(account_id, from_day, kwh), saying, corrects=corrects)
 
 

@@ -10,8 +10,7 @@ from typing import Any, Final, NamedTuple
 from zoneinfo import ZoneInfo
 
 from daemon.billing.links import Link, Piece, is_told
-from daemon.billing.price_lines import PricedUse, PriceLine, summed
-from daemon.billing.pricing import ONE_KWH, Terms
+from daemon.billing.pricing import ONE_KWH, PricedUse, PriceLine, Terms, summed
 from daemon.cli.bill_words import CHINESE
 from storage.explanation import PointRow
 

@@ -16,7 +16,6 @@ YEARS: Final = range(1970, 2200)
 MOST: Final = 2**63 - 1
 """Of a number in the database."""
 _AMOUNT: Final = re.compile(r"[0-9]{1,12}(\.[0-9]{1,4})?")
-_BETWEEN: Final = f" from {YEARS[0]} to {YEARS[-1]}"
 _CYCLE: Final = re.compile(r"20[0-9]{2}(-(0[1-9]|1[0-2]))?")
 
 
@@ -34,16 +33,20 @@ class Text(click.ParamType[str]):
 
 
 class Day(click.ParamType[Any]):
-    """A local day of the site."""
+    """A local day of the site, in one of these years."""
 
     name = "day"
+
+    def __init__(self, years: range = YEARS) -> None:
+        self._years = years
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """The date; a wrong use for anything but ISO 8601 in ASCII."""
         try:
-            return _date(value, "%Y-%m-%d")
+            return _date(value, "%Y-%m-%d", self._years)
         except ValueError:
-            self.fail(f"{value!r} is no day{_BETWEEN}, write 2026-03-12", param, ctx)
+            between = f"from {self._years[0]} to {self._years[-1]}"
+            self.fail(f"{value!r} is no day {between}, write 2026-03-12", param, ctx)
 
 
 class Month(click.ParamType[Any]):
@@ -56,7 +59,8 @@ class Month(click.ParamType[Any]):
         try:
             return _date(value, "%Y-%m")
         except ValueError:
-            self.fail(f"{value!r} is no month{_BETWEEN}, write 2026-03", param, ctx)
+            between = f"from {YEARS[0]} to {YEARS[-1]}"
+            self.fail(f"{value!r} is no month {between}, write 2026-03", param, ctx)
 
 
 class Moment(click.ParamType[datetime]):
@@ -153,9 +157,9 @@ class Cycle(click.ParamType[str]):
         return written
 
 
-def _date(value: object, form: str) -> date:
+def _date(value: object, form: str, years: range = YEARS) -> date:
     found = datetime.strptime(_ascii(value), form).date()  # noqa: DTZ007 - a date
-    if found.year not in YEARS:
+    if found.year not in years:
         raise ValueError(found)
     return found
 

@@ -21,8 +21,7 @@ from daemon.billing.explanation import (
 )
 from daemon.billing.links import Link, LinkInForce
 from daemon.billing.month_use import uses_of_link
-from daemon.billing.price_lines import PricedUse, priced_uses
-from daemon.billing.pricing import Terms, rounded_fen
+from daemon.billing.pricing import PricedUse, Terms, priced_uses, rounded_fen
 from daemon.billing.settlement import has_year
 from daemon.billing.use import Use
 from daemon.transactions.books import Ground, ground_of

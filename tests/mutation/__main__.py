@@ -16,6 +16,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 import tomllib
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
@@ -200,6 +201,9 @@ def run_tests(folder: Path, tests: Sequence[str], plugins: list[object]) -> int:
     for loaded in [it for it in sys.modules if it.partition(".")[0] == "tests"]:
         del sys.modules[loaded]
     os.environ["HYPOTHESIS_PROFILE"] = "mutants"
+    # Where a zone is forgotten, another one counts than those of the tests.
+    os.environ["TZ"] = "Pacific/Marquesas"
+    time.tzset()
     return int(pytest.main([*ARGUMENTS, *tests], plugins))
 
 

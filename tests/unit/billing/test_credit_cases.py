@@ -90,6 +90,47 @@ def test_what_a_case_leaves_out_is_what_money_md_says() -> None:
     assert (allocation["to_threshold_fen"], allocation["reconnect"]) == (100, True)
 
 
+def test_each_field_of_a_case_counts() -> None:
+    item = {"principal_fen": 10_000, "due_date": "2026-03-01", "as_of": "2026-04-10"}
+    item |= {"category": "residential"}
+    assert run("penalty", {**item, "cap_ratio": "0.02"})["penalty_total_fen"] == 200
+    assert run("penalty", {**item, "principal_fen": 1})["penalty_total_fen"] == 0
+    state = {"balance_fen": -100, "disconnect_threshold_fen": 50, "reconnect_threshold_fen": 300}
+    payments = [{"date": "2026-03-04", "amount_fen": it} for it in (200, 199, 1)]
+    found = run("waterfall", {"state": state, "payments": payments})["allocations"]
+    assert [it["to_threshold_fen"] for it in found] == [150, 0, 0]
+    assert [it["reconnect"] for it in found] == [False, False, True]
+    card = {"remaining_kwh": "0", "price": "0.5"}
+    assert run("conversion", card)["credit_fen"] == 0
+    assert run("conversion", {**card, "remaining_fen": -7})["credit_fen"] == -7
+
+
+def test_what_a_state_leaves_out_is_nothing() -> None:
+    week = {"week_of": "2026-03-02", "payment_debt_weekly_cap_fen": 100}
+    debts = {"payment_debt_fen": 1000, "payment_debt_percent": "100"}
+    given = {"payments": [{"date": "2026-03-04", "amount_fen": 150}]}
+
+    def taken(**state: object) -> dict[str, Any]:
+        found = run("waterfall", {**given, "state": {"balance_fen": 0, **state}})
+        (allocation,) = found["allocations"]
+        return {name: allocation[name] for name in allocation if name != "date"}
+
+    assert taken(**week, **debts)["payment_debt_fen"] == 100
+    nothing = taken(payment_debt_percent="100")
+    assert (nothing["payment_debt_fen"], nothing["payment_debt_left_fen"]) == (0, 0)
+    assert (nothing["emergency_repaid_fen"], nothing["to_balance_fen"]) == (0, 150)
+
+
+def test_a_suggestion_has_a_margin_in_percent_and_warns_below_its_threshold() -> None:
+    case = {
+        "daily_costs_fen": [1000], "balance_fen": 2000, "trip_threshold_fen": 0, "cycle_days": 100,
+        "margin_percent": "1", "round_up_to_fen": 1, "min_fen": 0, "warn_min_fen": 2000, "warn_days": 1,
+    }  # fmt: skip
+    assert run("suggestion", case)["suggest_fen"] == 101_000 - 2000
+    assert not run("suggestion", case)["should_warn"]
+    assert run("suggestion", {**case, "balance_fen": 1999})["should_warn"]
+
+
 def with_amounts(value: Any, bad: object) -> Any:
     """The same with every amount in fen replaced."""
     if isinstance(value, list):

@@ -1,13 +1,24 @@
 """What a document changes is the difference of two pictures, told in days."""
 
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from typing import Any
 from zoneinfo import ZoneInfo
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from daemon.billing.document_effect import Holding, Picture, effect, in_words
+from daemon.billing.document_effect import (
+    NOTHING,
+    ChangedDay,
+    Effect,
+    Holding,
+    Picture,
+    effect,
+    in_words,
+)
 from daemon.quality.verdict import DayState, Link, Verdict
 
 ZONE = ZoneInfo("Asia/Shanghai")
@@ -31,6 +42,7 @@ A = Holding("A", FIRST, None)
 def test_the_same_picture_again_is_no_effect() -> None:
     found = effect(picture(A), picture(A), WHOLE)
     assert found.is_empty
+    assert found == NOTHING
     assert in_words("P", found) == ["P: nothing changes for any day so far"]
 
 
@@ -114,4 +126,104 @@ def test_days_that_change_are_told_with_the_use_that_comes_to_light() -> None:
     one = Picture(Verdict({FIRST: suspect}, (), ()), (), ZONE)
     assert in_words("P", effect(Picture(Verdict({}, (), ()), (), ZONE), one, [])) == [
         "P: 1 day is withheld (2026-03-01)"
+    ]
+
+
+def test_any_difference_is_an_effect() -> None:
+    """Days that are billed are moved by the others, and openings tell of holdings."""
+    published = ChangedDay(FIRST, "published", None, DayState("published", Decimal(1)))
+    (use,) = picture(A, days=2).uses()
+    alone: list[dict[str, Any]] = [
+        {"days": (published,)},
+        {"gone": (use,)},
+        {"come": (use,)},
+        {"holdings": (A,)},
+        {"ended": (A,)},
+    ]
+    for told in alone:
+        assert not replace(NOTHING, **told).is_empty
+    assert Effect((), (), (), (), {}, (), frozenset(), frozenset()) == NOTHING
+
+
+def test_use_that_is_released_by_a_document_is_other_use() -> None:
+    link = Link(FIRST, FIRST + 9 * DAY, Decimal(5), "span")
+    held = Picture(Verdict({}, (), (link,)), (A,), ZONE)
+    freed = Picture(Verdict({}, (), (replace(link, held=None),)), (A,), ZONE)
+    found = effect(held, freed, [(FIRST, FIRST + 9 * DAY)])
+    assert len(found.moved) == 9
+    assert [it.held for it in (*found.gone, *found.come)] == ["span", None]
+
+
+def test_a_changed_day_is_told_with_what_it_showed_and_shows() -> None:
+    suspect, published = DayState("suspect", Decimal(1)), DayState("published", Decimal(2))
+    was, becomes = (Picture(Verdict({FIRST: it}, (), ()), (), ZONE) for it in (suspect, published))
+    assert effect(was, becomes, []).days == (ChangedDay(FIRST, "published", suspect, published),)
+
+
+def test_a_substitute_counts_as_published() -> None:
+    states = {
+        "substituted": DayState("substituted", Decimal(1)),
+        "published": DayState("published", Decimal(1)),
+        "suspect": DayState("suspect", Decimal(1)),
+    }
+    cases = [
+        ("suspect", "substituted", "published"),
+        ("substituted", "suspect", "withdrawn"),
+        ("substituted", "published", "remark"),
+        ("published", "substituted", "remark"),
+    ]
+    for before, after, word in cases:
+        was, becomes = (
+            Picture(Verdict({FIRST: states[it]}, (), ()), (), ZONE) for it in (before, after)
+        )
+        (found,) = effect(was, becomes, []).days
+        assert found.change == word
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "days"),
+    [
+        ((1, 0), (2, 0), {1}),
+        ((1, 12), (2, 0), {1}),
+        ((1, 12), (1, 13), {1}),
+        ((1, 12), (1, 12), {1}),
+        ((1, 0), (1, 0), {1}),
+        ((1, 23), (2, 1), {1, 2}),
+        ((1, 0), (3, 1), {1, 2, 3}),
+    ],
+)
+def test_use_between_moments_moves_the_days_of_the_zone_that_it_touches(
+    start: tuple[int, int], end: tuple[int, int], days: set[int]
+) -> None:
+    begins, ends = (datetime(2026, 3, *it, tzinfo=ZONE).astimezone(UTC) for it in (start, end))
+    was = Picture(Verdict({}, (), (Link(begins, ends, Decimal(1)),)), (A,), ZONE)
+    nothing = Picture(Verdict({}, (), ()), (A,), ZONE)
+    found = effect(was, nothing, [(FIRST - DAY, FIRST + 9 * DAY)])
+    assert found.moved == found.given_back == {date(2026, 3, day) for day in days}
+    assert {it.account for it in found.gone} == {"A"}
+    dearer = Picture(Verdict({}, (), (Link(begins, ends, Decimal(2)),)), (A,), ZONE)
+    found = effect(was, dearer, [(FIRST - DAY, FIRST + 9 * DAY)])
+    assert found.moved == {date(2026, 3, day) for day in days}
+    assert not found.given_back
+
+
+def test_days_of_each_change_are_told_by_themselves() -> None:
+    published, suspect = DayState("published", Decimal(1)), DayState("suspect", Decimal(1))
+    was = Picture(Verdict({FIRST: published, FIRST + DAY: suspect}, (), ()), (), ZONE)
+    becomes = Picture(Verdict({FIRST: suspect}, (), ()), (), ZONE)
+    assert in_words("P", effect(was, becomes, [])) == [
+        "P: 1 day is withdrawn (2026-03-01)",
+        "P: 1 day is of no use, since another meter serves then or none yet (2026-03-02)",
+    ]
+
+
+def test_use_of_which_no_register_tells_adds_nothing() -> None:
+    links = (Link(FIRST, FIRST + DAY, None), Link(FIRST + DAY, FIRST + 2 * DAY, Decimal(7)))
+    found = effect(
+        Picture(Verdict({}, (), ()), (A,), ZONE), Picture(Verdict({}, (), links), (A,), ZONE), []
+    )
+    assert in_words("P", found) == ["P: 7 kWh of use come to light"]
+    unknown = Picture(Verdict({}, (), links[:1]), (A,), ZONE)
+    assert in_words("P", effect(Picture(Verdict({}, (), ()), (A,), ZONE), unknown, [])) == [
+        "P: nothing changes for any day so far"
     ]

@@ -12,8 +12,16 @@ from hypothesis import given
 from config.tariff_version import Fixed, Ladder, TariffVersion, Versions
 from daemon.billing.explanation import DayUses, day_priced, month_now, slab_days, stream_changes
 from daemon.billing.posting import Stream
-from daemon.billing.price_lines import PriceLine, priced_uses, summed
-from daemon.billing.pricing import ENERGY, ONE_KWH, TIER, Terms, amounts
+from daemon.billing.pricing import (
+    ENERGY,
+    ONE_KWH,
+    TIER,
+    PriceLine,
+    Terms,
+    amounts,
+    priced_uses,
+    summed,
+)
 from daemon.billing.use import Use
 from tests.database.small_site import ZONE
 from tests.unit.billing.exact_account import Story

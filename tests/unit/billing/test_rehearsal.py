@@ -85,6 +85,8 @@ def test_months_are_counted_with_that_of_today() -> None:
         "2025-12-01",
         "2025-04-01",
     ]
+    assert first_month(date(2026, 4, 30), 2) == date(2026, 3, 1)
+    assert MOST_NAMED == 10
 
 
 def test_a_bill_is_what_was_posted_and_what_settling_would_move_of_its_months() -> None:
@@ -95,6 +97,8 @@ def test_a_bill_is_what_was_posted_and_what_settling_would_move_of_its_months() 
     }
     moved = {Stream(APRIL, "energy"): 7, Stream(JULY, "energy"): 40}
     assert bill((book, {}), (book, moved), APRIL) == {APRIL: Paid(120, 127), JULY: Paid(0, 40)}
+    fewer = Book(1, book.terms, JANUARY, {JULY: Month(posted_fen={"energy": 3})})
+    assert bill((book, {}), (fewer, {}), APRIL) == {APRIL: Paid(120, 0), JULY: Paid(0, 3)}
 
 
 def summed(more_fen: Sequence[int]) -> Summary:
@@ -121,6 +125,23 @@ def test_a_quantile_is_the_least_that_so_many_accounts_are_not_above(more_fen: l
         assert 100 * reached >= percent * len(more_fen)
         assert 100 * below < percent * len(more_fen) or below == 0
         assert fen in more_fen
+
+
+def test_quantiles_are_the_least_the_most_the_quarters_and_the_twentieths() -> None:
+    found = summed([*range(100)]).quantiles()
+    assert found == {0: 0, 5: 4, 25: 24, 50: 49, 75: 74, 95: 94, 100: 99}
+
+
+def test_of_those_that_pay_the_same_more_the_first_by_number_is_named_first() -> None:
+    summary = Summary()
+    for account, was in (("A2", 1), ("A1", 2), ("A0", 9)):
+        summary.add(account, {JANUARY: Paid(was, was + 5)})
+    assert [it for it, _ in summary.most_affected()] == ["A0", "A1", "A2"]
+
+
+def test_who_pays_a_fen_more_or_less_is_counted() -> None:
+    summary = summed([1, 0, -1, -1])
+    assert (summary.paying_more, summary.paying_less) == (1, 2)
 
 
 def test_who_pays_most_more_and_most_less_is_named() -> None:

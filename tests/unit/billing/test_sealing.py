@@ -6,7 +6,7 @@ from hashlib import sha256
 from hypothesis import given
 from hypothesis import strategies as st
 
-from daemon.billing.sealing import FIRST, Head, cut, leaf, path, root, root_of_path
+from daemon.billing.sealing import FIRST, Head, cut, leaf, levels, path, root, root_of_path
 
 CONTENTS = st.lists(st.binary(max_size=8), min_size=1, max_size=40)
 
@@ -51,6 +51,12 @@ def test_the_head_is_a_leaf_of_documented_json() -> None:
     head = Head(7, 3, 12, FIRST, b"\xaa" * 32, datetime(2026, 3, 1, 0, 0, 0, 5, tzinfo=UTC))
     told = b'["block", 7, 3, 12, "' + b"00" * 32 + b'", "' + b"aa" * 32 + b'", 1772323200000005]'
     assert head.leaf() == sha256(b"\x00" + told).digest()
+
+
+def test_the_last_level_of_a_tree_is_its_root() -> None:
+    leaves = [leaf(b"a"), leaf(b"b"), leaf(b"c")]
+    for count in (1, 2, 3):
+        assert levels(leaves[:count])[-1] == [root(leaves[:count])]
 
 
 def test_leaves_are_kept_one_behind_the_other() -> None:

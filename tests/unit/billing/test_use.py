@@ -175,3 +175,18 @@ def test_a_span_that_ends_in_the_last_hours_of_a_month_is_not_cut() -> None:
     evening = span(datetime(2026, 2, 27, tzinfo=ZONE), datetime(2026, 2, 28, 20, tzinfo=ZONE), 800)
     (use,) = uses_of(evening, versions("2026-01-01", "2026-03-01"), ZONE)
     assert (use.month, use.total, use.is_estimated) == (date(2026, 2, 1), 8 * 10**8, False)
+
+
+def test_parts_of_a_span_begin_where_it_is_cut() -> None:
+    first, last = datetime(2026, 1, 30, 6, tzinfo=ZONE), datetime(2026, 3, 2, tzinfo=ZONE)
+    parts = uses_of(span(first, last, 31_000), versions("2026-01-01", "2026-02-11"), ZONE)
+    begins = [first, *(datetime(2026, *day, tzinfo=ZONE) for day in ((2, 1), (2, 11), (3, 1)))]
+    assert [use.start for use in parts] == begins
+    assert [(use.month.month, use.version) for use in parts] == [(1, 0), (2, 0), (2, 1), (3, 1)]
+
+
+def test_a_span_of_a_year_is_cut_at_every_month() -> None:
+    first, last = datetime(2027, 12, 31, tzinfo=ZONE), datetime(2029, 1, 2, tzinfo=ZONE)
+    parts = uses_of(span(first, last, 36_800), versions("2026-01-01"), ZONE)
+    assert len(parts) == 14
+    assert [use.month.month for use in parts] == [12, *range(1, 13), 1]
