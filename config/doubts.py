@@ -12,6 +12,7 @@ from decimal import Decimal
 from typing import Final
 
 from config.archive import ACCOUNTS, METERS, POINTS, TABLES
+from config.contacts import CONTACTS, ENOUGH, reached_badly
 from config.load import LoadedSite
 from config.problems import Mistakes, Problem, shown
 from config.settings_file import SettingsFile
@@ -47,6 +48,7 @@ def doubts_of(site: LoadedSite, today: date) -> Doubts:
     doubts.mistakes += mistakes
     doubts.warnings += warnings
     doubts.warnings += _points_without_meter(site)
+    doubts.warnings += _notices(site)
     return doubts
 
 
@@ -137,6 +139,15 @@ def _points_without_meter(site: LoadedSite) -> Iterator[Problem]:
         return
     message = f"{_some(lacking)}: no meter in {METERS}, nothing is billed there"
     yield _in_archive(site, POINTS, "point", message)
+
+
+def _notices(site: LoadedSite) -> Iterator[Problem]:
+    if not site.settings.notice_channel:
+        return
+    lacking = reached_badly(site.contacts, [it.account for it in site.archive.accounts])
+    if lacking:
+        message = f"{_some(lacking)}: fewer than {ENOUGH} ways to reach them with their consent"
+        yield _in_archive(site, CONTACTS, "account", message)
 
 
 def _some(names: Sequence[str]) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from operator import attrgetter
 from pathlib import Path
 
 from config.archive import Archive, Around, load_archive
+from config.contacts import Contact, load_contacts
 from config.notice_texts import Texts, load_texts, shipped_texts
 from config.places import shared_places
 from config.problems import ConfigError, Problem, did_you_mean, shown
@@ -42,6 +43,7 @@ class LoadedSite:
     points_owner: str | None
     terminals: Terminals
     texts: Texts
+    contacts: tuple[Contact, ...]
     warnings: tuple[Problem, ...] = field(default=(), compare=False)
 
 
@@ -64,6 +66,9 @@ def load_site(path: Path, known: LoadedSite | None = None) -> LoadedSite:
         known.archive if known else None,
     )
     texts = _texts(file, problems)
+    contacts = _contacts(file, archive, problems)
+    if settings is not None:
+        problems += _unsaid(file, settings, {it.language for it in contacts})
     if settings is not None:
         problems += _closing_at_once(archive, settings, file.base)
     if settings is None or problems:
@@ -77,6 +82,7 @@ def load_site(path: Path, known: LoadedSite | None = None) -> LoadedSite:
         points_owner=owner_of(table_file(settings.site.archive / "points.csv")),
         terminals=terminals,
         texts=texts,
+        contacts=contacts,
         warnings=(*_idle_speeds(file, settings), *archive.warnings),
     )
 
@@ -87,6 +93,28 @@ def _texts(file: SettingsFile, problems: list[Problem]) -> Texts:
     except ConfigError as error:
         problems += error.problems
         return shipped_texts()
+
+
+def _contacts(file: SettingsFile, archive: Archive, problems: list[Problem]) -> tuple[Contact, ...]:
+    folder = file.path_of("site", "archive")
+    if folder is None:
+        return ()
+    # Where something is wrong already, it may be the account that is not there.
+    accounts = None if problems else {it.account for it in archive.accounts}
+    contacts, mistakes = load_contacts(
+        folder, file.base, accounts=accounts, channels=file.names("notice_channel")
+    )
+    problems += mistakes
+    return contacts
+
+
+def _unsaid(file: SettingsFile, settings: Site, languages: Collection[str]) -> Iterator[Problem]:
+    """What notices in these languages have to say and the site does not."""
+    for language in sorted(languages):
+        for key in (f"how_to_pay_{language}", f"how_to_complain_{language}"):
+            if getattr(settings.notices, key) is None:
+                message = "is missing: a notice of a disconnection has to say it"
+                yield file.problem(("notices",), f"notices.{key}", message)
 
 
 # --- meterd.toml
@@ -127,6 +155,13 @@ def _equal_names(file: SettingsFile, settings: Site) -> Iterator[Problem]:
                 place = (section, index, "name")
                 yield file.problem(place, f"{section}.{table.name}", "two lines have this name")
             names.add(table.name)
+    ways: set[str] = set()
+    for index, channel in enumerate(settings.notice_channel):
+        if channel.name in ways:
+            place = ("notice_channel", index, "name")
+            where = f"notice_channel.{channel.name}"
+            yield file.problem(place, where, "two channels have this name")
+        ways.add(channel.name)
 
 
 def _idle_speeds(file: SettingsFile, settings: Site) -> Iterator[Problem]:

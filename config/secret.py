@@ -22,6 +22,12 @@ class Secret:
         """What is hidden; it must not leave the place that needs it."""
         return self._value
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and self._value == other._value
+
+    def __hash__(self) -> int:
+        return hash(self._value)
+
     def __repr__(self) -> str:
         return "***"
 

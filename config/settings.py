@@ -347,7 +347,43 @@ class NoticesPart(Part):
 
 
 class NoticesSection(NoticesPart, Section):
-    """What customers are told of their supply, and how it reaches them."""
+    """What customers are told of their supply.
+
+    `warn_days`: a balance that lasts no longer is warned of. The others are words of the site that
+    notices have to have."""
+
+    warn_days: int = Field(default=5, ge=0, le=60)
+    how_to_pay_zh: str | None = Field(default=None, min_length=1)
+    how_to_pay_en: str | None = Field(default=None, min_length=1)
+    how_to_complain_zh: str | None = Field(default=None, min_length=1)
+    how_to_complain_en: str | None = Field(default=None, min_length=1)
+
+
+class NoticeChannelSection(NamedSection):
+    """A way for notices: a URL of the library apprise, or a webhook that is signed with `key`.
+
+    `{address}` in the URL of apprise is the customer's. `key` signs receipts too."""
+
+    apprise: SecretValue | None = None
+    webhook: SecretValue | None = None
+    key: SecretValue | None = None
+    timeout_s: float = Field(default=10.0, ge=1, le=60)
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if (self.apprise is None) == (self.webhook is None):
+            raise ValueError(
+                'give one of apprise = { file = "PATH" } or webhook = { file = "PATH" }'
+            )
+        if self.webhook is not None and self.key is None:
+            raise ValueError('a webhook is signed: key = { file = "PATH" }')
+        if self.webhook is not None and not self.webhook.reveal().startswith(
+            ("https://", "http://")
+        ):
+            raise ValueError("webhook is no URL that begins with https://")
+        if self.apprise is not None and "{address}" not in self.apprise.reveal():
+            raise ValueError("the URL of apprise has no {address}: nobody would be reached by it")
+        return self
 
 
 class HealthSection(Section):
@@ -382,6 +418,7 @@ class Site(Section):
     spool: SpoolSection = SpoolSection()
     control: ControlSection = ControlSection()
     notices: NoticesSection = NoticesSection()
+    notice_channel: tuple[NoticeChannelSection, ...] = Field(default=(), strict=False)
     health: HealthSection = HealthSection()
     http: HttpSection = HttpSection()
     log: LogSection = LogSection()

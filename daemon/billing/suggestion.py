@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date
 from fractions import Fraction
 
 from daemon.billing.rounding import nearest_fen
@@ -32,6 +33,15 @@ def average_fen(
     counted = [cost for cost in daily_costs_fen if cost is not None][-DAYS_OF_AVERAGE:]
     recent = Fraction(sum(counted), len(counted)) if counted else Fraction(0)
     return recent if same_month_last_year is None else max(recent, same_month_last_year)
+
+
+def usual_day_fen(charged_fen: int, since: date | None, through: date | None) -> Fraction:
+    """What a billed day costs, of what was charged for the days from one to the other.
+
+    0 where that is not known."""
+    if since is None or through is None or through <= since:
+        return Fraction(0)
+    return Fraction(charged_fen, (through - since).days)
 
 
 def suggested_fen(average: Fraction, balance_fen: int, terms: SuggestionTerms) -> int:

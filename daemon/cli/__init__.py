@@ -40,6 +40,7 @@ COMMANDS: Final = {
     "rehearse": "What a change would do, by the past months; nothing is written.",
     "supply": "Look at supply states and commands.",
     "audit": "Whether everybody who was cut would be cut again.",
+    "contact": "How customers are reached.",
     "why": "Why a point is dark, or that it is not.",
     "gaps": "Owed daily freezes that are not published, and why.",
     "standstill": "Points that are not billed to yesterday, and why.",

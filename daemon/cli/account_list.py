@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from datetime import date, datetime, timedelta
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ import click
 from psycopg import AsyncConnection
 
 from config.settings_file import load_settings
-from daemon.billing.suggestion import days_left
+from daemon.billing.suggestion import days_left, usual_day_fen
 from daemon.cli.on_site import on_database
 from daemon.cli.output import as_json, print_json_rows, print_table, yuan
 from daemon.cli.site_option import site_option
@@ -58,17 +57,9 @@ def list_accounts(
     print_table(HEAD, _rows(found))
 
 
-def usual_day_fen(account: AccountStanding) -> Fraction:
-    """What a billed day costs since the first of last month, fees and all; 0 where it is not
-    known."""
-    since, through = account.charged_since, account.billed_through
-    if since is None or through is None or through <= since:
-        return Fraction(0)
-    return Fraction(account.charged_fen, (through - since).days)
-
-
 def _left(account: AccountStanding) -> int | None:
-    return days_left(usual_day_fen(account), account.balance_fen, account.trip_fen)
+    average = usual_day_fen(account.charged_fen, account.charged_since, account.billed_through)
+    return days_left(average, account.balance_fen, account.trip_fen)
 
 
 def _rows(found: list[AccountStanding]) -> Iterator[tuple[object, ...]]:

@@ -68,6 +68,7 @@ def check(site_path: Path, as_json: bool, language: str) -> None:
         *map(words, _warnings_of_unstable_ports(site)),
         *map(words, _warnings_of_one_role(site)),
         *map(words, _warnings_of_plain_text(site)),
+        *map(words, _warnings_of_silence(site)),
     ):
         echo(f"{words('warning: ')}{warning}", err=True)
     archive = site.archive
@@ -144,6 +145,16 @@ def _warnings_of_one_role(site: LoadedSite) -> Iterator[str]:
         yield (
             "database.migration_url is not given: the daemon can switch off what guards "
             "the ledger, unless the tables belong to another role than that of database.url"
+        )
+
+
+def _warnings_of_silence(site: LoadedSite) -> Iterator[str]:
+    control = site.settings.control
+    requires = control.written_notice_required or control.final_notice_required
+    if requires and not site.settings.notice_channel:
+        yield (
+            "there is no [[notice_channel]]: customers are told nothing, and nobody is cut to whom "
+            "no person delivered the notices that [control] requires"
         )
 
 

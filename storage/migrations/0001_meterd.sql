@@ -164,6 +164,7 @@ CREATE TABLE account (
 );
 COMMENT ON COLUMN account.tariff_id IS 'with which it began; account_tariff says which one came later';
 CREATE INDEX accounts_by_opening ON account (opened_on);
+CREATE INDEX accounts_not_good ON account (id) WHERE credit_state <> 'good';
 COMMENT ON COLUMN account.last_day IS 'the last day in service, which counts whole; NULL: none yet';
 COMMENT ON COLUMN account.opened_on IS 'its points are billed from 00:00 of this day, or from the day they were given to it';
 
@@ -1507,9 +1508,27 @@ BEGIN
     RETURN NEW;
 END $$;
 
+CREATE TABLE contact (
+    id              integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    account_id      integer NOT NULL REFERENCES account,
+    channel         text NOT NULL CHECK (channel <> ''),
+    address         text NOT NULL CHECK (address <> ''),
+    language        text NOT NULL CHECK (language IN ('zh', 'en')),
+    has_consent     boolean NOT NULL,
+    rank            smallint NOT NULL,
+    is_listed       boolean NOT NULL DEFAULT true,
+    bounced_at      timestamptz,
+    UNIQUE (account_id, channel, address)
+);
+COMMENT ON TABLE contact IS 'how customers are reached, as contacts.csv said when it was imported last; the address is of a person and belongs in no log';
+COMMENT ON COLUMN contact.is_listed IS 'false: the file names it no more, and notices that went there stay';
+COMMENT ON COLUMN contact.bounced_at IS 'when a notice could not be delivered there for good';
+
 CREATE TABLE notice (
     id              bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     account_id      integer NOT NULL REFERENCES account,
+    contact_id      integer REFERENCES contact,
+    occasion        text NOT NULL DEFAULT '',
     episode_id      bigint REFERENCES arrears_episode,
     kind            text NOT NULL CHECK (kind IN ('written', 'final', 'warning', 'restore')),
     channel         text NOT NULL CHECK (channel <> ''),
@@ -1531,10 +1550,12 @@ CREATE TABLE notice (
     CONSTRAINT delivered_was_sent CHECK (delivered_at IS NULL OR sent_at IS NOT NULL),
     CONSTRAINT notice_of_a_cut_is_of_an_episode CHECK (kind NOT IN ('written', 'final') OR episode_id IS NOT NULL)
 );
+CREATE UNIQUE INDEX told_once ON notice (account_id, kind, occasion, contact_id) WHERE contact_id IS NOT NULL;
 CREATE INDEX notices_of_episode ON notice (episode_id) WHERE kind IN ('written', 'final');
 CREATE INDEX notices_of_account ON notice (account_id, made_at);
 CREATE INDEX notices_to_send ON notice (id) WHERE sent_at IS NULL AND failed_at IS NULL;
 CREATE INDEX notices_without_receipt ON notice (sent_at) WHERE delivered_at IS NULL AND failed_at IS NULL;
+COMMENT ON COLUMN notice.occasion IS 'what it is told for: over one contact once; empty where a person told it';
 COMMENT ON COLUMN notice.amount_fen IS 'what is missing until the supply is safe or comes back, as the text says';
 COMMENT ON COLUMN notice.deadline_at IS 'until when to pay, as the text says';
 COMMENT ON COLUMN notice.planned_at IS 'when the cut is announced for: it comes then or within four hours (R82); NULL: no hour is announced';
@@ -1542,6 +1563,15 @@ COMMENT ON COLUMN notice.sent_at IS 'NULL: waits to be sent. Sent is not deliver
 COMMENT ON COLUMN notice.delivered_at IS 'of a positive receipt, which receipt_actor has';
 CREATE TRIGGER notice_stays BEFORE UPDATE ON notice FOR EACH ROW EXECUTE FUNCTION refuse_unsaying();
 CREATE TRIGGER notice_is_never_deleted BEFORE DELETE ON notice FOR EACH ROW EXECUTE FUNCTION refuse_change();
+
+CREATE TABLE notice_to_send (
+    notice_id       bigint PRIMARY KEY REFERENCES notice,
+    next_at         timestamptz NOT NULL,
+    tries           integer NOT NULL DEFAULT 0,
+    error           text NOT NULL DEFAULT ''
+);
+CREATE INDEX notices_to_send_next ON notice_to_send (next_at);
+COMMENT ON TABLE notice_to_send IS 'notices that are made and not sent yet; a row ends when its notice was sent or given up';
 
 -- Somebody asks that an account be cut in an episode at an amount; others approve it, each for a while.
 CREATE TABLE cut_request (
@@ -1805,6 +1835,8 @@ INSERT INTO retention (table_name, keep, reason) VALUES
     ('attempt', '400 days', 'why a day was missing explains the bill of a year'),
     ('chain_change', '3 days', 'whoever remembers chains looks more often, or forgets them'),
     ('outage', NULL, 'a row ends with its outage'),
+    ('contact', NULL, 'who was told'),
+    ('notice_to_send', NULL, 'a row ends when its notice was sent'),
     ('document', NULL, 'facts rest on it'),
     ('document_review', NULL, 'facts rest on it'),
     ('decision', NULL, 'values rest on it'),
@@ -2026,6 +2058,8 @@ INSERT INTO daemon_privilege (table_name, privileges) VALUES
     ('to_settle', 'INSERT, DELETE'),
     ('not_settled', 'INSERT, UPDATE, DELETE'),
     ('account_policy', 'INSERT (account_id, rev, profile, actor, reason)'),
+    ('contact', 'INSERT, UPDATE (language, has_consent, rank, is_listed, bounced_at)'),
+    ('notice_to_send', 'INSERT, UPDATE, DELETE'),
     ('notice', 'INSERT, UPDATE (sent_at, delivered_at, failed_at, receipt, receipt_actor)'),
     ('cut_request', 'INSERT, UPDATE (withdrawn_at, withdrawn_by, withdrawn_why)'),
     ('approval', 'INSERT, UPDATE (withdrawn_at, withdrawn_by)'),

@@ -1,0 +1,160 @@
+-- stage_contacts -- where contacts of the file are copied to
+CREATE TEMP TABLE staged_contact (
+    account text, channel text, address text, language text, has_consent boolean, rank smallint
+) ON COMMIT DROP
+
+-- update_contacts -- those that are known, as the file says now
+UPDATE contact c SET language = s.language, has_consent = s.has_consent, rank = s.rank, is_listed = true
+FROM staged_contact s JOIN account a ON a.number = s.account
+WHERE (c.account_id, c.channel, c.address) = (a.id, s.channel, s.address)
+  AND (c.language, c.has_consent, c.rank, c.is_listed) <> (s.language, s.has_consent, s.rank, true)
+
+-- add_contacts -- those that are new
+INSERT INTO contact (account_id, channel, address, language, has_consent, rank)
+SELECT a.id, s.channel, s.address, s.language, s.has_consent, s.rank
+FROM staged_contact s JOIN account a ON a.number = s.account
+ON CONFLICT (account_id, channel, address) DO NOTHING
+
+-- forget_contacts -- those that the file names no more
+UPDATE contact c SET is_listed = false
+WHERE is_listed AND NOT EXISTS (
+    SELECT FROM staged_contact s JOIN account a ON a.number = s.account
+    WHERE (c.account_id, c.channel, c.address) = (a.id, s.channel, s.address))
+
+-- listed_contacts -- contacts with what became of what was sent there
+SELECT a.number AS account, c.channel, c.address, c.language, c.has_consent AS consent, c.rank AS "order", c.bounced_at,
+       max(n.delivered_at) AS delivered_at, count(n.sent_at) AS sent,
+       count(n.sent_at) FILTER (WHERE n.delivered_at IS NULL) AS without_receipt
+FROM contact c JOIN account a ON a.id = c.account_id LEFT JOIN notice n ON n.contact_id = c.id
+WHERE c.is_listed AND (%(account)s::text IS NULL OR a.number = %(account)s)
+GROUP BY a.number, c.id ORDER BY a.number, c.rank, c.id
+
+-- accounts_to_look_at -- those that are short of money, cut, or wait for the button
+SELECT id FROM account WHERE credit_state <> 'good' AND state = 'active'
+UNION
+SELECT x.account_id FROM point_supply v JOIN point_account x ON x.point_id = v.point_id AND x.to_day IS NULL
+WHERE v.supply_state <> 'energised' AND v.supply_state IN ('disconnected', 'wait_customer_button')
+ORDER BY 1
+
+-- accounts_that_are_good -- whose balance may last only a few days all the same
+SELECT id FROM account WHERE credit_state = 'good' AND state = 'active' ORDER BY 1
+
+-- accounts_to_tell -- all that decides what these accounts are told
+WITH holding AS MATERIALIZED (
+    SELECT * FROM supply_mark
+    WHERE kind IN ('planned_outage', 'payment_in_flight') AND lifted_at IS NULL
+      AND from_at <= %(now)s AND coalesce(to_at, 'infinity') > %(now)s
+)
+SELECT a.id AS account_id, a.number AS account, a.state, coalesce(b.balance_fen, 0) AS balance_fen, a.warn_fen, a.trip_fen,
+       a.reconnect_fen, a.credit_state, e.id AS episode_id, e.started_at AS episode_started_at, paid.at AS last_payment_at,
+       (SELECT y.profile FROM account_policy y WHERE y.account_id = a.id ORDER BY y.rev DESC LIMIT 1) AS profile,
+       supply.state AS supply, supply.since AS supply_since, supply.reconnect, supply.reasons,
+       'payment_in_flight' = ANY (marks.kinds) AS is_paying, 'planned_outage' = ANY (marks.kinds) AS is_muted,
+       CASE WHEN a.state <> 'pending' THEN greatest(billed.through, a.opened_on) END AS billed_through,
+       greatest(a.opened_on, %(charged_since)s) AS charged_since, coalesce(charged.fen, 0) AS charged_fen
+FROM account a
+LEFT JOIN LATERAL (SELECT id, balance_fen FROM ledger_account WHERE name = 'customer:' || a.number || ':prepaid' OFFSET 0) b ON true
+LEFT JOIN LATERAL (SELECT id, started_at FROM arrears_episode WHERE account_id = a.id AND ended_at IS NULL OFFSET 0) e ON true
+LEFT JOIN LATERAL (SELECT j.recorded_at AS at FROM journal j
+                   WHERE j.accounts[1] = b.id AND j.kind = (SELECT k.id FROM transaction_kind k WHERE k.kind = 'top_up')
+                   ORDER BY j.id DESC LIMIT 1) paid ON true
+CROSS JOIN LATERAL (
+    SELECT CASE WHEN bool_or(v.supply_state = 'disconnected') THEN 'cut'
+                WHEN bool_or(v.supply_state IN ('trip_commanded', 'reconnect_commanded')) THEN 'moving'
+                WHEN bool_or(v.supply_state = 'wait_customer_button') THEN 'button'
+                ELSE 'on' END AS state,
+           max(c.created_at) FILTER (WHERE v.supply_state <> 'energised') AS since,
+           coalesce(min(p.reconnect) FILTER (WHERE v.supply_state <> 'energised'), min(p.reconnect)) AS reconnect,
+           coalesce(jsonb_agg(g.reasons) FILTER (WHERE v.supply_state = 'energised' AND g.reasons IS NOT NULL), '[]') AS reasons
+    FROM point_account x JOIN point p ON p.id = x.point_id JOIN point_supply v ON v.point_id = p.id
+    LEFT JOIN LATERAL (SELECT y.created_at FROM command y WHERE y.point_id = p.id ORDER BY y.sequence DESC LIMIT 1) c ON true
+    LEFT JOIN LATERAL (SELECT y.reasons FROM guard_verdict y WHERE y.point_id = p.id ORDER BY y.id DESC LIMIT 1) g ON true
+    WHERE x.account_id = a.id AND x.to_day IS NULL
+) supply
+CROSS JOIN LATERAL (
+    SELECT coalesce(array_agg(DISTINCT h.kind), '{}') AS kinds
+    FROM point_account x JOIN point p ON p.id = x.point_id
+    LEFT JOIN installation i ON i.point_id = p.id AND i.to_at IS NULL LEFT JOIN meter m ON m.id = i.meter_id
+    JOIN holding h ON coalesce(h.area = p.area, true) AND coalesce(h.line = m.line, true)
+        AND coalesce(h.account_id = a.id, true) AND coalesce(h.point_id = p.id, true)
+    WHERE x.account_id = a.id AND x.to_day IS NULL
+) marks
+CROSS JOIN LATERAL (
+    SELECT min(coalesce((SELECT l.to_day FROM link l
+                         WHERE l.point_id = x.point_id AND l.from_day >= x.from_day AND num_nulls(l.hold) > 0
+                         ORDER BY l.from_day DESC LIMIT 1), x.from_day)) AS through
+    FROM point_account x WHERE x.account_id = a.id AND x.to_day IS NULL
+) billed
+CROSS JOIN LATERAL (
+    SELECT sum((SELECT sum(fen) FROM unnest(m.posted_fen) fen))::bigint AS fen
+    FROM account_month m WHERE m.account_id = a.id AND m.month >= %(charged_since)s
+) charged
+WHERE a.id = ANY(%(accounts)s)
+ORDER BY a.id
+
+-- contacts_of -- the ways to reach these accounts, in the order in which they are tried
+SELECT account_id, id, channel, language, has_consent, bounced_at FROM contact
+WHERE account_id = ANY(%(accounts)s) AND is_listed ORDER BY account_id, rank, id
+
+-- told -- what these accounts were told in their episode or since they paid last
+SELECT n.account_id, n.id, n.kind, n.occasion, n.contact_id, n.made_at, n.sent_at, n.delivered_at, n.failed_at, n.planned_at
+FROM notice n JOIN unnest(%(accounts)s::int[], %(since)s::timestamptz[]) AS asked (account_id, since) USING (account_id)
+WHERE n.made_at >= asked.since
+ORDER BY n.account_id, n.id
+
+-- persons_asked -- the last task of each account for a person to tell it something
+SELECT DISTINCT ON (account_id) account_id, opened_at, closed_at IS NULL AS is_open FROM field_job
+WHERE account_id = ANY(%(accounts)s) AND kind = 'notice' ORDER BY account_id, opened_at DESC
+
+-- add_notice -- it is made: whoever makes it again makes nothing
+INSERT INTO notice (account_id, contact_id, episode_id, kind, occasion, channel, language, text, amount_fen, deadline_at, planned_at, actor, made_at)
+VALUES (%(account_id)s, %(contact_id)s, %(episode_id)s, %(kind)s, %(occasion)s, %(channel)s, %(language)s, %(text)s, %(amount_fen)s,
+        %(deadline_at)s, %(planned_at)s, %(actor)s, %(now)s)
+ON CONFLICT DO NOTHING RETURNING id
+
+-- send_notice -- it waits to be sent
+INSERT INTO notice_to_send (notice_id, next_at) VALUES (%(notice_id)s, %(now)s)
+
+-- ask_person -- nobody could be reached
+INSERT INTO field_job (kind, account_id, cause, opened_at, due_at)
+VALUES ('notice', %(account_id)s, %(cause)s, %(now)s, %(due_at)s)
+ON CONFLICT DO NOTHING
+
+-- due_to_send -- notices whose time to be sent has come, with their accounts
+SELECT s.notice_id, n.account_id FROM notice_to_send s JOIN notice n ON n.id = s.notice_id
+WHERE s.next_at <= %(now)s ORDER BY s.next_at LIMIT %(most)s
+
+-- lock_to_send -- a notice that is still to be sent, with where it goes
+SELECT s.notice_id, s.tries, n.account_id, n.contact_id, a.number AS account, n.kind, n.occasion, n.channel, n.language, n.text,
+       n.amount_fen, n.deadline_at, n.planned_at, n.made_at, c.address
+FROM notice_to_send s JOIN notice n ON n.id = s.notice_id JOIN account a ON a.id = n.account_id JOIN contact c ON c.id = n.contact_id
+WHERE s.notice_id = %(notice_id)s AND s.next_at <= %(now)s FOR UPDATE OF s
+
+-- put_off -- it is tried again later
+UPDATE notice_to_send SET next_at = %(next_at)s, tries = tries + %(tried)s WHERE notice_id = %(notice_id)s
+
+-- note_error -- why it could not be sent
+UPDATE notice_to_send SET error = %(error)s WHERE notice_id = %(notice_id)s
+
+-- end_sending -- it was sent, or is not to be sent any more
+DELETE FROM notice_to_send WHERE notice_id = %(notice_id)s
+
+-- mark_sent -- a channel took it
+UPDATE notice SET sent_at = coalesce(sent_at, %(at)s) WHERE id = %(notice_id)s
+
+-- mark_failed -- it will not reach anybody
+UPDATE notice SET failed_at = %(at)s, receipt = %(receipt)s, receipt_actor = %(actor)s
+WHERE id = %(notice_id)s AND failed_at IS NULL AND delivered_at IS NULL
+
+-- mark_delivered -- a positive receipt; whoever was faster than our own word was sent it then
+UPDATE notice SET sent_at = coalesce(sent_at, greatest(%(at)s, made_at)), delivered_at = greatest(%(at)s, sent_at, made_at), receipt = %(receipt)s, receipt_actor = %(actor)s
+WHERE id = %(notice_id)s AND delivered_at IS NULL AND failed_at IS NULL
+
+-- channel_of -- over which channel a notice goes
+SELECT channel FROM notice WHERE id = %(notice_id)s
+
+-- mark_bounced -- nothing can be delivered where this notice went
+UPDATE contact SET bounced_at = %(at)s WHERE id = (SELECT contact_id FROM notice WHERE id = %(notice_id)s)
+
+-- waiting -- by channel how many notices wait to be sent, and since when the oldest does
+SELECT n.channel, count(*), min(n.made_at) FROM notice_to_send s JOIN notice n ON n.id = s.notice_id GROUP BY 1

@@ -1,0 +1,273 @@
+"""Notices are made once, sent to nobody who paid, and followed by the next contact or a person."""
+
+import asyncio
+from dataclasses import replace
+from datetime import datetime, time, timedelta
+from typing import Any, Final
+
+from psycopg import AsyncConnection
+
+from config.notice_texts import shipped_texts
+from daemon.notices.due import Terms
+from daemon.notices.wording import SiteWords
+from daemon.transactions.notices import Telling, make_notices, not_sent, release_notice
+from storage import notices as stored
+from storage.notices import NoticeToSend
+from tests.database.small_site import (
+    ARMED,
+    CUT_AT_ANY_TIME,
+    DAY,
+    TODAY,
+    ZONE,
+    connect,
+    on,
+    pay,
+    rows,
+)
+from tests.database.transactions.test_supply import LATELY, exhausted
+
+HOUR: Final = timedelta(hours=1)
+NOON: Final = datetime.combine(TODAY + DAY, time(12), ZONE)
+"""Of a day that has not begun: whatever the test does is before it."""
+STRICT: Final = replace(
+    ARMED, policy=replace(CUT_AT_ANY_TIME, written_required=True, final_required=True)
+)
+TELLING: Final = Telling(
+    STRICT,
+    Terms(ZONE),
+    {"sms", "app"},
+    shipped_texts(),
+    {"zh": SiteWords("营业厅", "12345"), "en": SiteWords("at the counter", "call 12345")},
+)
+SMS: Final = ("A1", "sms", "13800001111", "zh", True, 1)
+APP: Final = ("A1", "app", "customer-1", "en", True, 2)
+
+
+async def site(connection: AsyncConnection[Any], *contacts: Any) -> int:
+    """A1 owes 5.00 yuan and has these contacts."""
+    await exhausted(connection, authority=STRICT, opened_on=LATELY)
+    await stored.import_contacts(connection, contacts or (SMS, APP))
+    ((account,),) = [(it,) for it in await rows(connection, "SELECT id FROM account")]
+    return int(account)
+
+
+async def make(connection: AsyncConnection[Any], account: int, now: datetime) -> int:
+    return await make_notices(connection, TELLING, [account], now)
+
+
+async def release(
+    connection: AsyncConnection[Any], now: datetime, account: int = 1
+) -> NoticeToSend | None:
+    found = [
+        await release_notice(connection, TELLING, notice, of_account, now)
+        for notice, of_account in await stored.due_to_send(connection, now, 10)
+    ]
+    return found[0] if found else None
+
+
+MADE = "SELECT kind, channel, language, amount_fen FROM notice ORDER BY id"
+
+
+def test_a_written_notice_is_made_once_with_all_that_it_states(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        account = await site(connection)
+        assert await make(connection, account, NOON) == 1
+        assert await make(connection, account, NOON + HOUR) == 0
+        assert await rows(connection, MADE) == [("written", "sms", "zh", 500)]
+        ((text, deadline, planned),) = await rows(
+            connection, "SELECT text, deadline_at, planned_at FROM notice"
+        )
+        assert planned is None
+        assert deadline == NOON + 72 * HOUR
+        for words in (
+            "A1",
+            "-5.00",
+            "5.00",
+            f"{deadline.astimezone(ZONE):%Y-%m-%d %H:%M}",
+            "营业厅",
+            "12345",
+        ):
+            assert words in text
+
+    on(database_url, story)
+
+
+def test_two_daemons_make_it_once(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        account = await site(connection)
+        async with await connect(database_url) as other:
+            made = await asyncio.gather(make(connection, account, NOON), make(other, account, NOON))
+        assert sorted(made) == [0, 1]
+
+    on(database_url, story)
+
+
+def test_who_paid_before_it_was_sent_is_sent_nothing(database_url: str) -> None:
+    # R77: payment at 09:59:58, message at 10:00.
+    async def story(connection: AsyncConnection[Any]) -> None:
+        account = await site(connection)
+        await make(connection, account, NOON)
+        await pay(connection, "A1", 10_000)
+        assert await release(connection, NOON) is None
+        assert await rows(connection, "SELECT receipt FROM notice") == ["not due any more"]
+        assert await rows(connection, "TABLE notice_to_send") == []
+        assert await make(connection, account, NOON) == 0
+
+    on(database_url, story)
+
+
+def test_it_waits_while_a_payment_is_under_way_and_at_night(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        account = await site(connection)
+        await make(connection, account, NOON)
+        night = NOON + 10 * HOUR
+        assert await release(connection, night) is None
+        await connection.execute(
+            "INSERT INTO supply_mark (kind, account_id, from_at, to_at, actor, reason) "
+            "VALUES ('payment_in_flight', %s, %s, %s, 'bank', 'transfer')",
+            (account, NOON, NOON + 23 * HOUR),
+        )
+        morning = NOON + 21 * HOUR
+        assert await release(connection, morning) is None
+        assert await rows(connection, "SELECT failed_at FROM notice") == [None]
+        sent = await release(connection, NOON + 24 * HOUR)
+        assert sent is not None
+        assert (sent.address, sent.tries) == ("13800001111", 0)
+        assert "13800001111" not in repr(sent)
+
+    on(database_url, story)
+
+
+def test_a_crash_after_the_release_sends_the_same_notice_again(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        account = await site(connection)
+        await make(connection, account, NOON)
+        first = await release(connection, NOON)
+        assert first is not None
+        assert await release(connection, NOON + timedelta(seconds=59)) is None
+        again = await release(connection, NOON + timedelta(minutes=1))
+        assert again is not None
+        assert (again.notice_id, again.tries) == (first.notice_id, 1)
+        await stored.mark_sent(connection, again.notice_id, NOON)
+        assert await release(connection, NOON + 5 * HOUR) is None
+        # Restarted or not, nothing is made a second time for this contact.
+        assert await make(connection, account, NOON + HOUR) == 0
+
+    on(database_url, story)
+
+
+def test_what_no_channel_takes_goes_to_the_next_contact_and_then_to_a_person(
+    database_url: str,
+) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        account = await site(connection)
+        now = NOON
+        for channel in ("sms", "app"):
+            assert await make(connection, account, now) == 1
+            is_given_up = False
+            while not is_given_up:
+                to_send = await release(connection, now)
+                if to_send is not None:
+                    assert to_send.channel == channel
+                    is_given_up = await not_sent(connection, to_send, "refused", now)
+                now += timedelta(minutes=1)
+            assert to_send is not None
+            assert to_send.tries == 4
+        assert await make(connection, account, now) == 0
+        assert await rows(connection, "SELECT kind, account_id FROM field_job") == [
+            ("notice", account)
+        ]
+        assert await make(connection, account, now + HOUR) == 0
+        assert len(await rows(connection, "TABLE field_job")) == 1
+
+    on(database_url, story)
+
+
+def test_a_receipt_that_does_not_come_is_followed_by_the_next_contact(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        account = await site(connection)
+        await make(connection, account, NOON)
+        sent = await release(connection, NOON)
+        assert sent is not None
+        await stored.mark_sent(connection, sent.notice_id, NOON)
+        assert await make(connection, account, NOON + 2 * HOUR - timedelta(seconds=1)) == 0
+        assert await make(connection, account, NOON + 2 * HOUR) == 1
+        assert await rows(connection, MADE) == [
+            ("written", "sms", "zh", 500),
+            ("written", "app", "en", 500),
+        ]
+        # The first one's comes late all the same: the second is not sent.
+        assert await stored.mark_delivered(connection, sent.notice_id, NOON + HOUR, "r-1", "sms")
+        assert not await stored.mark_delivered(connection, sent.notice_id, NOON, "r-1", "sms")
+        assert not await stored.mark_failed(connection, sent.notice_id, NOON, "no", "sms")
+
+    on(database_url, story)
+
+
+def test_a_receipt_is_never_earlier_than_its_notice(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        account = await site(connection)
+        await make(connection, account, NOON)
+        assert await stored.mark_delivered(connection, 1, NOON - 90 * HOUR, "r", "sms")
+        assert await rows(connection, "SELECT delivered_at = made_at FROM notice") == [True]
+
+    on(database_url, story)
+
+
+def test_the_final_notice_follows_with_its_moment(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        account = await site(connection)
+        await make(connection, account, NOON)
+        await stored.mark_delivered(connection, 1, NOON, "r", "sms")
+        assert await make(connection, account, NOON + 71 * HOUR - timedelta(hours=2.5)) == 1
+        ((kind, planned),) = await rows(
+            connection, "SELECT kind, planned_at FROM notice WHERE id > 1"
+        )
+        assert kind == "final"
+        assert planned == NOON + 72 * HOUR
+
+    on(database_url, story)
+
+
+def test_an_account_is_told_by_its_own_policy(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        account = await site(connection)
+        await connection.execute(
+            "INSERT INTO account_policy (account_id, rev, profile, actor, reason) "
+            "VALUES (%s, 0, 'without', 'li', 'contract')",
+            (account,),
+        )
+        without = replace(CUT_AT_ANY_TIME, written_required=False, final_required=True)
+        telling = replace(TELLING, authority=replace(STRICT, profiles={"without": without}))
+        assert await make_notices(connection, telling, [account], NOON) == 1
+        assert await rows(connection, "SELECT kind FROM notice") == ["final"]
+
+    on(database_url, story)
+
+
+def test_who_bounced_or_is_listed_no_more_is_not_used(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        account = await site(connection)
+        await make(connection, account, NOON)
+        await stored.mark_bounced(connection, 1, NOON)
+        await stored.mark_failed(connection, 1, NOON, "unknown number", "sms")
+        assert await make(connection, account, NOON) == 1
+        assert await rows(connection, "SELECT channel FROM notice ORDER BY id") == ["sms", "app"]
+        await stored.import_contacts(connection, [SMS])
+        assert await release(connection, NOON) is None
+        (found,) = await stored.listed_contacts(connection)
+        assert (found["account"], found["bounced_at"]) == ("A1", NOON)
+
+    on(database_url, story)
+
+
+def test_facts_of_many_accounts_take_a_constant_number_of_statements(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        await exhausted(connection, 7, authority=STRICT, opened_on=LATELY)
+        await stored.import_contacts(connection, [(f"A{n}", *SMS[1:]) for n in range(1, 8)])
+        poor = await stored.accounts_to_look_at(connection)
+        assert len(poor) == 7
+        assert await make_notices(connection, TELLING, poor, NOON) == 7
+        assert await stored.accounts_that_are_good(connection) == []
+
+    on(database_url, story)

@@ -1,0 +1,471 @@
+"""Which notices are due: each rule by itself, and what holds whatever happens."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from daemon.control.guard import Policy
+from daemon.notices.due import (
+    AccountToTell,
+    AskPerson,
+    Contact,
+    Due,
+    PersonAsked,
+    Terms,
+    ToldNotice,
+    due,
+    is_still_due,
+    occasions,
+)
+from daemon.notices.windows import next_window
+
+ZONE = ZoneInfo("Asia/Shanghai")
+TERMS = Terms(ZONE)
+STRICT = Policy()
+SILENT = Policy(written_required=False, final_required=False)
+HOUR = timedelta(hours=1)
+DAY = timedelta(days=1)
+MINUTE = timedelta(minutes=1)
+CONTACTS = (Contact(1, "sms", "zh"), Contact(2, "app", "zh"))
+
+
+def at(day: int, hour: int = 0, minute: int = 0) -> datetime:
+    """Of March 2026, whose 9th is a Monday, by the site's clock."""
+    return datetime(2026, 3, day, hour, minute, tzinfo=ZONE).astimezone(UTC)
+
+
+NOW = at(9, 10)
+PAID = at(1, 9)
+ONLY_NOTICES = frozenset({"NOTICE_MISSING", "FINAL_NOTICE_MISSING", "APPROVAL_MISSING"})
+GOOD = AccountToTell(
+    account_id=1,
+    account="A1",
+    state="active",
+    balance_fen=10_000,
+    warn_fen=3000,
+    reconnect_fen=0,
+    credit_state="good",
+    episode_id=None,
+    episode_started_at=None,
+    last_payment_at=PAID,
+    supply="on",
+    supply_since=None,
+    reconnect="allow_close",
+    is_paying=False,
+    is_muted=False,
+    days_left=None,
+    reasons=(),
+    contacts=CONTACTS,
+)
+LOW = replace(GOOD, balance_fen=2000, credit_state="low")
+BROKE = replace(
+    GOOD,
+    balance_fen=-1000,
+    credit_state="exhausted",
+    episode_id=7,
+    episode_started_at=at(8, 3),
+    reasons=(ONLY_NOTICES,),
+)
+CUT = replace(BROKE, supply="cut", supply_since=at(9, 9))
+READY = replace(GOOD, supply="button", supply_since=at(9, 9))
+
+
+def told(occasion: str, contact: int | None, made_at: datetime, **more: Any) -> ToldNotice:
+    kind = {"low": "warning", "few": "warning", "cut": "restore", "button": "restore"}
+    name = occasion.split(" ")[0]
+    plain: Any = kind.get(name, name)
+    return ToldNotice(int(made_at.timestamp()), plain, occasion, contact, made_at, **more)
+
+
+def delivered(occasion: str, contact: int | None, when: datetime, **more: Any) -> ToldNotice:
+    return told(occasion, contact, when, sent_at=when, delivered_at=when, **more)
+
+
+def steps(
+    account: AccountToTell, now: datetime = NOW, policy: Policy = STRICT
+) -> list[tuple[str, int | None]]:
+    """(text, contact) of what is due; no contact: a person is asked."""
+    return [
+        (it.occasion.text, it.contact.id if isinstance(it, Due) else None)
+        for it in due(account, policy, TERMS, now)
+    ]
+
+
+def having(account: AccountToTell, *notices: ToldNotice) -> AccountToTell:
+    return replace(account, told=notices)
+
+
+@pytest.mark.parametrize(
+    ("account", "policy", "expected"),
+    [
+        (GOOD, STRICT, []),
+        (LOW, STRICT, [("low", 1)]),
+        (replace(LOW, credit_state="emergency"), STRICT, [("low", 1)]),
+        (BROKE, STRICT, [("written", 1)]),
+        (BROKE, SILENT, [("low", 1)]),
+        (BROKE, replace(STRICT, written_required=False), [("final", 1)]),
+        (replace(BROKE, state="closing"), STRICT, []),
+        (CUT, STRICT, [("cut", 1)]),
+        (replace(CUT, balance_fen=0), STRICT, []),
+        (READY, STRICT, [("button", 1)]),
+        (replace(BROKE, supply="moving"), STRICT, []),
+        (replace(GOOD, days_left=5), STRICT, [("few_days", 1)]),
+        (replace(GOOD, days_left=6), STRICT, []),
+        (replace(LOW, days_left=2), STRICT, [("low", 1)]),
+    ],
+)
+def test_what_is_due_in_a_state(
+    account: AccountToTell, policy: Policy, expected: list[tuple[str, int]]
+) -> None:
+    assert steps(account, policy=policy) == expected
+
+
+@pytest.mark.parametrize(
+    ("hour", "minute", "is_told"), [(7, 59, 0), (8, 0, 1), (20, 59, 1), (21, 0, 0), (0, 0, 0)]
+)
+def test_nobody_is_told_anything_at_night(hour: int, minute: int, is_told: int) -> None:
+    assert len(steps(LOW, at(9, hour, minute))) == is_told
+
+
+def test_who_is_paying_or_out_as_planned_is_left_alone() -> None:
+    # R77, R111.
+    for account in (LOW, BROKE, CUT, READY):
+        assert steps(replace(account, is_paying=True)) == []
+        assert steps(replace(account, is_muted=True)) == []
+
+
+@pytest.mark.parametrize(
+    "reason", ["DISPUTE", "LIFE_SUPPORT", "PROTECTED", "SHADOW_MODE", "NO_RELAY", "DEBT_TOO_SMALL"]
+)
+def test_no_cut_is_announced_that_would_not_come(reason: str) -> None:
+    never = ONLY_NOTICES | {reason}
+    assert steps(replace(BROKE, reasons=(never,))) == []
+    assert steps(replace(BROKE, reasons=())) == []
+    assert steps(replace(BROKE, reasons=(never, ONLY_NOTICES))) == [("written", 1)]
+
+
+def test_a_contact_without_consent_or_that_bounced_is_not_used() -> None:
+    changes: list[dict[str, Any]] = [{"has_consent": False}, {"is_usable": False}]
+    for change in changes:
+        first = replace(CONTACTS[0], **change)
+        assert steps(replace(LOW, contacts=(first, CONTACTS[1]))) == [("low", 2)]
+        assert steps(replace(LOW, contacts=(first,))) == []
+        assert steps(replace(BROKE, contacts=(first,))) == [("written", None)]
+
+
+def test_what_was_told_is_not_told_again() -> None:
+    key = next(occasions(LOW, STRICT, TERMS, NOW)).key
+    for notice in (told(key, 1, NOW), delivered(key, 1, NOW)):
+        assert steps(having(LOW, notice), NOW + 3 * HOUR) == []
+    # After a payment that was too small, once more.
+    paid = replace(LOW, last_payment_at=NOW)
+    assert steps(having(paid, delivered(key, 1, NOW)), NOW + MINUTE) == [("low", 1)]
+
+
+def test_without_a_receipt_the_next_contact_is_tried_after_two_hours() -> None:
+    key = next(occasions(LOW, STRICT, TERMS, NOW)).key
+    sent = told(key, 1, NOW, sent_at=NOW)
+    assert steps(having(LOW, sent), NOW + 2 * HOUR - MINUTE) == []
+    assert steps(having(LOW, sent), NOW + 2 * HOUR) == [("low", 2)]
+    failed = told(key, 1, NOW, failed_at=NOW)
+    assert steps(having(LOW, failed), NOW) == [("low", 2)]
+    # That a warning reached nobody is no person's task.
+    both = (sent, told(key, 2, NOW + 2 * HOUR, failed_at=NOW + 2 * HOUR))
+    assert steps(having(LOW, *both), NOW + 3 * HOUR) == []
+
+
+def failed_round(key: str, since: datetime, **more: Any) -> tuple[ToldNotice, ...]:
+    return tuple(
+        told(key, contact.id, since + n * HOUR, failed_at=since + n * HOUR, **more)
+        for n, contact in enumerate(CONTACTS)
+    )
+
+
+def test_when_all_contacts_failed_a_person_is_asked_once() -> None:
+    tried = having(BROKE, *failed_round("written 7.1", NOW))
+    later = NOW + 2 * HOUR
+    assert steps(tried, later) == [("written", None)]
+    asked = replace(tried, asked=PersonAsked(later, is_open=True))
+    assert steps(asked, later + HOUR) == []
+    # The task is done, and nothing was recorded: from the beginning.
+    done = replace(tried, asked=PersonAsked(later, is_open=False))
+    assert steps(done, later + HOUR) == [("written", 1)]
+    assert [it.key for it in occasions(done, STRICT, TERMS, later)] == ["written 7.2"]
+
+
+def test_a_final_notice_follows_a_written_one_that_is_old_enough() -> None:
+    written = delivered("written 7.1", 1, at(9, 10))
+    # From the 9th 10:00 72 hours are over on Thursday, the 12th, at 10:00.
+    for now, expected in (
+        (at(11, 10), []),  # the window of the 12th is more than 24 hours away, or too early
+        (at(12, 8), [("final", 1)]),
+        (at(12, 12), []),  # today it is too late, and tomorrow is the eve of a weekend
+        (at(13, 8), []),
+        (at(16, 8), []),  # at the moment that would be announced the written one is too old
+        (at(16, 10), []),
+        (at(16, 10, 1), [("written", 1)]),
+    ):
+        assert steps(having(BROKE, written), now) == expected, now
+
+
+def test_a_final_notice_announces_a_moment_in_the_window_that_leaves_time() -> None:
+    account = having(BROKE, delivered("written 7.1", 1, at(9, 7)))
+    (final,) = occasions(account, STRICT, TERMS, at(12, 8))
+    # 30 minutes, two hours for the other contact and one to pay.
+    assert final.planned_at == final.deadline_at == at(12, 11, 30)
+    assert final.key == "final 2026-03-12 03:30:00"
+
+
+def test_a_final_notice_that_was_delivered_is_not_repeated_while_it_counts() -> None:
+    written = delivered("written 7.1", 1, at(9, 7))
+    final = delivered("final x", 1, at(12, 8), planned_at=at(12, 10))
+    account = having(BROKE, written, final)
+    assert steps(account, at(12, 12)) == []
+    # R82: announced for 10:00; at 14:30 a new one is needed, and on the eve of a weekend none is
+    # of use.
+    assert steps(account, at(12, 14, 30)) == []
+
+
+def test_a_final_notice_that_nobody_received_in_time_is_a_persons_task() -> None:
+    written = delivered("written 7.1", 1, at(9, 7))
+    first = told("final x", 1, at(12, 8), sent_at=at(12, 8), planned_at=at(12, 11, 30))
+    account = having(BROKE, written, first)
+    assert steps(account, at(12, 9)) == []
+    assert steps(account, at(12, 10, 30)) == [("final", 2)]
+    # Later than 30 minutes before the moment it would be no notice any more.
+    assert steps(account, at(12, 11, 1)) == [("final", None)]
+    assert not is_still_due(account, first, STRICT, TERMS, at(12, 11, 1))
+    assert is_still_due(account, first, STRICT, TERMS, at(12, 11, 0))
+
+
+def test_a_notice_that_a_person_served_counts() -> None:
+    when = at(9, 9)
+    served = ToldNotice(1, "written", "", None, when, sent_at=when, delivered_at=when)
+    assert steps(having(BROKE, served), at(9, 10)) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "is_due"),
+    [
+        ({}, True),
+        ({"last_payment_at": NOW}, False),
+        ({"credit_state": "good"}, False),
+        ({"contacts": CONTACTS[1:]}, False),
+        ({"contacts": (replace(CONTACTS[0], has_consent=False),)}, False),
+        ({"state": "closed"}, False),
+    ],
+)
+def test_before_it_is_sent_it_is_looked_at_again(change: dict[str, Any], is_due: bool) -> None:
+    key = next(occasions(LOW, STRICT, TERMS, NOW)).key
+    made = told(key, 1, NOW)
+    account = replace(having(LOW, made), **change)
+    assert is_still_due(account, made, STRICT, TERMS, NOW + MINUTE) == is_due
+
+
+def test_an_episode_that_ended_sends_nothing_of_it() -> None:
+    made = told("written 7.1", 1, NOW)
+    assert is_still_due(having(BROKE, made), made, STRICT, TERMS, NOW)
+    other = replace(having(BROKE, made), episode_id=8, told=())
+    assert not is_still_due(other, made, STRICT, TERMS, NOW)
+    paid = replace(having(GOOD, made), last_payment_at=NOW)
+    assert not is_still_due(paid, made, STRICT, TERMS, NOW)
+
+
+def test_who_pays_too_little_after_a_cut_is_told_what_is_missing_now() -> None:
+    key = next(occasions(CUT, STRICT, TERMS, NOW)).key
+    account = having(CUT, delivered(key, 1, NOW))
+    assert steps(account, NOW + HOUR) == []
+    assert steps(replace(account, last_payment_at=NOW + MINUTE), NOW + HOUR) == [("cut", 1)]
+
+
+def test_a_policy_without_final_notices_gets_none() -> None:
+    written = having(BROKE, delivered("written 7.1", 1, at(9, 7)))
+    assert steps(written, at(12, 8), replace(STRICT, final_required=False)) == []
+
+
+def test_who_was_not_cut_as_announced_gets_a_new_final_notice() -> None:
+    # R82: announced for 10:00; at 14:30 a new one is needed.
+    written = delivered("written 7.1", 1, at(6, 7))
+    final = delivered("final x", 1, at(9, 8), planned_at=at(9, 10))
+    account = having(BROKE, written, final)
+    assert steps(account, at(9, 14)) == []
+    assert steps(account, at(9, 14, 1)) == [("final", 1)]
+    by_hand = having(BROKE, written, replace(final, planned_at=None, contact_id=None, occasion=""))
+    assert steps(by_hand, at(10, 8)) == []
+    assert steps(by_hand, at(10, 8, 1)) == [("final", 1)]
+
+
+def test_many_contacts_do_not_put_a_cut_off_without_end() -> None:
+    contacts = [Contact(n, f"way {n}", "en") for n in range(1, 7)]
+    account = replace(having(BROKE, delivered("written 7.1", 1, at(9, 7))), contacts=contacts)
+    (final,) = occasions(account, STRICT, TERMS, at(12, 8))
+    assert final.planned_at == at(12, 13, 30)
+
+
+# --- windows
+
+
+@pytest.mark.parametrize(
+    ("earliest", "moment"),
+    [
+        (at(9, 9), at(9, 9)),
+        (at(9, 9, 1), at(9, 9, 30)),
+        (at(9, 3), at(9, 9)),
+        (at(9, 14, 30), at(9, 14, 30)),
+        (at(9, 14, 31), at(10, 9)),
+        (at(12, 14, 31), at(16, 9)),  # Friday is the eve of a weekend
+        (at(13, 10), at(16, 9)),
+        (at(14, 10), at(16, 9)),
+    ],
+)
+def test_the_next_window(earliest: datetime, moment: datetime) -> None:
+    assert next_window(earliest, STRICT, ZONE) == moment
+
+
+def test_holidays_and_makeup_workdays_move_it() -> None:
+    policy = replace(STRICT, holidays=frozenset({date(2026, 3, 10)}))
+    assert next_window(at(9, 9), policy, ZONE) == at(11, 9)
+    saturday = replace(STRICT, makeup_workdays=frozenset({date(2026, 3, 14)}))
+    assert next_window(at(13, 9), saturday, ZONE) == at(13, 9)
+
+
+def test_a_window_until_midnight() -> None:
+    policy = replace(STRICT, window_start=time(0), window_end=time.max)
+    assert next_window(at(9, 23, 30), policy, ZONE) == at(9, 23, 30)
+    assert next_window(at(9, 23, 31), policy, ZONE) == at(10)
+
+
+@given(
+    earliest=st.datetimes(datetime(2026, 1, 1), datetime(2027, 1, 1)),
+    zone=st.sampled_from(["Asia/Shanghai", "Europe/Berlin", "America/New_York"]),
+    start=st.integers(0, 20),
+)
+def test_a_window_is_where_the_guard_allows_it(earliest: datetime, zone: str, start: int) -> None:
+    place = ZoneInfo(zone)
+    policy = replace(STRICT, window_start=time(start), window_end=time(start + 2))
+    asked = earliest.replace(tzinfo=UTC)
+    moment = next_window(asked, policy, place)
+    local = moment.astimezone(place)
+    assert moment >= asked
+    assert time(start) <= local.time() < time(start + 2)
+    assert local.weekday() in range(4)
+
+
+# --- whatever happens
+
+EVENTS = st.lists(
+    st.tuples(
+        st.sampled_from(["receipt", "fail", "nothing", "pay", "close job", "broke", "silence"]),
+        st.integers(5, 400),
+    ),
+    max_size=60,
+)
+
+
+class Customer:
+    """What becomes of an account over a time, with every notice that is made."""
+
+    def __init__(self, consents: Sequence[bool]) -> None:
+        self.now = at(2, 0)
+        self.account = replace(
+            BROKE,
+            episode_started_at=self.now,
+            contacts=[
+                Contact(n, f"way {n}", "zh", has_consent=consent)
+                for n, consent in enumerate(consents, 1)
+            ],
+        )
+        self.notices: list[ToldNotice] = []
+        self.asked = 0
+
+    def look(self) -> None:
+        for step in due(self.account, STRICT, TERMS, self.now):
+            if isinstance(step, AskPerson):
+                self.asked += 1
+                self.account = replace(self.account, asked=PersonAsked(self.now, is_open=True))
+            else:
+                made = ToldNotice(
+                    len(self.notices) + 1,
+                    step.occasion.kind,
+                    step.occasion.key,
+                    step.contact.id,
+                    self.now,
+                    planned_at=step.occasion.planned_at,
+                )
+                assert step.contact.has_consent
+                assert is_still_due(
+                    having(self.account, *self.notices), made, STRICT, TERMS, self.now
+                )
+                self.notices.append(replace(made, sent_at=self.now))
+        self.account = replace(self.account, told=tuple(self.notices))
+
+    def happen(self, event: str) -> None:
+        last = self.notices[-1] if self.notices else None
+        match event:
+            case "receipt" if last and last.delivered_at is None and last.failed_at is None:
+                self.notices[-1] = replace(last, delivered_at=self.now)
+            case "fail" if last and last.delivered_at is None and last.failed_at is None:
+                self.notices[-1] = replace(last, failed_at=self.now)
+            case "pay":
+                self.account = replace(
+                    self.account,
+                    balance_fen=5000,
+                    credit_state="good",
+                    episode_id=None,
+                    last_payment_at=self.now,
+                )
+            case "broke" if self.account.episode_id is None:
+                self.account = replace(
+                    self.account,
+                    balance_fen=-1000,
+                    credit_state="exhausted",
+                    episode_id=8,
+                    episode_started_at=self.now,
+                )
+                self.notices.clear()
+            case "close job" if self.account.asked:
+                self.account = replace(
+                    self.account, asked=replace(self.account.asked, is_open=False)
+                )
+        self.account = replace(self.account, told=tuple(self.notices))
+
+
+@given(events=EVENTS, consents=st.lists(st.booleans(), max_size=3))
+def test_whatever_happens_nobody_is_told_twice_at_night_or_after_paying(
+    events: list[tuple[str, int]], consents: list[bool]
+) -> None:
+    customer = Customer(consents)
+    for event, minutes in events:
+        before = len(customer.notices)
+        customer.look()
+        new = customer.notices[before:]
+        assert len(new) <= 1
+        for notice in new:
+            local = notice.made_at.astimezone(ZONE).time()
+            assert time(8) <= local < time(21)
+            assert customer.account.credit_state == "exhausted"
+            if notice.kind == "final":
+                assert notice.planned_at is not None
+                assert notice.planned_at - notice.made_at >= STRICT.final_min
+                assert any(
+                    it.kind == "written"
+                    and it.delivered_at is not None
+                    and STRICT.written_min
+                    <= notice.planned_at - it.delivered_at
+                    <= STRICT.written_max
+                    for it in customer.notices
+                )
+        keys = [(it.kind, it.occasion, it.contact_id) for it in customer.notices]
+        assert len(keys) == len(set(keys))
+        customer.look()
+        assert len(customer.notices) == before + len(new)
+        customer.happen(event)
+        customer.now += timedelta(minutes=minutes)
