@@ -247,11 +247,12 @@ async def _start(daemon: _Daemon, joined: Joined, opened: AsyncExitStack) -> Non
         daemon.pipeline.settle_soon,
         daemon.work,
     )
-    await opened.enter_async_context(ticks)
+    reschedule = await opened.enter_async_context(ticks)
     documented = asyncio.Event()
     daemon.running.start("notifications", lambda: _hear(daemon, documented))
     daemon.running.start("missed", lambda: _whenever(daemon.missed, configuration.rebuild))
-    daemon.running.start("stepped", lambda: _whenever(daemon.stepped, partial(_plan_anew, daemon)))
+    plan_anew = partial(_plan_anew, daemon, reschedule)
+    daemon.running.start("stepped", lambda: _whenever(daemon.stepped, plan_anew))
     daemon.running.start("doubts", lambda: _whenever(daemon.doubted, configuration.look_for_doubts))
     follow = configuration.follow_documents
     daemon.running.start("documents", lambda: _whenever(documented, follow))
@@ -353,8 +354,9 @@ def _clock_stepped(daemon: _Daemon) -> None:
     daemon.pipeline.settle_soon()
 
 
-async def _plan_anew(daemon: _Daemon) -> None:
+async def _plan_anew(daemon: _Daemon, reschedule: Callable[[], None]) -> None:
     """A customer who paid is not kept waiting for a time that never comes (A11)."""
+    reschedule()
     async with daemon.pool.connection() as connection:
         await supply.due_at_once(connection, datetime.now(UTC))
         daemon.lines.wake(await supply.lines_with_commands(connection))

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from functools import partial
+from time import monotonic
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import psycopg
 import structlog
+from apscheduler.schedulers.asyncio import AsyncIOScheduler
+from apscheduler.triggers.combining import OrTrigger
+from apscheduler.triggers.cron import CronTrigger
+from apscheduler.triggers.date import DateTrigger
 from psycopg import AsyncConnection
 
 from daemon import metrics
@@ -53,11 +58,8 @@ FAILURES_S = 5
 DAY_CLOSE_S = 60
 SEAL_S = 10
 AUDIT_S = 60 * 60
-BOOKS_S = 24 * 60 * 60
 GAP_SCAN_S = 15 * 60
-USES_S = 24 * 60 * 60
 STANDSTILL_S = 5 * 60
-RETENTION_S = 24 * 60 * 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,24 @@ class Tick:
     run: Callable[[], Awaitable[None]]
     period_s: int
     first_after_s: int = FIRST_S
+
+
+@dataclass(frozen=True, slots=True)
+class Daily:
+    """What is done once a day, at an hour of the site at which it disturbs nobody.
+
+    `first_after_s`: and so long after a start, for a daemon that never runs at that hour."""
+
+    name: str
+    run: Callable[[], Awaitable[None]]
+    at: time
+    first_after_s: int
+
+    def trigger(self, zone: ZoneInfo, started: datetime) -> OrTrigger:
+        """When it is due."""
+        first = DateTrigger(started + timedelta(seconds=self.first_after_s))
+        hour = CronTrigger(hour=self.at.hour, minute=self.at.minute, timezone=zone)
+        return OrTrigger([first, hour])
 
 
 @dataclass(slots=True)
@@ -124,8 +144,11 @@ async def ticking(
     look_for_doubts: Callable[[], Awaitable[None]],
     settle_soon: Callable[[], None],
     work: WorkDone,
-) -> AsyncIterator[None]:
-    """Run the ticks while the context is open."""
+) -> AsyncIterator[Callable[[], None]]:
+    """Run the ticks while the context is open.
+
+    Yields what is to be called when the wall clock was stepped: what is due at an hour of the site
+    is planned anew."""
     work.achieved.begin()
     for reason in REASONS:  # an alarm needs a series that is there before anything is wrong
         metrics.STANDSTILL.labels(reason).set(0)
@@ -142,7 +165,6 @@ async def ticking(
             DAY_CLOSE_S,
         ),
         Tick("audit", _Audit(pool).run, AUDIT_S),
-        Tick("books", partial(_look_at_books, pool), BOOKS_S),
         Tick(
             "standstill",
             partial(_show_standstill, pool, authority, lines, work),
@@ -150,18 +172,39 @@ async def ticking(
             # What was missing while the daemon was away comes first.
             first_after_s=60,
         ),
-        Tick("uses", partial(_look_at_uses, pool, authority), USES_S, first_after_s=10 * 60),
-        # A daemon that is started every day has its turn too, when everything else is done.
-        Tick("retention", partial(_forget, pool), RETENTION_S, first_after_s=15 * 60),
         # The start has just rebuilt what is present; there is no gap to look for yet.
         Tick("gap_scan", scan_gaps, GAP_SCAN_S, first_after_s=GAP_SCAN_S),
+    ]
+    dailies = [
+        Daily("books", partial(_look_at_books, pool), time(3, 5), first_after_s=FIRST_S),
+        # The freezes of the day are there, and can still be looked at before anybody is cut.
+        Daily("uses", partial(_look_at_uses, pool, authority), time(6), first_after_s=10 * 60),
+        Daily("retention", partial(_forget, pool), time(4, 5), first_after_s=15 * 60),
     ]
     failing: set[str] = set()
     async with Supervisor() as running:
         for tick in ticks:
             repeat = partial(_repeat, tick, failing, work.achieved)
             running.start(f"tick {tick.name}", repeat, kind="tick")
-        yield
+        scheduler = _scheduled(dailies, authority.zone, failing, work.achieved)
+        try:
+            yield scheduler.wakeup
+        finally:
+            scheduler.shutdown(wait=False)
+
+
+def _scheduled(
+    dailies: Iterable[Daily], zone: ZoneInfo, failing: set[str], achieved: Achieved
+) -> AsyncIOScheduler:
+    """The scheduler that calls them, started: calendars and zones with summer time are its work."""
+    scheduler = AsyncIOScheduler(
+        timezone=zone, job_defaults={"misfire_grace_time": None, "coalesce": True}
+    )
+    for daily in dailies:
+        trigger = daily.trigger(zone, datetime.now(UTC))
+        scheduler.add_job(_once, trigger, args=[daily, failing, achieved], id=daily.name)
+    scheduler.start()
+    return scheduler
 
 
 async def _repeat(tick: Tick, failing: set[str], achieved: Achieved) -> None:
@@ -169,14 +212,20 @@ async def _repeat(tick: Tick, failing: set[str], achieved: Achieved) -> None:
 
     One that takes longer than its period begins anew at once, and what it missed is not made up
     for."""
-    due_s = time.monotonic() + tick.first_after_s
+    due_s = monotonic() + tick.first_after_s
     while True:
-        await asyncio.sleep(due_s - time.monotonic())
+        await asyncio.sleep(due_s - monotonic())
         await _run(tick, failing, achieved)
-        due_s = max(due_s + tick.period_s, time.monotonic())
+        due_s = max(due_s + tick.period_s, monotonic())
 
 
-async def _run(tick: Tick, failing: set[str], achieved: Achieved) -> None:
+async def _once(daily: Daily, failing: set[str], achieved: Achieved) -> None:
+    # Cancelled is the end of the daemon, which the scheduler would log as a fault.
+    with suppress(asyncio.CancelledError):
+        await _run(daily, failing, achieved)
+
+
+async def _run(tick: Tick | Daily, failing: set[str], achieved: Achieved) -> None:
     """`failing`: the ticks that the database failed the last time, each told once."""
     try:
         await tick.run()
@@ -208,7 +257,7 @@ async def _compare_clocks(connection: AsyncConnection[Any], authority: Authority
     database = await supply.database_clock(connection)
     after = datetime.now(UTC)
     # Where between both it was that the database looked is not known: only what is outside is off.
-    authority.clocks.see(min(max(database, before), after), time.monotonic(), database)
+    authority.clocks.see(min(max(database, before), after), monotonic(), database)
 
 
 async def _look_at_uses(pool: Pool, authority: Authority) -> None:

