@@ -15,7 +15,7 @@ FLOOR_BILLING = 99
 FLOOR_CONTROL = 100
 FLOOR_CODECS = 92
 
-.PHONY: faults simulate simulate-daemon stories demo test rest test-all test-hours quick coverage check bench bench-long fuzz mutation venv clean
+.PHONY: faults guards simulate simulate-daemon stories demo test rest test-all test-hours quick coverage check bench bench-long fuzz mutation venv clean
 
 demo: venv
 	.venv/bin/meterd demo
@@ -67,6 +67,10 @@ simulate: venv
 # Ten of such sites told to the daemon: its transactions, a real database.
 simulate-daemon: venv
 	SIMULATED_SEEDS=10 SIMULATED_POINTS=20 .venv/bin/python -m pytest -q -n 2 tests/simulation/test_daemon_site.py
+
+# Facts at the edges of every rule in all combinations, before both guards.
+guards: venv
+	PYTHONPATH=. .venv/bin/python tests/guards.py
 
 # Random lives of small sites told to a database in three orders, compared with an exact model of money.
 STORIES ?= 200

@@ -42,6 +42,7 @@ def good() -> dict[str, Any]:
             "max_moves_per_hour": 2,
             "max_moves_per_day": 6,
             "max_clocks_apart": 5.0,
+            "new_tariff_days": 2,
         },
         "facts": {
             "now": told(NOW),

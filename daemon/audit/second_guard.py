@@ -75,9 +75,11 @@ def _of_money(policy: Document, facts: Document) -> Iterable[str]:
         yield "NO_AGREEMENT"
     if facts["correction_open"]:
         yield "CORRECTION_OPEN"
-    today, began = _local(facts).date(), facts["tariff_from"]
-    if began is not None and date.fromisoformat(began) in {today, today - timedelta(days=1)}:
-        yield "TARIFF_UNAPPROVED"
+    began = facts["tariff_from"]
+    if began is not None:
+        days = (_local(facts).date() - date.fromisoformat(began)).days
+        if days < policy["new_tariff_days"]:
+            yield "TARIFF_UNAPPROVED"
     grace = facts["span_grace_until"]
     if grace is not None and _age(facts, grace) < 0:
         yield "SPAN_GRACE"
@@ -154,7 +156,7 @@ def _clocks_agree(policy: Document, facts: Document) -> bool:
         facts["last_reading_at"],
     )
     return (
-        (apart is None or abs(apart) <= policy["max_clocks_apart"])
+        abs(apart) <= policy["max_clocks_apart"]
         and (stepped is None or _age(facts, stepped) >= HOUR)
         and (last is None or _age(facts, last) >= 0)
     )
@@ -173,11 +175,11 @@ def _of_calendar(policy: Document, facts: Document) -> Iterable[str]:
 
 
 def _is_worked(day: date, policy: Document) -> bool:
-    """Holidays are free whatever the weekday; some weekends are worked to make up for them."""
+    """What is named as worked is, whatever it is besides."""
     named = day.isoformat()
-    if named in policy["holidays"]:
-        return False
-    return day.isoweekday() <= 5 or named in policy["makeup_workdays"]
+    if named in policy["makeup_workdays"]:
+        return True
+    return day.isoweekday() <= 5 and named not in policy["holidays"]
 
 
 def _of_notices(policy: Document, facts: Document) -> Iterable[str]:
@@ -209,7 +211,7 @@ def _standing(
 ) -> Literal["early", "good", "late"]:
     age, planned = _age(facts, notice["delivered_at"]), notice["planned_at"]
     to_go = None if planned is None else -_age(facts, planned)
-    if age > limits[1] or (to_go is not None and to_go <= -ANNOUNCED):
+    if age > limits[1] or (to_go is not None and to_go < -ANNOUNCED):
         return "late"
     if age < limits[0] or (to_go is not None and to_go > 0):
         return "early"
@@ -220,14 +222,13 @@ def _approvers(facts: Document) -> int:
     """How many persons agreed to this debt, who are not who asked."""
     debt = _debt(facts)
     agreed = {
-        approval["approver"].lower()
+        approval["approver"].casefold()
         for approval in facts["approvals"]
         if _age(facts, approval["approved_at"]) >= 0
         and _age(facts, approval["expires_at"]) < 0
         and 10 * abs(debt - approval["debt_fen"]) <= abs(approval["debt_fen"])
     }
-    asked = facts["requested_by"]
-    return len(agreed - {asked.lower() if asked else None})
+    return len(agreed - {facts["requested_by"].casefold()})
 
 
 def _local(facts: Document) -> datetime:
