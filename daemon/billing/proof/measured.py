@@ -78,7 +78,7 @@ class _Told:
         """A piece, and what the meter showed at both ends of it."""
         meter = self.meter(link.point_id, piece)
         names = (TOTAL, *self.known.points[link.point_id].rates)
-        count = min(len(names), len(piece.begins), len(piece.ends))
+        count = min(len(piece.begins), len(piece.ends))
         begins = dict(zip(names[:count], piece.begins, strict=False))
         ends = dict(zip(names[:count], piece.ends, strict=False))
         pieces = link.pieces or (piece,)

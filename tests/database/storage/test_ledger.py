@@ -107,6 +107,8 @@ UNFIT = {
     "'{1,2}', '{7,-7}', '{1}'": "legs_are_whole",
     "'{1,2}', '{7,-8}', NULL": "x has 2 legs that sum to -1 fen",
     "'{1,2}', '{9223372036854775807,9223372036854775807}', NULL": "sum to 18446744073709551614 fen",
+    "'{1,2,1,2}', '{7,-7,7,-8}', NULL": "x has 4 legs that sum to -1 fen",
+    "'{1,2,1,2,1}', '{7,-7,7,-7,1}', NULL": "x has 5 legs that sum to 1 fen",
     "'{1}', '{7}', NULL": "x has 1 legs",
     "'{}', '{}', NULL": "x has 0 legs|legs_are_whole",
     "'{1,999}', '{7,-7}', NULL": "there is no ledger account 999",

@@ -61,12 +61,22 @@ def test_a_link_is_told_with_its_meter_and_what_that_showed_at_both_ends() -> No
     ]
 
 
-def test_a_link_names_the_registers_that_both_ends_tell() -> None:
-    some = known(d1=(100, 30), d2=(130, 40, 90))
-    (told,) = measured([link(FIRST, SECOND, (100, 30), (130, 40, 90))], some, ZONE).links
+@pytest.mark.parametrize(
+    ("begins", "ends"), [((100, 30), (130, 40, 90)), ((100, 30, 70), (130, 40))]
+)
+def test_a_link_names_the_registers_that_both_ends_tell(
+    begins: tuple[int, ...], ends: tuple[int, ...]
+) -> None:
+    (told,) = measured([link(FIRST, SECOND, begins, ends)], known(d1=begins, d2=ends), ZONE).links
     assert isinstance(told, LinkFact)
     assert told.begins == {"total": 100, "peak": 30}
     assert told.ends == {"total": 130, "peak": 40}
+
+
+def test_a_link_that_is_held_says_why() -> None:
+    held = link(FIRST, SECOND, (100,), (130,))._replace(hold="span")
+    (told,) = measured([held], known(**SHOWN), ZONE).links
+    assert told.held == "span"
 
 
 def test_links_of_one_meter_and_point_are_told_with_them_once() -> None:
@@ -120,6 +130,8 @@ def test_use_that_somebody_told_has_no_registers() -> None:
     start, end = midnight(FIRST, ZONE), midnight(SECOND, ZONE)
     assert found.links == [AgreedFact("P7", start, end, Decimal("12.34"), "span")]
     assert (found.meters, found.readings, found.points) == ([], [], [POINT])
+    both = measured([agreed, link(SECOND, THIRD, (130,), (140,))], known(**SHOWN), ZONE)
+    assert [type(it) for it in both.links] == [AgreedFact, LinkFact]
 
 
 @pytest.mark.parametrize("shown", [{"d1": (100,)}, {"d1": (100,), "d2": (131,)}])

@@ -147,3 +147,29 @@ def test_a_key_that_does_not_exist_says_what_does(
 ) -> None:
     """As five published tariffs were first written (faults/toml)."""
     assert told(tmp_path / "t.toml", HEAD + text) == mistakes
+
+
+@pytest.mark.parametrize(
+    ("text", "mistakes"),
+    [
+        ("tariff.T = 5", ["1: tariff.T: has no versions; add [[tariff.T.version]]"]),
+        (
+            "[[tarif.T.version]]",
+            ["1: tarif: unknown key (did you mean tariff?); a file holds [[version]]"],
+        ),
+    ],
+)
+def test_what_is_no_tariff_is_told(tmp_path: Path, text: str, mistakes: list[str]) -> None:
+    assert told(tmp_path / "home.toml", text) == mistakes
+
+
+def test_a_file_that_is_no_toml_is_told_by_its_name(tmp_path: Path) -> None:
+    (only,) = told(tmp_path / "home.toml", "[[version")
+    assert only.startswith("1: ")
+
+
+def test_a_version_of_a_named_tariff_is_called_after_it(tmp_path: Path) -> None:
+    path = tmp_path / "all.toml"
+    path.write_text('[[tariff.shop.version]]\neffective_from = 2026-01-01\nprice = "0.5"\n')
+    ((name, versions),) = load_tariff_file(path).items()
+    assert (name, versions.all[0].version_id) == ("shop", "shop@2026-01-01")
