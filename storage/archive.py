@@ -114,6 +114,8 @@ class SiteMeter:
     """When it told last which meter it is, by UTC."""
     taken_in_on: date | None = None
     """Since when it is read here, by UTC; None: since it was installed."""
+    keeps_standard_time: bool = False
+    """Its clock is not put forward in summer."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -388,7 +388,9 @@ RETURNING x.account_id
 SELECT m.id AS meter_id, m.address, m.line, m.protocol, m.profile, i.modulus, i.decimals,
        i.first_day AS installed_on, p.id AS point_id, p.number AS point, l.max_daily_kwh,
        (m.identity_read_at AT TIME ZONE 'UTC')::date AS identity_read_on,
-       (m.taken_in_at AT TIME ZONE 'UTC')::date AS taken_in_on
+       (m.taken_in_at AT TIME ZONE 'UTC')::date AS taken_in_on,
+       coalesce((SELECT c.clock = 'standard' FROM clock_setting c WHERE c.meter_id = m.id ORDER BY c.rev DESC LIMIT 1), false)
+           AS keeps_standard_time
 FROM meter m
 JOIN installation i ON i.meter_id = m.id AND i.to_at IS NULL
 JOIN point p ON p.id = i.point_id

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import date, datetime, timedelta
 from typing import Any
 
@@ -48,6 +48,8 @@ class MeterClocks:
         "_retry_s",
         "_set_on",
         "_sets_clocks",
+        "_standard",
+        "_summer_time",
         "_to_set",
         "_wrong",
         "polled_on",
@@ -62,12 +64,18 @@ class MeterClocks:
         *,
         retry_s: float,
         sets_clocks: bool,
+        summer_time: Callable[[], timedelta] = timedelta,
     ) -> None:
-        """`retry_s`: a wrong clock is read again after this time."""
+        """`retry_s`: a wrong clock is read again after this time. `summer_time`: by how much the
+        site's clocks are put forward now, and those of meters that keep standard time are not."""
         self._line = line
         self._meters = meters
         self._retry_s = retry_s
         self._sets_clocks = sets_clocks
+        self._summer_time = summer_time
+        self._standard = frozenset(
+            number for number, meter in enumerate(meters) if meter.keeps_standard_time
+        )
         # Arrays: a line may have thousands of meters, and a site thousands of lines.
         self.read_on = array("i", [0]) * len(meters)
         """The day on which the clock of each meter was read last."""
@@ -95,10 +103,15 @@ class MeterClocks:
         if self.read_on[number] != today:
             return True
         skew_s = self.skew_s[number]
-        if skew_s == UNKNOWN_SKEW_S or abs(skew_s) <= CLOCK_LIMIT_S:
+        behind_s = self.behind(number).total_seconds()
+        if skew_s == UNKNOWN_SKEW_S or abs(skew_s + behind_s) <= CLOCK_LIMIT_S:
             return False
         again_s, _ = self._wrong.get(number, (0.0, 0))
         return time.monotonic() >= again_s
+
+    def behind(self, number: int) -> timedelta:
+        """By how much this meter's clock is behind the site's when it is right."""
+        return self._summer_time() if number in self._standard else timedelta()
 
     def skew(self, number: int) -> timedelta | None:
         """As it was read last; None when the meter's clock cannot be read."""
@@ -108,9 +121,11 @@ class MeterClocks:
     def skews_s(self) -> NDArray[np.int32]:
         """Of the clocks that were read on the last day on which any was."""
         skews_s: NDArray[np.int32] = np.array(self.skew_s, dtype=np.int32)
+        are_known = skews_s != UNKNOWN_SKEW_S
+        skews_s[list(self._standard)] += int(self._summer_time().total_seconds())
         read_on: NDArray[np.int32] = np.array(self.read_on, dtype=np.int32)
         is_of_last_day = (read_on > 0) & (read_on == read_on.max(initial=0))
-        known: NDArray[np.int32] = skews_s[is_of_last_day & (skews_s != UNKNOWN_SKEW_S)]
+        known: NDArray[np.int32] = skews_s[is_of_last_day & are_known]
         return known
 
     def record(
@@ -193,6 +208,8 @@ class MeterClocks:
         today: int,
     ) -> None:
         """Log once a day that a clock is wrong, and once that it is right again."""
+        behind = self.behind(number)
+        skew += behind
         _, logged_on = self._wrong.pop(number, (0.0, 0))
         fields = {
             "meter": self._meters[number].address,
@@ -209,7 +226,8 @@ class MeterClocks:
             log.info("meter clock is right again", **fields)
         # A clock that is further off than CLOCK_LIMIT is not set: DL/T 645-2007 lets a meter take
         # broadcast time (08H) for a difference of up to 5 min alone.
-        if abs(skew) > GOOD_CLOCK and self._sets_clocks:
+        # Nor one that is behind on purpose: it would be given the site's time.
+        if abs(skew) > GOOD_CLOCK and self._sets_clocks and not behind:
             self._to_set[number] = None
 
 

@@ -133,7 +133,7 @@ async def _send(
     reason = trip_obstacle(
         now=clock.now(),
         expires_at=command.expires_at,
-        local_now=clock.local_now(),
+        local_now=clock.local_now() - meter.behind,
         meter_clock=meter_clock,
         carrier=carrier,
         doubt=clock.doubt(),

@@ -85,6 +85,10 @@ class MeterPort(Protocol):
         """Why a command would be kept on its way and executed some day; empty when it would not."""
 
     @property
+    def behind(self) -> timedelta:
+        """By how much its clock is behind the site's when it is right: it keeps standard time."""
+
+    @property
     def is_away(self) -> bool:
         """True while this meter is known to be unreachable."""
 

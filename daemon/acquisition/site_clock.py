@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from daemon.acquisition.planning.midnight import near_midnight
 from daemon.acquisition.planning.wanted import due_day
+from daemon.quality.local_time import summer_time_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,10 @@ class SiteClock:
     def due_day(self) -> date:
         """The newest day whose freeze is due."""
         return due_day(self.local_now())
+
+    def summer_time(self) -> timedelta:
+        """By how much the zone's clocks are put forward now."""
+        return timedelta(seconds=summer_time_s(self.zone, self.now()))
 
     def as_local(self, at: datetime) -> datetime:
         """A device's time, counted like `night_time`; one without zone is the site's."""

@@ -123,13 +123,13 @@ class WireLine(Line):
         """The live frames."""
         self._drivers: dict[int, Driver] = {}
         """Of the meters whose driver learns something."""
-        self._clocks = MeterClocks(
+        self.clocks = self._clocks = MeterClocks(
             common.name,
             common.meters,
             retry_s=common.pace.retry_s,
             sets_clocks=parts.sets_clocks,
+            summer_time=common.clock.summer_time,
         )
-        self.clocks = self._clocks
         self._freezes = FreezeIndexes(self._clocks, is_pipelined=parts.pipelined > 1)
         addresses = [
             meter.address if has else NO_ADDRESS

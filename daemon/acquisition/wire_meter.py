@@ -60,6 +60,11 @@ class WireMeter:
         return ""
 
     @property
+    def behind(self) -> timedelta:
+        """See MeterPort."""
+        return self.clocks.behind(self.number)
+
+    @property
     def is_away(self) -> bool:
         """See MeterPort. A wire knows nothing of its meters."""
         return False

@@ -4,7 +4,8 @@ How they are made of what is configured, and what is logged of their callers."""
 
 from __future__ import annotations
 
-from collections import Counter
+import time
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import tzinfo
@@ -17,6 +18,7 @@ from config.load import LoadedSite
 from config.settings import ListenerSection
 from config.terminals import Terminal
 from daemon import metrics
+from daemon.acquisition.planning.flapping import Flapping
 from protocols.channels.dial_in.endpoint import Limits
 from protocols.channels.dial_in.events import DialInEvent
 from protocols.channels.dial_in.session import TerminalChannel
@@ -49,6 +51,10 @@ EVENT_WORDS: Final = {
     DialInEvent.NO_DESCRIPTORS: ("error", "no file descriptor left for a caller"),
 }
 """The levels and words of the events that are told one by one."""
+COMES_AND_GOES: Final = frozenset(
+    {DialInEvent.REGISTERED, DialInEvent.REPLACED, DialInEvent.CLOSED}
+)
+"""A terminal for which these come again and again is one line of the log."""
 
 
 class Listener:
@@ -79,6 +85,8 @@ class Listener:
         self.terminals.ask = lambda terminal: self.on_challenge(self.lines[terminal])
         self._shown = dict.fromkeys(DialInEvent, 0)
         """The counts that the metrics hold."""
+        self._flapping: defaultdict[str, Flapping] = defaultdict(Flapping)
+        """By terminal."""
         self._told: Counter[DialInEvent] = Counter()
         """Events since the last `show`."""
 
@@ -151,11 +159,25 @@ class Listener:
         terminal: str,
         detail: str,
     ) -> None:
+        level, words = EVENT_WORDS[event]
+        named: dict[str, Any] = {}
+        if terminal:
+            named = {"line": self.lines.get(terminal), "terminal": terminal}
+        if event in COMES_AND_GOES:
+            flapping = self._flapping[terminal]
+            now_s = time.monotonic()
+            if event is DialInEvent.REGISTERED:
+                is_told = flapping.opened(now_s)
+            else:
+                is_told = bool(told := flapping.lost(now_s))
+                if told == "line flaps":
+                    words = "terminal comes and goes"
+                    named["times"] = flapping.times
+            if not is_told:
+                return
         self._told[event] += 1
         if self._told[event] > MOST_TOLD:
             return
-        level, words = EVENT_WORDS[event]
-        named = {"line": self.lines.get(terminal), "terminal": terminal} if terminal else {}
         getattr(log, level)(
             words,
             listener=self.name,

@@ -19,7 +19,7 @@ LONGEST_HEARTBEAT: Final = 64
 MOST_HEARTBEATS: Final = 1024
 """Of one terminal in a minute: they come every few seconds, and those of an hour's outage at once.
 """
-LONGEST_GREETING: Final = 4096
+LONGEST_GREETING: Final = 256
 """Of heartbeats that come in one piece with a registration."""
 LONGEST_EXPRESSION: Final = 512
 LARGEST_PROGRAM: Final = 1 << 16

@@ -61,6 +61,11 @@ class BrokerMeter:
         return "" if is_open else "the gateway or the device is offline"
 
     @property
+    def behind(self) -> timedelta:
+        """See MeterPort. Its clock cannot be read."""
+        return timedelta()
+
+    @property
     def is_away(self) -> bool:
         """See MeterPort."""
         return self.device in self.presence.away

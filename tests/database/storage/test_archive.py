@@ -115,6 +115,23 @@ def test_every_conflict_is_named_at_once(database_url: str) -> None:
     on(database_url, story)
 
 
+@pytest.mark.parametrize("clocks", [[], ["standard"], ["standard", "zone"]])
+def test_the_time_that_a_meter_keeps_is_what_was_said_of_it_last(
+    database_url: str, clocks: list[str]
+) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        await Site.of(1).take_over(connection)
+        for rev, clock in enumerate(clocks):
+            await connection.execute(
+                "INSERT INTO clock_setting (meter_id, rev, clock) SELECT id, %s, %s FROM meter",
+                [rev, clock],
+            )
+        (meter,) = await archive.site_meters(connection)
+        assert meter.keeps_standard_time == (clocks == ["standard"])
+
+    on(database_url, story)
+
+
 def test_the_same_configuration_again_changes_nothing(database_url: str) -> None:
     async def story(connection: AsyncConnection[Any]) -> None:
         site = await billed(connection)

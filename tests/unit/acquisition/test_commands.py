@@ -40,6 +40,7 @@ class Meter:
 
     clock: datetime | None = LOCAL_NOW
     obstacle: str = ""
+    behind: timedelta = timedelta()
     why_not: str = ""
     on_control: Exception | None = None
     on_clock: Exception | None = None
@@ -98,6 +99,16 @@ def test_a_frame_leaves_once_with_its_expiry_and_what_came_back_is_told() -> Non
     ((action, _, meter_clock, valid_for),) = meter.sent
     assert (action, meter_clock) == ("trip", LOCAL_NOW + timedelta(minutes=4))
     assert valid_for == TRIP_EXPIRY
+
+
+@pytest.mark.parametrize("behind", [timedelta(), timedelta(hours=1)])
+def test_a_meter_that_keeps_standard_time_is_cut_by_its_own_clock(behind: timedelta) -> None:
+    meter = Meter(clock=LOCAL_NOW - behind, behind=behind)
+    assert told(Step(), meter) == [("acked", "accepted")]
+    ((_, _, meter_clock, _),) = meter.sent
+    assert meter_clock == LOCAL_NOW - behind
+    astray = Meter(clock=LOCAL_NOW + timedelta(minutes=6) - behind, behind=behind)
+    assert told(Step(), astray)[0][0] == "abandoned"
 
 
 def test_each_send_has_an_id_of_its_own() -> None:

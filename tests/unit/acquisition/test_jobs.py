@@ -11,6 +11,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+import structlog
 from prometheus_client import REGISTRY
 
 from daemon.acquisition.conversations import Preempted
@@ -46,6 +47,7 @@ class Port:
     read: Callable[[], InstantRegisters] = lambda: InstantRegisters(KWH)
     is_away: bool = False
     obstacle: str = ""
+    behind: timedelta = timedelta()
     unread: str = ""
     reads: list[Urgency] = field(default_factory=list)
 
@@ -207,6 +209,33 @@ def test_a_meter_that_gives_no_freeze_is_asked_again_after_a_pause(
     site.at_s += 1
     assert site.rounds() == 1
     assert len(port.reads) == 2
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        failing(MeterRefused("gate/0", "registers", 0x0B, ("gateway target failed",))),
+        failing(FrameError("-987337 kWh")),
+        failing(NoReply("silence")),
+        lambda: InstantRegisters((None,)),
+    ],
+    ids=["refused", "implausible", "silent", "no register"],
+)
+def test_a_midnight_in_vain_is_a_handful_of_questions_and_one_line_of_the_log(
+    read: Callable[[], InstantRegisters],
+) -> None:
+    """B5: a gateway that says at once that a meter is not there was asked 2,000 times a second."""
+    port = Port(read)
+    site = Site(port)
+    with structlog.testing.capture_logs() as logged:
+        for second in range(62):
+            site.at_s = second
+            site.rounds()
+    assert len(port.reads) <= 7
+    events = [it["event"] for it in logged]
+    assert events.count("not read at midnight, tried again") <= 1
+    assert events.count("not read at midnight, lost") == 1
+    assert len(events) <= 2
 
 
 def test_why_a_midnight_was_missed_is_kept() -> None:

@@ -6,6 +6,7 @@ from structlog.testing import capture_logs
 
 from config.settings import ListenerSection
 from config.terminals import Terminal
+from daemon.acquisition.planning.flapping import TOLD_EACH
 from daemon.site.listeners import EVENT_WORDS, MOST_TOLD, Listener
 from protocols.channels.dial_in.events import COUNTED_ONLY, DialInEvent
 
@@ -42,6 +43,24 @@ def test_of_a_storm_a_few_are_told_one_by_one_and_the_others_counted() -> None:
     ]
     assert told[0]["line"] == "dtu-1"
     assert told[-2]["registered"] == 10_000 - MOST_TOLD
+
+
+def test_a_terminal_that_comes_and_goes_is_one_line_with_a_count() -> None:
+    listener = a_listener()
+    report = listener.terminals.events.report
+    with capture_logs() as told:
+        for _ in range(1000):
+            report(DialInEvent.REGISTERED, "8601", "10.0.0.1")
+            report(DialInEvent.CLOSED, "8601", "10.0.0.1")
+            listener.show()
+        report(DialInEvent.REGISTERED, "8602", "10.0.0.2")
+    assert [it["event"] for it in told] == [
+        *["terminal connected", "terminal away"] * TOLD_EACH,
+        "terminal connected",
+        "terminal comes and goes",
+        "terminal connected",
+    ]
+    assert told[-2]["times"] == TOLD_EACH + 1
 
 
 def test_every_event_is_counted_only_or_has_words() -> None:

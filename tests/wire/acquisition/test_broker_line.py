@@ -14,7 +14,7 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
@@ -25,6 +25,7 @@ from uuid import UUID, uuid4
 from zoneinfo import ZoneInfo
 
 import pytest
+import structlog
 
 from daemon import metrics
 from daemon.acquisition.broker_line import BrokerLine, BrokerParts
@@ -1048,3 +1049,28 @@ def test_only_what_the_database_has_is_acknowledged(broker: Mosquitto) -> None:
     gateway.rebuild({0: 0b10}, days[1])
     assert acknowledged == [days[2]]
     assert list(gateway._delivery._unstored) == [(0, days[0]), (0, days[1])]
+
+
+def test_two_clients_with_one_id_are_named_and_told_once(broker: Mosquitto) -> None:
+    site = Site(broker, name="twice")
+    twin = site.gateway._broker
+
+    async def scene() -> None:
+        task = asyncio.create_task(site.gateway.run())
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                while not flaps():
+                    with suppress(LineDown):
+                        async with MqttConnection(twin) as rival:
+                            await rival.receive()
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    def flaps() -> list[Any]:
+        return [it for it in logged if it["event"] == "line flaps"]
+
+    with structlog.testing.capture_logs() as logged:
+        asyncio.run(scene())
+    (told,) = flaps()
+    assert 'is the client id "meterd-twice" used twice?' in told["hint"]

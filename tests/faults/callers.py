@@ -1,0 +1,187 @@
+"""Callers that flood a listener of the installed daemon, and what others feel of it meanwhile.
+
+Run it: `python -m tests.faults.callers`. A terminal that is listed calls again and again while each
+flood lasts, and `/healthz` is asked all the time."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from storage import migrate
+from storage.database import DAEMON, OWNER
+from tests.acceptance.stage import Stage, stage
+from tests.faults.scene import Watch
+from tests.servers.ports import free_port
+from tests.servers.postgres import Server, embedded_server
+
+MOST_PER_ADDRESS: Final = 64
+BEATS: Final = b"PING" * 16_384
+MUCH: Final = 8 * 2**20
+LISTENER: Final = """
+[[listener]]
+name = "gprs"
+listen = "127.0.0.1:{port}"
+terminals = "terminals.csv"
+registration = {{ text = "REG:{{id:5}}\\r\\n" }}
+registration_answer = {{ text = "OK\\r\\n" }}
+heartbeat = {{ text = "PING" }}
+heartbeat_answer = {{ text = "PONG" }}
+"""
+
+Flood = Callable[[int, asyncio.Event], Awaitable[None]]
+"""Calls this port until the event is set."""
+
+
+@dataclass(frozen=True)
+class Felt:
+    """What others felt of a flood: seconds."""
+
+    flood: str
+    healthz_p99_s: float
+    longest_greeting_s: float
+    """Until a terminal that is listed was greeted."""
+    greetings: int
+    log_lines: int
+
+
+async def heartbeats(port: int, over: asyncio.Event) -> None:
+    """One terminal sends 8 MB of heartbeats, calls again, and so on."""
+    while not over.is_set():
+        await _pour(port, b"REG:flood\r\n" + BEATS, MUCH)
+
+
+async def anonymous(port: int, over: asyncio.Event) -> None:
+    """66 callers send without end and never say who they are."""
+
+    async def one() -> None:
+        while not over.is_set():
+            await _pour(port, BEATS, MUCH)
+
+    await asyncio.gather(*(one() for _ in range(66)))
+
+
+async def silent(port: int, over: asyncio.Event) -> None:
+    """1,024 callers connect, say nothing and call again as soon as they are hung up on."""
+
+    async def one(number: int) -> None:
+        here = f"127.0.1.{1 + number // MOST_PER_ADDRESS}"
+        while not over.is_set():
+            try:
+                reader, writer = await asyncio.open_connection(
+                    "127.0.0.1", port, local_addr=(here, 0)
+                )
+            except OSError:
+                await asyncio.sleep(0.1)
+                continue
+            reading = asyncio.ensure_future(reader.read())
+            waiting = asyncio.ensure_future(over.wait())
+            await asyncio.wait([reading, waiting], return_when=asyncio.FIRST_COMPLETED)
+            reading.cancel()
+            waiting.cancel()
+            writer.transport.abort()
+
+    await asyncio.gather(*(one(number) for number in range(1024)))
+
+
+FLOODS: Final[dict[str, Flood]] = {
+    "8 MB of heartbeats": heartbeats,
+    "66 anonymous callers": anonymous,
+    "1,024 silent callers": silent,
+}
+
+
+async def _pour(port: int, data: bytes, total: int) -> None:
+    try:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+    except OSError:
+        return
+    try:
+        for _ in range(0, total, len(data)):
+            writer.write(data)
+            await writer.drain()
+    except OSError:
+        pass
+    finally:
+        writer.transport.abort()
+        await asyncio.sleep(0.01)
+
+
+async def _calls(port: int, over: asyncio.Event) -> list[float]:
+    """How long each call of a listed terminal took until it was greeted."""
+    took: list[float] = []
+    while not over.is_set():
+        began = time.monotonic()
+        async with AsyncExitStack() as opened:
+            # Not from the address of the flood: that has its connections, and no more.
+            reader, writer = await asyncio.open_connection(
+                "127.0.0.1", port, local_addr=("127.0.2.1", 0)
+            )
+            opened.callback(writer.transport.abort)
+            writer.write(b"REG:dtu-1\r\n")
+            await reader.readuntil(b"OK\r\n")
+        took.append(time.monotonic() - began)
+        await asyncio.sleep(0.2)
+    return took
+
+
+@contextmanager
+def listening(server: Server, folder: Path) -> Iterator[tuple[Stage, int]]:
+    """A site with a listener, and its port; the daemon runs."""
+    name = f"callers_{time.monotonic_ns()}"
+    server.execute(f"CREATE DATABASE {name} OWNER {OWNER}")
+    try:
+        migrate(server.url(name, DAEMON), server.url(name, OWNER))
+        with stage(folder, server.url(name, DAEMON), days=2) as staged:
+            port = free_port()
+            with staged.site.open("a") as site:
+                site.write(LISTENER.format(port=port))
+            (folder / "terminals.csv").write_text("line,terminal\ndtu-1,dtu-1\ndtu-2,flood\n")
+            staged.start_daemon()
+            staged.until("it is read", lambda: staged.slots_missing() == 0)
+            yield staged, port
+    finally:
+        server.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def felt(staged: Stage, port: int, flood: str, lasts_s: float) -> Felt:
+    """Let it last so long."""
+
+    async def scene() -> list[float]:
+        over = asyncio.Event()
+        asyncio.get_running_loop().call_later(lasts_s, over.set)
+        took, _ = await asyncio.gather(_calls(port, over), FLOODS[flood](port, over))
+        return took
+
+    lines = staged.log().count("\n")
+    watch = Watch(staged)
+    with watch.looking():
+        took = asyncio.run(scene())
+    return Felt(flood, watch.took_s(0.99), max(took), len(took), staged.log().count("\n") - lines)
+
+
+def main() -> None:
+    """Print what was felt of each flood."""
+    print(f"{'flood':24}{'/healthz p99':>14}{'greeted within':>16}{'calls':>7}{'log lines':>11}")
+    with (
+        embedded_server() as server,
+        tempfile.TemporaryDirectory(prefix="meterd-", dir="/tmp") as folder,
+        listening(server, Path(folder)) as (staged, port),
+    ):
+        for flood in FLOODS:
+            found = felt(staged, port, flood, lasts_s=20.0)
+            print(
+                f"{flood:24}{found.healthz_p99_s * 1000:11.0f} ms{found.longest_greeting_s:14.2f} s"
+                f"{found.greetings:7}{found.log_lines:11}",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,77 @@
+"""Which slots are planned where meters fail, whatever carries the line."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from daemon.acquisition.jobs import Jobs
+from daemon.acquisition.slots import wanted_slots
+from protocols.errors import FrameError, NoReply
+from tests.line_parts import line_parts
+from tests.unit.acquisition.test_on_demand import a_meter
+
+NOON = datetime(2026, 3, 16, 4, tzinfo=UTC)
+METERS, DAYS, LONG_S = 6, 5, 1000.0
+MANY = METERS * DAYS
+
+
+def jobs() -> Jobs:
+    meters = [a_meter(number, "1") for number in range(METERS)]
+    parts = line_parts("1", meters, backfill_days=DAYS, now=lambda: NOON)
+    return Jobs(parts, has_memory=[True] * METERS, longest_wait_s=1.0)
+
+
+def fail(line: Jobs, number: int, took_s: float) -> None:
+    line.record_lack(number, took_s)
+
+
+def planned(line: Jobs) -> list[int]:
+    """The meters of the plan, one for each slot."""
+    return [number for number, _ in wanted_slots(line, MANY)]
+
+
+def test_without_a_failure_everybody_is_planned() -> None:
+    assert sorted(set(planned(jobs()))) == list(range(METERS))
+
+
+def test_whoever_failed_has_one_slot_when_its_share_allows_it_and_none_before() -> None:
+    line = jobs()
+    for number in (1, 4):
+        fail(line, number, took_s=0.0)
+    plan = planned(line)
+    assert plan[0] in (1, 4)
+    assert {1, 4}.isdisjoint(plan[1:])
+    assert len(plan) == 1 + (METERS - 2) * DAYS
+    fail(line, 1, took_s=LONG_S)
+    assert {1, 4}.isdisjoint(planned(line))
+
+
+def test_when_the_others_have_told_all_whoever_failed_has_the_whole_line() -> None:
+    line = jobs()
+    fail(line, 1, took_s=LONG_S)
+    for number, day in wanted_slots(line, MANY):
+        line.wanted.take(number, day)
+    assert planned(line) == [1] * DAYS
+
+
+def test_whoever_told_what_was_asked_for_is_planned_like_the_others() -> None:
+    line = jobs()
+    fail(line, 1, took_s=LONG_S)
+    line.record_reply(1)
+    assert sorted(set(planned(line))) == list(range(METERS))
+
+
+@pytest.mark.parametrize("error", [FrameError("noise"), NoReply("silence")])
+def test_an_answer_to_another_question_clears_nobody(error: Exception) -> None:
+    line = jobs()
+    for _ in range(3):
+        if isinstance(error, NoReply):
+            line.record_timeout(1, str(error), took_s=0.0)
+        else:
+            line.record_refusal(1, NOON.date(), error, took_s=0.0)
+        line.heard_from(1, False)
+    assert line.reply_timeouts.backed_off == 1
+    line.heard_from(1, True)
+    assert line.reply_timeouts.backed_off == 0
