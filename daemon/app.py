@@ -165,6 +165,7 @@ async def _open(
     lag = LoopLag()
     lines = Lines(running)
     clock = HostClock(must_be_synchronised=settings.site.clock_must_be_synchronised)
+    authority.clocks.doubt = lambda: clock.doubt
     missed = asyncio.Event()
     doubted = asyncio.Event()
     pipeline = Pipeline(

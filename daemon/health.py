@@ -17,6 +17,7 @@ from daemon.billing.day_close import late_days
 from daemon.billing.standstill import oldest_unwanted
 from daemon.control.authority import Authority
 from daemon.runtime import systemd
+from daemon.runtime.kernel_clock import is_synchronised
 from daemon.runtime.purposes import Achieved
 
 STUCK_AFTER_S = 60.0
@@ -87,7 +88,7 @@ def health(
         "status": _status(stuck, is_well=is_well),
         "mode": "shadow" if authority.shadow_mode else "auto",
         "database": database,
-        "clock": f"doubted: {doubt}" if doubt else "ok",
+        "clock": _clock(doubt),
         "storing": waiting,
         "missed": missed,
         "achieved": {
@@ -165,6 +166,12 @@ def _missed(authority: Authority, achieved: Achieved) -> list[str]:
     if achieved.command_waits_s > COMMAND_LATE_AFTER_S and not authority.shadow_mode:
         missed.append("a supply command waits")
     return missed
+
+
+def _clock(doubt: str) -> str:
+    if doubt:
+        return f"doubted: {doubt}"
+    return "not synchronised" if is_synchronised() is False else "ok"
 
 
 def _status(stuck: list[str], *, is_well: bool) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
@@ -17,6 +18,8 @@ class Clocks:
     apart: timedelta = timedelta(0)
     """How far it is ahead of the database's."""
     stepped_at: datetime | None = None
+    doubt: Callable[[], str] = lambda: ""
+    """What speaks against it otherwise; empty when nothing does."""
     _last: tuple[datetime, float] | None = field(default=None, repr=False)
 
     def see(self, host: datetime, monotonic_s: float, database: datetime) -> None:

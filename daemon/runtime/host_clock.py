@@ -117,6 +117,8 @@ async def watch(
     clock: HostClock, skews_s: Callable[[], NDArray[np.int32]], on_step: Callable[[], None]
 ) -> None:
     """Until cancelled. `skews_s`: of all meters whose clocks were read today."""
+    if is_synchronised() is False:
+        log.warning("the kernel says that nothing keeps the host's clock right (is NTP running?)")
     looks = 0
     while True:
         if looks % LOOKS_AT_METERS_EVERY == 0:

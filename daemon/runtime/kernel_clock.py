@@ -10,6 +10,9 @@ LARGER_THAN_ANY: Final = 256
 """Bytes that the structure of no kernel fills, behind the fields that are looked at."""
 
 
+LIBRARY: Final = ctypes.CDLL(None)
+
+
 class _Timex(ctypes.Structure):
     """The beginning of struct timex; `modes` 0 changes nothing."""
 
@@ -28,7 +31,7 @@ def is_synchronised() -> bool | None:
     """None where the kernel cannot be asked."""
     told = _Timex()
     try:
-        state = ctypes.CDLL(None, use_errno=True).adjtimex(ctypes.byref(told))
+        state = LIBRARY.adjtimex(ctypes.byref(told))
     except AttributeError:
         return None
     return None if state < 0 else not told.status & STA_UNSYNC

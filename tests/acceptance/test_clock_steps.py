@@ -33,7 +33,7 @@ def test_a_clock_that_is_stepped_back_stops_no_tick_and_is_not_believed(
             FAKETIME_DONT_FAKE_MONOTONIC="1",
         )
         staged.until("a sweep was done", lambda: sweeps(staged) > 0)
-        assert staged.health()["clock"] == "ok"
+        assert "doubted" not in staged.health()["clock"]
         clock.write_text("+0")
         staged.until("the step is told", lambda: "host clock stepped" in staged.log())
         before = sweeps(staged)

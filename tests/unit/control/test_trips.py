@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from daemon.control.authority import Authority
+from daemon.control.clocks import Clocks
 from daemon.control.commands import RECONNECT_EXPIRY, TRIP_EXPIRY
 from daemon.control.facts import NOTHING_SAID, PointFacts, Said, facts_for_guard
 from daemon.control.guard import MAX_TRIPS_PER_MINUTE, Approval, Notice, Policy
@@ -148,6 +149,13 @@ def test_each_fact_of_a_point_reaches_the_guard(
     facts = trip.snapshot["facts"]
     assert isinstance(facts, dict)
     assert facts["balance_fen"] == -100
+
+
+@pytest.mark.parametrize("doubt", ["", "3 of 4 meters' clocks show +3600 s"])
+def test_no_trip_is_asked_for_while_the_host_clock_is_doubted(doubt: str) -> None:
+    authority = replace(AUTHORITY, clocks=Clocks(doubt=lambda: doubt))
+    reasons = guard_trip(EXHAUSTED, authority, NOW).verdict.reasons
+    assert ("CLOCK_UNSURE" in reasons) == bool(doubt)
 
 
 def test_a_trip_expires_after_ten_minutes_and_never_after_the_window() -> None:
