@@ -394,6 +394,12 @@ async def pages(connection: Connection, points: Collection[str]) -> dict[str, Po
     return {page.point: page for page in found}
 
 
+async def point_id(connection: Connection, number: str) -> int | None:
+    """The row of a point; None where there is none of this number."""
+    row = await fetch_row(connection, SQL["point_id"], {"point": number})
+    return row[0] if row else None
+
+
 async def account_id(connection: Connection, number: str) -> int | None:
     """The row of a customer number."""
     row = await fetch_row(connection, SQL["account_id"], {"account": number})

@@ -404,6 +404,9 @@ SELECT m.line, m.address, i.point_id
 FROM installation i JOIN meter m ON m.id = i.meter_id
 WHERE i.document_id IS NOT NULL AND i.to_at IS NULL
 
+-- point_id -- the row of a point
+SELECT id FROM point WHERE number = %(point)s
+
 -- account_id -- the row of a customer number
 SELECT id FROM account WHERE number = %(account)s
 

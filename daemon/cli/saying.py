@@ -25,10 +25,15 @@ def said_by(saying: Mapping[str, Any]) -> Said:
 
 def saying_options(command: F) -> F:
     """The options of every document: who, why, proof, and whether it is only tried."""
+    is_tried = click.option("--dry-run", is_flag=True, help="Only print what it would change.")
+    return is_tried(speaking_options(command))
+
+
+def speaking_options(command: F) -> F:
+    """The options of whoever says something: who, why, proof."""
     for option in (
         as_json,
         site_option,
-        click.option("--dry-run", is_flag=True, help="Only print what it would change."),
         actor_option,
         click.option(
             "--evidence",

@@ -13,6 +13,8 @@ from config.settings_file import load_settings
 from daemon.cli.on_site import on_database
 from daemon.cli.output import as_json, fail, print_columns, print_json, print_json_rows
 from daemon.cli.site_option import site_option
+from daemon.cli.supply_holds import hold, holds, release
+from daemon.cli.supply_plan import plan
 from storage import supply as storage
 
 VERDICTS: Final = 20
@@ -20,7 +22,11 @@ VERDICTS: Final = 20
 
 @click.group()
 def supply() -> None:
-    """Look at supply states and commands."""
+    """Look at supply states and commands; hold cuts."""
+
+
+for command in (hold, release, holds, plan):
+    supply.add_command(command)
 
 
 @supply.command()

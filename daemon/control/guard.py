@@ -214,9 +214,13 @@ def _approvers(facts: Facts) -> set[str]:
     return {
         it.approver.casefold()
         for it in facts.approvals
-        if it.approved_at <= facts.now < it.expires_at
-        and 10 * abs(facts.debt_fen - it.debt_fen) <= abs(it.debt_fen)
+        if it.approved_at <= facts.now < it.expires_at and is_same_debt(it.debt_fen, facts.debt_fen)
     } - {facts.requested_by.casefold()}
+
+
+def is_same_debt(approved_fen: int, debt_fen: int) -> bool:
+    """An approval holds while the debt differs by at most a tenth of what was approved."""
+    return 10 * abs(debt_fen - approved_fen) <= abs(approved_fen)
 
 
 def _money(policy: Policy, facts: Facts) -> Iterator[str]:

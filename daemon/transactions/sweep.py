@@ -5,11 +5,14 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
+import structlog
 from psycopg import AsyncConnection
 
 from daemon.control.authority import Authority
 from daemon.transactions.supply import request_trips, restore
-from storage import ledger, supply
+from storage import field_jobs, ledger, supply
+
+log = structlog.get_logger("control")
 
 
 async def sweep(connection: AsyncConnection[Any], authority: Authority, now: datetime) -> None:
@@ -23,3 +26,6 @@ async def sweep(connection: AsyncConnection[Any], authority: Authority, now: dat
             await ledger.lock_accounts(connection, [account])
             await restore(connection, [account], "balance is back, or protected", now)
             await request_trips(connection, authority, [account], now)
+    # R89a, A12: what is overdue is seen from here, whatever became of its line.
+    for number in await field_jobs.open_restore_jobs(connection):
+        log.error("reconnect is overdue, somebody has to go there", job=number)

@@ -1,0 +1,44 @@
+"""meterd dispute: amounts and meters that somebody doubts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from daemon.cli.marking import lift_and_tell, list_marks, set_and_tell
+from daemon.cli.output import as_json
+from daemon.cli.saying import speaking_options
+from daemon.cli.site_option import site_option
+from daemon.cli.typed import Text
+
+
+@click.group()
+def dispute() -> None:
+    """While an amount or a meter is disputed, nobody is cut for it."""
+
+
+@dispute.command("open")
+@click.argument("account", type=Text())
+@speaking_options
+def open_dispute(account: str, **saying: Any) -> None:
+    """ACCOUNT disputes its amount or its meter."""
+    set_and_tell("dispute", {"account": account}, saying, whole_site=False)
+
+
+@dispute.command()
+@click.argument("number", type=click.IntRange(1))
+@speaking_options
+def close(number: int, **saying: Any) -> None:
+    """Dispute NUMBER is settled."""
+    lift_and_tell(number, "dispute", saying)
+
+
+@dispute.command("list")
+@click.option("--all", "all_times", is_flag=True, help="Also those that are settled.")
+@site_option
+@as_json
+def list_disputes(all_times: bool, site_path: Path, as_json: bool) -> None:
+    """Disputes that are open."""
+    list_marks(["dispute"], site_path, all_times=all_times, as_json=as_json)

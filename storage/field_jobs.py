@@ -1,0 +1,31 @@
+"""Jobs in the field: what cannot be done from afar, and who has it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from storage.sql import Connection, fetch_dicts, fetch_row, fetch_rows, load
+
+SQL = load("field_jobs")
+
+
+async def open_restore_jobs(connection: Connection) -> list[int]:
+    """Open a job for each reconnect that is overdue and has none; returns their numbers."""
+    return [number for (number,) in await fetch_rows(connection, SQL["open_restore_jobs"])]
+
+
+async def field_jobs(connection: Connection, *, all_times: bool = False) -> list[dict[str, Any]]:
+    """Jobs that are open, the most urgent first; with `all_times` also those that are done."""
+    return await fetch_dicts(connection, SQL["field_jobs"], {"all": all_times})
+
+
+async def assign(connection: Connection, number: int, owner: str, actor: str) -> bool:
+    """Give a job to somebody; False if it is not open."""
+    values = {"number": number, "owner": owner, "actor": actor}
+    return await fetch_row(connection, SQL["assign"], values) is not None
+
+
+async def close_job(connection: Connection, number: int, result: str, actor: str) -> bool:
+    """Say what came of a job; False if it is not open."""
+    values = {"number": number, "result": result, "actor": actor}
+    return await fetch_row(connection, SQL["close_job"], values) is not None

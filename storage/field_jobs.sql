@@ -1,0 +1,31 @@
+-- open_restore_jobs -- somebody goes where a reconnect did not work within ten minutes (R89a)
+INSERT INTO field_job (kind, account_id, point_id, command_id, address, route, cause, opened_at, due_at)
+SELECT 'restore', x.account_id, c.point_id, c.id, c.address, m.line,
+       coalesce(nullif(c.detail, ''), 'not sent') || ' (' || c.sends || ' sends)', now(), c.created_at + interval '24 hours'
+FROM command c
+JOIN meter m ON m.id = c.meter_id
+JOIN point_supply v ON v.point_id = c.point_id
+LEFT JOIN point_account x ON x.point_id = c.point_id AND x.to_day IS NULL
+WHERE c.action <> 'trip' AND c.state IN ('persisted', 'sent', 'acked', 'unknown', 'verifying')
+  AND v.supply_state <> 'wait_customer_button'
+  AND c.created_at BETWEEN now() - interval '24 hours' AND now() - interval '10 minutes'
+ON CONFLICT DO NOTHING
+RETURNING id
+
+-- field_jobs -- those that are open, or all, with who has them
+SELECT j.id AS number, j.kind, a.number AS account, p.number AS point, j.address, j.route, j.cause, j.opened_at, j.due_at,
+       o.owner, j.closed_at, j.closed_by, j.result, j.closed_at IS NULL AND j.due_at < now() AS is_overdue
+FROM field_job j
+LEFT JOIN account a ON a.id = j.account_id
+LEFT JOIN point p ON p.id = j.point_id
+LEFT JOIN LATERAL (SELECT owner FROM field_job_owner y WHERE y.job_id = j.id ORDER BY y.at DESC LIMIT 1) o ON true
+WHERE %(all)s OR j.closed_at IS NULL
+ORDER BY j.due_at, j.id
+
+-- assign -- somebody has it now
+INSERT INTO field_job_owner (job_id, owner, actor)
+SELECT id, %(owner)s, %(actor)s FROM field_job WHERE id = %(number)s AND closed_at IS NULL RETURNING job_id
+
+-- close_job -- what came of it
+UPDATE field_job SET closed_at = now(), closed_by = %(actor)s, result = %(result)s
+WHERE id = %(number)s AND closed_at IS NULL RETURNING id

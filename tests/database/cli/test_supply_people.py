@@ -1,0 +1,176 @@
+"""Notices, approvals, protection, disputes, holds and jobs, by the installed command."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from psycopg import AsyncConnection
+
+from storage import field_jobs
+from tests.database.cli.test_document_commands import Place, pytestmark
+from tests.database.small_site import CUT_AT_ANY_TIME, NOW, SHADOW, on, pay
+from tests.database.transactions.test_control_facts import reasons
+from tests.database.transactions.test_supply import exhausted
+
+__all__ = ["pytestmark"]
+
+SAID = ("--reason", "so it is", "--actor", "li")
+TOLD = ("--channel", "paper", "--text", "pay", *SAID)
+
+
+@pytest.fixture
+def place(database_url: str, tmp_path: Path) -> Place:
+    on(database_url, _in_arrears)
+    return Place(tmp_path, database_url)
+
+
+async def _in_arrears(connection: AsyncConnection[Any]) -> None:
+    await exhausted(connection, 2, authority=SHADOW)
+
+
+def said(place: Place, *arguments: str, code: int = 0) -> str:
+    done = place.meterd(*arguments)
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stdout if code == 0 else done.stderr
+
+
+def told(place: Place, *arguments: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(said(place, *arguments, "--json"))
+    return found
+
+
+def test_what_protects_is_lifted_by_two_persons(place: Place) -> None:
+    mark = str(told(place, "protect", "add", "life-support", "--point", "P1", *SAID)["mark"])
+    assert told(place, "protect", "lift", mark, *SAID)["state"] == "waits"
+    assert "another person" in said(place, "protect", "agree", mark, "--actor", "LI", code=1)
+    assert told(place, "protect", "list")["kind"] == "life_support"
+    assert told(place, "protect", "agree", mark, "--actor", "wang")["state"] == "lifted"
+    assert "lifted already" in said(place, "protect", "lift", mark, *SAID, code=1)
+    assert said(place, "protect", "list", "--json") == ""
+    assert told(place, "protect", "list", "--all")["lift_second"] == "wang"
+
+
+def test_a_dispute_and_a_hold_are_ended_by_one(place: Place) -> None:
+    dispute = str(told(place, "dispute", "open", "A1", *SAID)["mark"])
+    hold = str(told(place, "supply", "hold", "--line", "line", *SAID)["mark"])
+    shown = told(place, "supply", "holds")
+    assert (shown["kind"], shown["line"]) == ("hold", "line")
+    assert told(place, "dispute", "close", dispute, *SAID)["state"] == "lifted"
+    assert told(place, "supply", "release", hold, *SAID)["state"] == "lifted"
+
+
+@pytest.mark.parametrize(
+    ("command", "words", "code"),
+    [
+        (("dispute", "open", "A9"), "no account A9", 1),
+        (("protect", "add", "protected", "--point", "P9"), "no point P9", 1),
+        (("protect", "add", "protected"), "say one of --account, --point", 2),
+        (("supply", "hold", "--line", "a", "--area", "b"), "say one of", 2),
+        (("supply", "hold", "--line", "nowhere"), "no meter is on line nowhere", 1),
+        (("supply", "hold", "--area", "nowhere"), "no point is in area nowhere", 1),
+        (("supply", "release", "7"), "there is no mark 7", 1),
+        (("approve", "request", "A9"), "no account A9", 1),
+        (("approve", "withdraw", "7"), "there is no open request 7", 1),
+        (("notice", "record", "A9", "--kind", "written", *TOLD[:4]), "no account A9", 1),
+        (
+            (
+                *("notice", "record", "A1", "--kind", "final", *TOLD[:4]),
+                *("--delivered", "2026-03-01 10:00"),
+            ),
+            "--evidence",
+            1,
+        ),
+    ],
+)
+def test_what_cannot_be_is_told_in_one_sentence(
+    place: Place, command: tuple[str, ...], words: str, code: int
+) -> None:
+    assert words in said(place, *command, *SAID, code=code)
+
+
+def test_a_cut_is_approved_by_another_for_what_is_owed_now(place: Place) -> None:
+    number = str(told(place, "approve", "request", "A1", *SAID)["request"])
+    assert "another person" in said(place, "approve", "give", number, "--actor", "Li", code=1)
+    assert told(place, "approve", "give", number, "--actor", "wang")["approver"] == "wang"
+    assert [*told(place, "approve", "list")["approved_until"]] == ["wang"]
+
+    async def pays(connection: AsyncConnection[Any]) -> None:
+        await pay(connection, "A1", 60)
+
+    on(place.url, pays)
+    assert "ask anew" in said(place, "approve", "give", number, "--actor", "zhao", code=1)
+    anew = str(told(place, "approve", "request", "A1", *SAID)["request"])
+    assert "is over" in said(place, "approve", "give", number, "--actor", "zhao", code=1)
+    assert told(place, "approve", "withdraw", anew, *SAID)["state"] == "withdrawn"
+    assert said(place, "approve", "list", "--json") == ""
+    assert len(said(place, "approve", "list", "--all", "--json").splitlines()) == 2
+
+
+def test_who_pays_needs_no_approval_any_more(place: Place) -> None:
+    async def pays(connection: AsyncConnection[Any]) -> None:
+        await pay(connection, "A1", 600)
+
+    on(place.url, pays)
+    assert "not in arrears" in said(place, "approve", "request", "A1", *SAID, code=1)
+    final = ("notice", "record", "A1", "--kind", "final", *TOLD)
+    assert "not in arrears" in said(place, *final, code=1)
+    assert told(place, *("notice", "record", "A1", "--kind", "warning"), *TOLD)["notice"] == 1
+
+
+def test_a_notice_counts_when_it_was_delivered(place: Place) -> None:
+    now = NOW.isoformat()
+
+    async def is_missing(connection: AsyncConnection[Any]) -> None:
+        asked = replace(CUT_AT_ANY_TIME, written_required=True, written_min=timedelta(0))
+        said_now = await reasons(connection, asked)
+        assert (said_now["P1"], said_now["P2"]) == expected
+
+    record = ("notice", "record", "A1", "--kind", "written", *TOLD)
+    told(place, *record)
+    expected = ({"NOTICE_MISSING"}, {"NOTICE_MISSING"})
+    on(place.url, is_missing)
+    told(place, *record, "--evidence", "form 7", "--delivered", now)
+    expected = (set(), {"NOTICE_MISSING"})
+    on(place.url, is_missing)
+    shown = [json.loads(row) for row in said(place, "notice", "list", "--json").splitlines()]
+    assert [row["delivered_at"] is None for row in shown] == [False, True]
+    assert [row["amount_fen"] for row in shown] == [500, 500]
+
+
+def test_a_reconnect_that_does_not_work_is_a_job_for_somebody(place: Place) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        await connection.execute(
+            "INSERT INTO command (id, point_id, meter_id, address, line, action, cause, state,"
+            " created_at, expires_at, next_at) SELECT gen_random_uuid(), p.id, 1, '1', 'line',"
+            " 'close', 'paid', 'persisted', now() - interval '11 minutes', now(), now()"
+            " FROM point p WHERE p.number = 'P1'"
+        )
+        assert len(await field_jobs.open_restore_jobs(connection)) == 1
+        assert await field_jobs.open_restore_jobs(connection) == []
+
+    on(place.url, story)
+    shown = told(place, "job", "list")
+    assert (shown["point"], shown["owner"], shown["route"]) == ("P1", None, "line")
+    number = str(shown["number"])
+    told(place, "job", "assign", number, "zhou", "--actor", "li")
+    assert told(place, "job", "list")["owner"] == "zhou"
+    done = ("job", "close", number, "--result", "contactor changed", "--actor", "zhou")
+    assert told(place, *done)["state"] == "closed"
+    assert "no open job" in said(place, *done, code=1)
+    assert said(place, "job", "list", "--json") == ""
+
+
+def test_a_plan_tells_whom_the_guard_would_let_be_cut_and_why_not_the_others(place: Place) -> None:
+    told(place, "dispute", "open", "A1", *SAID)
+    shown = [json.loads(row) for row in said(place, "supply", "plan", "--json").splitlines()]
+    by_point = {row["point"]: row["reasons"] for row in shown}
+    assert set(by_point) == {"P1", "P2"}
+    assert set(by_point["P1"]) - set(by_point["P2"]) == {"DISPUTE"}
+    assert "SHADOW_MODE" in by_point["P2"]
+    assert "STARTUP_HOLD" not in by_point["P2"]
+    assert "0 of 2 points" in said(place, "supply", "plan")
