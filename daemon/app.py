@@ -29,6 +29,7 @@ from daemon.api import http, unix_socket
 from daemon.api.kept_registers import keeping
 from daemon.api.operations import Requests
 from daemon.api.payment_queue import PaymentQueue
+from daemon.api.receipts import Receipts
 from daemon.control.authority import Authority
 from daemon.health import WorkDone, feed_watchdog, health
 from daemon.ownership.hold import ANSWER_S, hold_site
@@ -39,12 +40,14 @@ from daemon.runtime.garbage import spare_what_is_there
 from daemon.runtime.host_clock import HostClock
 from daemon.runtime.loop_lag import LoopLag
 from daemon.runtime.supervision import Supervisor, in_thread, unless
-from daemon.site.assembly import Assembly, authority_of, credentials_of
+from daemon.sending.channels import open_channels
+from daemon.sending.outbox import Outbox
+from daemon.site.assembly import Assembly, authority_of, credentials_of, telling_of
 from daemon.site.joining import Joined, join, join_later, unjoined_meters
 from daemon.site.listeners import Listener, open_listeners
 from daemon.site.reload import Configuration
 from daemon.spool.spool import open_spool
-from daemon.ticks import ticking
+from daemon.ticks import telling, ticking
 from storage import readings, supply
 from storage.blame import is_of_the_whole
 from storage.database import LONG_USE_S, Pool, bounded, connect, open_database
@@ -83,6 +86,7 @@ class _Daemon:
     work: WorkDone
     clock: HostClock
     stepped: asyncio.Event
+    outbox: Outbox
 
 
 async def run(site: LoadedSite) -> None:
@@ -219,6 +223,12 @@ async def _open(
         WorkDone(settings.health.standstill_days),
         clock,
         asyncio.Event(),
+        Outbox(
+            pool,
+            telling_of(site, authority),
+            open_channels(settings.notice_channel),
+            {it.name: it.timeout_s for it in settings.notice_channel},
+        ),
     )
     told_step = partial(_clock_stepped, daemon)
     running.start("clock", lambda: host_clock.watch(clock, lines.clock_skews_s, told_step))
@@ -249,6 +259,8 @@ async def _start(daemon: _Daemon, joined: Joined, opened: AsyncExitStack) -> Non
         daemon.work,
     )
     reschedule = await opened.enter_async_context(ticks)
+    if daemon.site.settings.notice_channel:
+        await opened.enter_async_context(telling(daemon.outbox, daemon.work))
     documented = asyncio.Event()
     daemon.running.start("notifications", lambda: _hear(daemon, documented))
     daemon.running.start("missed", lambda: _whenever(daemon.missed, configuration.rebuild))
@@ -286,8 +298,11 @@ def _serve(daemon: _Daemon) -> None:
         daemon.pipeline.condition,
         daemon.work,
         lambda: daemon.clock.doubt,
+        daemon.outbox.condition,
     )
-    daemon.running.start("http", lambda: http.serve(daemon.port, told))
+    keys = {it.name: it.key for it in settings.notice_channel if it.key is not None}
+    receipts = Receipts(daemon.pool, keys) if keys else None
+    daemon.running.start("http", lambda: http.serve(daemon.port, told, receipts))
     daemon.asking.start("requests", lambda: unix_socket.serve(daemon.listening, requests.answer))
     daemon.asking.start("watchdog", lambda: feed_watchdog(lines, daemon.pipeline.condition))
     spare_what_is_there()

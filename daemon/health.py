@@ -30,6 +30,10 @@ LATE_AFTER_S = 120.0
 COMMAND_LATE_AFTER_S = 120.0
 """A line looks at a due command within seconds; longer, and somebody may be dark who paid."""
 
+NOTICE_LATE_AFTER_S = 13 * 3600.0
+"""A notice that waits longer waits for no morning."""
+NO_NOTICES: Mapping[str, Any] = {"waiting": 0, "oldest_s": 0, "last_success": None}
+
 STORING_STUCK_AFTER_S = 600.0
 """Each use of a connection ends long before: only a fault of ours keeps a batch for so long."""
 
@@ -63,6 +67,7 @@ def health(
     storing: Callable[[], Mapping[str, Any]],
     work: WorkDone,
     clock_doubt: Callable[[], str] = lambda: "",
+    outbox: Callable[[], Mapping[str, Any]] = lambda: NO_NOTICES,
 ) -> tuple[bool, dict[str, Any]]:
     """(no line is stuck, what /healthz shows).
 
@@ -70,7 +75,8 @@ def health(
     cannot store, a host's clock that is doubted, a reading that waits too long, a point that is not
     billed for too long, a day that is not closed, or what the daemon is there for and does not
     achieve, degrades only: a restart mends none of them. `storing`: `Pipeline.condition`.
-    `clock_doubt`: what speaks against the host's clock."""
+    `clock_doubt`: what speaks against the host's clock. `outbox`: `Outbox.condition`; a notice that
+    waits for more than a night degrades too."""
     now = time.monotonic()
     late = work.late_days(datetime.now(UTC), authority.zone)
     all_lines = list(lines)
@@ -83,7 +89,9 @@ def health(
     database = _database(authority, waiting)
     doubt = clock_doubt()
     missed = _missed(authority, work.achieved)
-    is_well = not (down or doubt or missed) and database == "ok" and work.is_well(late)
+    notices = outbox()
+    is_late = notices["oldest_s"] > NOTICE_LATE_AFTER_S
+    is_well = not (down or doubt or missed or is_late) and database == "ok" and work.is_well(late)
     return not stuck, {
         "status": _status(stuck, is_well=is_well),
         "mode": "shadow" if authority.shadow_mode else "auto",
@@ -100,6 +108,7 @@ def health(
             "oldest_days": oldest_unwanted(work.counts),
         },
         "days_not_closed": late,
+        "notices": notices,
         "stuck": stuck,
         "down": down,
         "lines": shown,

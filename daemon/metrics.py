@@ -17,6 +17,19 @@ PROGRESS = Gauge(
 REPLIES = Counter(
     "meterd_replies_total", "Answers to requests, and their absence.", ["line", "outcome"]
 )
+NOTICES = Counter(
+    "meterd_notices_total",
+    "Notices by what became of them: sent, not taken by the channel, given up; and receipts.",
+    ["channel", "outcome"],
+)
+NOTICES_WAITING = Gauge("meterd_notices_waiting", "Notices that wait to be sent.", ["channel"])
+NOTICES_AGE = Gauge(
+    "meterd_notices_waiting_age_seconds", "Age of the oldest notice that waits.", ["channel"]
+)
+NOTICES_SUCCESS = Gauge(
+    "meterd_notices_last_success_timestamp_seconds",
+    "When what was due was last made and sent; 0 where no channel is configured.",
+)
 WANTED = Gauge("meterd_slots_wanted", "Owed slots of the meters' memory without a value.", ["line"])
 PRESENT = Gauge(
     "meterd_slots_present", "Owed slots of the meters' memory that have a value.", ["line"]

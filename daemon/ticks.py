@@ -30,6 +30,7 @@ from daemon.health import WorkDone
 from daemon.quality.gap import gap_day
 from daemon.runtime.purposes import Achieved
 from daemon.runtime.supervision import Supervisor
+from daemon.sending.outbox import Outbox
 from daemon.site.listeners import Listener
 from daemon.transactions.day_close import close_days
 from daemon.transactions.disputes import judge_waiting
@@ -57,6 +58,8 @@ FAILURES_S = 5
 """Whoever asks why it is dark hears of a line that is down, or of a silent meter, at once."""
 DAY_CLOSE_S = 60
 SEAL_S = 10
+NOTICES_S = 10
+WARNINGS_S = 60 * 60
 AUDIT_S = 60 * 60
 GAP_SCAN_S = 15 * 60
 STANDSTILL_S = 5 * 60
@@ -182,15 +185,35 @@ async def ticking(
         Daily("retention", partial(_forget, pool), time(4, 5), first_after_s=15 * 60),
     ]
     failing: set[str] = set()
-    async with Supervisor() as running:
-        for tick in ticks:
-            repeat = partial(_repeat, tick, failing, work.achieved)
-            running.start(f"tick {tick.name}", repeat, kind="tick")
+    async with _repeating(ticks, failing, work.achieved):
         scheduler = _scheduled(dailies, authority.zone, failing, work.achieved)
         try:
             yield scheduler.wakeup
         finally:
             scheduler.shutdown(wait=False)
+
+
+@asynccontextmanager
+async def telling(outbox: Outbox, work: WorkDone) -> AsyncIterator[None]:
+    """Run the ticks that tell customers something while the context is open."""
+    ticks = [
+        Tick("notices", outbox.look, NOTICES_S),
+        # Of all accounts, when the start is over.
+        Tick("warnings", outbox.look_ahead, WARNINGS_S, first_after_s=5 * 60),
+    ]
+    async with _repeating(ticks, set(), work.achieved):
+        yield
+
+
+@asynccontextmanager
+async def _repeating(
+    ticks: Iterable[Tick], failing: set[str], achieved: Achieved
+) -> AsyncIterator[None]:
+    async with Supervisor() as running:
+        for tick in ticks:
+            repeat = partial(_repeat, tick, failing, achieved)
+            running.start(f"tick {tick.name}", repeat, kind="tick")
+        yield
 
 
 def _scheduled(

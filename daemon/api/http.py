@@ -1,4 +1,4 @@
-"""The HTTP port for monitoring: /metrics and /healthz. Both read memory only."""
+"""The HTTP port: /metrics and /healthz, which read memory only, and receipts of notices."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import asyncio
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Final
 
+import psycopg
 import uvicorn
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.applications import Starlette
@@ -16,12 +18,13 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from daemon.api.receipts import MOST_BYTES, Receipts
 from protocols.errors import MeterdError
 
 REQUEST_S: Final = 10.0
 MOST_CONNECTIONS: Final = 64
 LONGEST_HEAD: Final = 16_384
-"""Bytes of a request before its body; a body is not read."""
+"""Bytes of a request before its body; of a body receipts.py says how many."""
 
 
 class PortTaken(MeterdError):
@@ -76,10 +79,15 @@ def listen(host: str, port: int) -> socket.socket:
         ) from None
 
 
-async def serve(port: socket.socket, health: Callable[[], tuple[bool, dict[str, Any]]]) -> None:
+async def serve(
+    port: socket.socket,
+    health: Callable[[], tuple[bool, dict[str, Any]]],
+    receipts: Receipts | None = None,
+) -> None:
     """Answer until cancelled.
 
-    `health` gives (is well, what is shown); not well is answered with 503."""
+    `health` gives (is well, what is shown); not well is answered with 503. `receipts`: None where
+    no channel signs any."""
 
     async def metrics(request: Request) -> Response:
         return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
@@ -88,7 +96,10 @@ async def serve(port: socket.socket, health: Callable[[], tuple[bool, dict[str, 
         is_well, shown = health()
         return JSONResponse(shown, status_code=200 if is_well else 503)
 
-    application = Starlette(routes=[Route("/metrics", metrics), Route("/healthz", healthz)])
+    routes = [Route("/metrics", metrics), Route("/healthz", healthz)]
+    if receipts is not None:
+        routes.append(Route("/receipts", partial(_take_receipts, receipts), methods=["POST"]))
+    application = Starlette(routes=routes)
     settings = uvicorn.Config(
         application,
         http=_BoundedHttp,
@@ -99,3 +110,17 @@ async def serve(port: socket.socket, health: Callable[[], tuple[bool, dict[str, 
         h11_max_incomplete_event_size=LONGEST_HEAD,
     )
     await _Server(settings).serve([port])
+
+
+async def _take_receipts(receipts: Receipts, request: Request) -> Response:
+    body = b""
+    async for part in request.stream():
+        body += part
+        if len(body) > MOST_BYTES:
+            return JSONResponse({"error": f"more than {MOST_BYTES} bytes"}, status_code=413)
+    try:
+        status, told = await receipts.take_in(request.headers, body)
+    except psycopg.Error:
+        # Whoever posted it tries again.
+        return JSONResponse({"error": "the database cannot store it now"}, status_code=503)
+    return JSONResponse(told, status_code=status)

@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 from psycopg_pool import AsyncConnectionPool
 
 from config.lines import LineSpec, TerminalSettings
+from config.load import LoadedSite
 from config.settings import BrokerSection, ControlSection, GatewaySection, LineSection
 from daemon.acquisition.broker_line import BrokerLine, BrokerParts
 from daemon.acquisition.drivers import Credentials, driver_of
@@ -26,9 +27,12 @@ from daemon.acquisition.site_clock import SiteClock
 from daemon.acquisition.wire_line import WireLine, WireParts
 from daemon.control.authority import Authority, SiteHold
 from daemon.control.guard import Policy
+from daemon.notices.due import Terms
+from daemon.notices.wording import SiteWords
 from daemon.pipeline.pipeline import Pipeline
 from daemon.site.listeners import Listener
 from daemon.transactions.line_commands import LineCommands
+from daemon.transactions.notices import Telling
 from protocols.channels import Channel
 from protocols.channels.conversation import Timing
 from protocols.channels.mqtt.broker_socket import Broker, Tls
@@ -274,4 +278,21 @@ def authority_of(section: ControlSection, zone: ZoneInfo) -> Authority:
         section.mode == "shadow",
         datetime.now(UTC),
         SiteHold(),
+    )
+
+
+def telling_of(site: LoadedSite, authority: Authority) -> Telling:
+    """In which words customers are told what, over which channels."""
+    settings = site.settings
+    said = settings.notices
+    words = {
+        "zh": SiteWords(said.how_to_pay_zh or "", said.how_to_complain_zh or ""),
+        "en": SiteWords(said.how_to_pay_en or "", said.how_to_complain_en or ""),
+    }
+    return Telling(
+        authority,
+        Terms(settings.site.zone, said.warn_days),
+        {it.name for it in settings.notice_channel},
+        site.texts,
+        words,
     )

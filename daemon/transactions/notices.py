@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from itertools import islice
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import structlog
 from psycopg import AsyncConnection
@@ -114,13 +114,41 @@ async def release_notice(
 
 
 async def not_sent(
-    connection: AsyncConnection[Any], notice: NoticeToSend, error: str, now: datetime
+    connection: AsyncConnection[Any],
+    notice: NoticeToSend,
+    error: str,
+    now: datetime,
+    *,
+    is_final: bool = False,
 ) -> bool:
-    """A channel did not take it; True if it is given up, so that the next contact is tried."""
-    if notice.tries < len(PAUSES):
+    """A channel did not take it; True if it is given up, so that the next contact is tried.
+
+    `is_final`: it never will."""
+    if notice.tries < len(PAUSES) and not is_final:
         await stored.note_error(connection, notice.notice_id, error)
         return False
     return await stored.mark_failed(connection, notice.notice_id, now, error, "daemon")
+
+
+async def take_receipt(
+    connection: AsyncConnection[Any],
+    *,
+    channel: str,
+    notice: int,
+    state: Literal["delivered", "failed", "bounced"],
+    at: datetime,
+    receipt: str,
+) -> bool:
+    """What became of a notice, as its channel tells. False: that is known, or not its notice."""
+    async with connection.transaction():
+        if await stored.channel_of(connection, notice) != channel:
+            return False
+        actor = f"channel {channel}"
+        if state == "delivered":
+            return await stored.mark_delivered(connection, notice, at, receipt, actor)
+        if state == "bounced":
+            await stored.mark_bounced(connection, notice, at)
+        return await stored.mark_failed(connection, notice, at, receipt or state, actor)
 
 
 async def accounts_to_tell(

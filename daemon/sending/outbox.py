@@ -1,0 +1,133 @@
+"""What is due is made and sent: run by a tick, so that a restart goes on where it was."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import structlog
+
+from daemon import metrics
+from daemon.runtime.supervision import together
+from daemon.sending.channels import NotTaken, Send
+from daemon.transactions.notices import Telling, make_notices, not_sent, release_notice
+from storage import notices
+from storage.database import LONG_USE_S, Pool
+from storage.notices import NoticeToSend
+
+log = structlog.get_logger("notices")
+
+SENT_AT_ONCE: Final = 8
+"""One channel that hangs keeps the others waiting no longer than its timeout."""
+MOST_A_TICK: Final = 400
+GRACE_S: Final = 5.0
+"""For a channel to give up by its own timeout, before it is left alone."""
+
+
+@dataclass(slots=True)
+class Outbox:
+    """Notices on their way. `send`, `timeouts_s`: of the channels by name.
+
+    `succeeded_at`: when the last look was done to its end."""
+
+    pool: Pool
+    telling: Telling
+    send: Mapping[str, Send]
+    timeouts_s: Mapping[str, float]
+    succeeded_at: datetime | None = None
+    waiting: int = 0
+    oldest_at: datetime | None = None
+
+    async def look(self) -> None:
+        """Make what is due of those who are short of money, cut or ready, and send."""
+        async with self.pool.connection(lasts_s=LONG_USE_S) as connection:
+            accounts = await notices.accounts_to_look_at(connection)
+            await make_notices(connection, self.telling, accounts, datetime.now(UTC))
+        await self.send_due()
+        self.succeeded_at = datetime.now(UTC)
+        metrics.NOTICES_SUCCESS.set(self.succeeded_at.timestamp())
+        await self._show()
+
+    async def look_ahead(self) -> None:
+        """Make warnings of balances that are good and will not last."""
+        async with self.pool.connection(lasts_s=LONG_USE_S) as connection:
+            accounts = await notices.accounts_that_are_good(connection)
+            await make_notices(connection, self.telling, accounts, datetime.now(UTC))
+
+    async def send_due(self) -> None:
+        """Send what is due, some at a time."""
+        async with self.pool.connection() as connection:
+            due = await notices.due_to_send(connection, datetime.now(UTC), MOST_A_TICK)
+        for start in range(0, len(due), SENT_AT_ONCE):
+            await together(self._send(*it) for it in due[start : start + SENT_AT_ONCE])
+
+    def condition(self) -> dict[str, Any]:
+        """What /healthz shows of it."""
+        return {
+            "waiting": self.waiting,
+            "oldest_s": round(self._oldest_s()),
+            "last_success": None if self.succeeded_at is None else self.succeeded_at.isoformat(),
+        }
+
+    def _oldest_s(self) -> float:
+        if self.oldest_at is None:
+            return 0.0
+        return (datetime.now(UTC) - self.oldest_at).total_seconds()
+
+    async def _send(self, notice: int, account: int) -> None:
+        async with self.pool.connection() as connection:
+            to_send = await release_notice(
+                connection, self.telling, notice, account, datetime.now(UTC)
+            )
+        if to_send is None:
+            return
+        error = await self._error_of(to_send)
+        async with self.pool.connection() as connection:
+            if error is None:
+                await notices.mark_sent(connection, notice, datetime.now(UTC))
+                self._count(to_send, "sent")
+            else:
+                await self._note(connection, to_send, error)
+
+    async def _error_of(self, notice: NoticeToSend) -> NotTaken | None:
+        send = self.send.get(notice.channel)
+        if send is None:
+            return NotTaken("the channel is not configured any more", is_final=True)
+        try:
+            async with asyncio.timeout(self.timeouts_s[notice.channel] + GRACE_S):
+                await send(notice)
+        except NotTaken as error:
+            return error
+        except TimeoutError:
+            return NotTaken("the channel did not answer in time")
+        return None
+
+    async def _note(self, connection: Any, notice: NoticeToSend, error: NotTaken) -> None:
+        is_given_up = await not_sent(
+            connection, notice, str(error), datetime.now(UTC), is_final=error.is_final
+        )
+        self._count(notice, "failed" if is_given_up else "not_taken")
+
+    def _count(self, notice: NoticeToSend, outcome: str) -> None:
+        metrics.NOTICES.labels(notice.channel, outcome).inc()
+        log.info(
+            f"notice {outcome.replace('_', ' ')}",
+            notice=notice.notice_id,
+            account=notice.account,
+            channel=notice.channel,
+        )
+
+    async def _show(self) -> None:
+        async with self.pool.connection() as connection:
+            found = await notices.waiting(connection)
+        now = datetime.now(UTC)
+        counts = dict.fromkeys(self.send, 0) | {channel: count for channel, count, _ in found}
+        ages = {channel: (now - at).total_seconds() for channel, _, at in found}
+        for channel, count in counts.items():
+            metrics.NOTICES_WAITING.labels(channel).set(count)
+            metrics.NOTICES_AGE.labels(channel).set(ages.get(channel, 0))
+        self.waiting = sum(counts.values())
+        self.oldest_at = min((at for _, _, at in found), default=None)
