@@ -136,12 +136,31 @@ def test_legs_that_are_none_are_refused_however_they_are_written(
     on(database_url, story)
 
 
+def test_no_month_up_to_the_last_closed_one_takes_anything(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        async with connection.transaction():
+            await ledger.post(connection, [transfer("k", A, B, 500)])
+        for month in ("2026-01-01", "2026-02-01"):
+            await connection.execute("INSERT INTO closed_month VALUES (%s, 'li')", [month])
+        posted = (
+            "INSERT INTO journal (key, kind, actor, value_date, accounts, amounts) "
+            "VALUES (%s, 1, 'role:x', %s, '{1,2}', '{7,-7}')"
+        )
+        for day in ("2025-12-31", "2026-01-31", "2026-02-01", "2026-02-28"):
+            with pytest.raises(psycopg.errors.CheckViolation, match="that month is closed"):
+                await connection.execute(posted, [day, day])
+        await connection.execute(posted, ["x", "2026-03-01"])
+
+    on(database_url, story)
+
+
 @pytest.mark.parametrize(
     ("columns", "told"),
     [
         ({"kind": "0"}, "no kind of transaction"),
         ({"kind": "12"}, "must name what it takes back"),
         ({"kind": "12", "reverses": "999"}, "transaction 999, which is not there"),
+        ({"kind": "12", "reverses": "(SELECT id FROM journal)"}, "cannot take back k, which is a"),
         ({"document": "999"}, "document 999, which is not there"),
         ({"key": "NULL"}, "only_settlement_has_no_key"),
         ({"key": "''"}, "journal_key_check"),

@@ -222,6 +222,23 @@ def test_the_database_refuses_a_reversal_that_is_none(database_url: str, case: s
     on(database_url, story)
 
 
+def test_a_part_of_what_was_posted_is_not_taken_back(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        await paid(connection)
+        a, counter = "customer:A1:prepaid", "clearing:counter"
+        legs = (Leg(a, 1_200), Leg(counter, -1_200), Leg(a, 800), Leg(counter, -800))
+        async with connection.transaction():
+            await ledger.post(connection, [Transaction("two", "top_up", {}, legs, "role:test")])
+        (payment,) = await rows(connection, "SELECT id FROM journal WHERE key = 'two'")
+        part = (Leg(a, -1_200), Leg(counter, 1_200))
+        forged = Transaction("x", "payment_reversal", {}, part, "person:x", reverses=payment)
+        with pytest.raises(psycopg.errors.CheckViolation, match="same legs"):
+            async with connection.transaction():
+                await ledger.post(connection, [forged])
+
+    on(database_url, story)
+
+
 @pytest.mark.parametrize("is_approved", [False, True])
 def test_a_document_takes_back_the_payment_that_it_names_when_it_is_approved(
     database_url: str, is_approved: bool
