@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, Final
@@ -73,29 +73,57 @@ async def settle_next_days(
     pace = pace or Pace()
     # What is for days long past is looked at by itself (SPAN_GRACE).
     since = now.astimezone(authority.zone).date() - OLD_AFTER + DAY
-    after = 0
-    while True:
-        if give_way is not None:
-            await give_way()
-        taken: dict[int, date] = {}
-        try:
-            async with connection.transaction():
-                taken |= await stored.take(connection, after, pace.at_once, since, until)
-                if not taken:
-                    return
-                locked_at_s = clock()
-                exhausted = await _settle(connection, taken, authority.zone, now)
-                if exhausted:
-                    await request_trips(connection, authority, exhausted, now)
-            took_s = clock() - locked_at_s
-            # A small rest says nothing, unless it is slow.
-            if len(taken) == pace.at_once or took_s > LONGEST_LOCK_S:
-                pace.at_once = next_portion(len(taken), took_s, MANY_ACCOUNTS, FEW_ACCOUNTS)
-        except Exception as error:
-            if is_of_the_whole(error) or not taken:
-                raise
-            log.warning("accounts are settled one by one", accounts=len(taken), error=str(error))
-        after = max(taken)
+    tried: set[int] = set()
+    before = -1
+    # What a batch stored that was under way meanwhile may lie before those that were taken.
+    while len(tried) > before:
+        before = len(tried)
+        after = 0
+        while True:
+            if give_way is not None:
+                await give_way()
+            taken = await _settle_some(
+                connection, authority, now, (after, since, until), clock, pace, tried
+            )
+            if not taken:
+                break
+            tried |= taken
+            after = max(taken)
+
+
+async def _settle_some(
+    connection: AsyncConnection[Any],
+    authority: Authority,
+    now: datetime,
+    marked: tuple[int, date, datetime],
+    clock: Clock,
+    pace: Pace,
+    tried: Set[int],
+) -> Set[int]:
+    """Settle some that were not tried, in one transaction; who was looked at.
+
+    `marked`: behind which account, since which day, until which moment."""
+    taken: dict[int, date] = {}
+    after, since, until = marked
+    try:
+        async with connection.transaction():
+            taken |= await stored.take(connection, after, pace.at_once, since, until)
+            fresh = {account: day for account, day in taken.items() if account not in tried}
+            if not fresh:
+                return taken.keys()
+            locked_at_s = clock()
+            exhausted = await _settle(connection, fresh, authority.zone, now)
+            if exhausted:
+                await request_trips(connection, authority, exhausted, now)
+        took_s = clock() - locked_at_s
+        # A small rest says nothing, unless it is slow.
+        if len(fresh) == pace.at_once or took_s > LONGEST_LOCK_S:
+            pace.at_once = next_portion(len(fresh), took_s, MANY_ACCOUNTS, FEW_ACCOUNTS)
+    except Exception as error:
+        if is_of_the_whole(error) or not taken:
+            raise
+        log.warning("accounts are settled one by one", accounts=len(taken), error=str(error))
+    return taken.keys()
 
 
 @dataclass(frozen=True, slots=True)
