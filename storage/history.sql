@@ -23,7 +23,7 @@ ORDER BY day, until NULLS LAST
 -- reads -- everything that the meters of a point told of these days
 SELECT r.day, r.kind, m.address AS meter, i.decimals, r.source, r.arrived_at AS read_at, r.stamp, r.clock_skew_s AS skew_s,
        r.host_offset_ms, r.total, ARRAY[r.rate_1, r.rate_2, r.rate_3, r.rate_4] || r.more_rates AS rates,
-       r.decode_version, r.id AS reading_id, s.reading_id IS NOT NULL AS is_chosen,
+       coalesce(r.decode_version, 1) AS decode_version, r.id AS reading_id, s.reading_id IS NOT NULL AS is_chosen,
        t.line, t.address AS far_end, nullif(t.terminal, '') AS terminal, t.session_at, nullif(t.certificate, '') AS certificate
 FROM generate_series(%(first)s::date, %(last)s::date, interval '1 day') asked
 JOIN (SELECT DISTINCT meter_id FROM installation WHERE point_id = %(point_id)s) y ON true

@@ -24,6 +24,8 @@ FEW_METERS: Final = 2000
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND: Final = timedelta(microseconds=1)
 DECODE_VERSION: Final = 1
+STORED_VERSION: Final[int | None] = None
+"""How the table says DECODE_VERSION: the first is NULL, with which a row is 8 bytes shorter."""
 REFUSED: Final = -1
 COPIED: Final = {
     "day": "date",
@@ -86,7 +88,7 @@ class RawReading(NamedTuple):
     id: int
     kind: int
     source: int
-    decode_version: int
+    decode_version: int | None
     stamp: datetime | None
     total: int | None
     rate_1: int | None

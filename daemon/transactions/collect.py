@@ -31,9 +31,9 @@ from storage import identity, readings, supply
 from storage.judging import Tail
 from storage.readings import (
     DAILY_FREEZE,
-    DECODE_VERSION,
     RATES,
     REFUSED,
+    STORED_VERSION,
     RawReading,
     Source,
     read_id,
@@ -364,7 +364,7 @@ def _row(
         read_id(source, arrived_at, stamp, registers),
         DAILY_FREEZE,
         source,
-        DECODE_VERSION,
+        STORED_VERSION,
         stamp,
         total,
         rate_1,

@@ -35,9 +35,9 @@ from storage.judging import NEW_SLOT, Tail
 from storage.readings import (
     COPIED,
     DAILY_FREEZE,
-    DECODE_VERSION,
     EPOCH,
     MICROSECOND,
+    STORED_VERSION,
     RawReading,
     Source,
     freeze_id,
@@ -274,7 +274,7 @@ class KnownTails:
             "id": told.ids[order],
             "kind": DAILY_FREEZE,
             "source": METER,
-            "decode_version": DECODE_VERSION,
+            "decode_version": STORED_VERSION,
             "arrived_at": told.arrived_us[order] - SINCE_US,
             "told_by": told.tellers[order],
         }

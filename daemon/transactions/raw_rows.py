@@ -17,7 +17,7 @@ from daemon.quality.register import in_steps
 from daemon.transactions import tellers
 from daemon.transactions.collect import UNKNOWN_SERIAL
 from storage import chains, identity, readings
-from storage.readings import DECODE_VERSION, RATES, Kind, RawReading, Source, read_id
+from storage.readings import RATES, STORED_VERSION, Kind, RawReading, Source, read_id
 
 NO_RATES: Final = (None,) * RATES
 
@@ -143,7 +143,7 @@ def _raw(
         id=read_id(source, arrived_at, stamp, (total, *rates), kind),
         kind=kind,
         source=source,
-        decode_version=DECODE_VERSION,
+        decode_version=STORED_VERSION,
         stamp=stamp,
         total=total,
         rate_1=rate_1,

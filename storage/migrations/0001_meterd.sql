@@ -633,7 +633,7 @@ CREATE TABLE reading (
     host_offset_ms  integer,
     kind            smallint NOT NULL,
     source          smallint NOT NULL,
-    decode_version  smallint NOT NULL,
+    decode_version  smallint,
     more_rates      bigint[],
     serial          text
 );
@@ -642,6 +642,7 @@ COMMENT ON COLUMN reading.id IS 'made of kind, source, arrival, stamp and regist
 COMMENT ON COLUMN reading.kind IS '1 a daily freeze, 2 a month-end freeze, 3 the registers of the moment of its stamp, which fill no slot';
 COMMENT ON COLUMN reading.day IS 'whose 00:00 it is the freeze of, by its own stamp; of a current value the day that it was read on';
 COMMENT ON COLUMN reading.stamp IS 'the meter''s own time stamp; NULL: exactly 00:00 of the day';
+COMMENT ON COLUMN reading.decode_version IS 'how its bytes were understood; NULL: by the first version, which takes no room so';
 COMMENT ON COLUMN reading.told_by IS 'the teller over whose line it came; 0: not known';
 COMMENT ON COLUMN reading.serial IS 'of the meter that told it, where that is another one than the point''s (V03)';
 COMMENT ON COLUMN reading.total IS 'register in its smallest step; NULL: a second read that the meter refused';

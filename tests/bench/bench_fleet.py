@@ -205,6 +205,9 @@ class Fleet:
             connection.execute("SET session_replication_role = replica")
             connection.execute("DELETE FROM slot WHERE day = %s", (self.newest,))
             connection.execute("DELETE FROM link WHERE to_day = %s", (self.newest,))
+        # As if they had never come: nobody has to pass by what was deleted.
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute("VACUUM slot, link")
 
 
 def _gateway(number: int) -> str:
@@ -350,7 +353,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="meterd-", dir="/tmp") as folder:
         fleet = Fleet(Path(folder), chosen.points, chosen.days, newest)
         start = timescale_server if chosen.timescale else embedded_server
-        with start(durable=chosen.on_disk) as server:
+        with start(on_disk=chosen.on_disk) as server:
             server.execute("CREATE DATABASE fleet")
             fleet.write(server.url("fleet"))
             measure(fleet, server, server.url("fleet"), report)

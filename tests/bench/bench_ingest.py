@@ -86,8 +86,8 @@ CREATE TABLE plain (LIKE reading, PRIMARY KEY (day, meter_id, id)) PARTITION BY 
 CREATE TABLE plain_now PARTITION OF plain FOR VALUES FROM ('2020-01-01') TO ('2100-01-01');
 """
 MADE_DAY: Final = """
-INSERT INTO reading (day, meter_id, id, kind, source, decode_version, total, rate_1, rate_2, rate_3, rate_4, arrived_at, told_by)
-    SELECT '{day}', n, hashint8extended(n, {rate}), 1, 1, 1, 4 * {rate}, {rate}, {rate}, {rate}, {rate},
+INSERT INTO reading (day, meter_id, id, kind, source, total, rate_1, rate_2, rate_3, rate_4, arrived_at, told_by)
+    SELECT '{day}', n, hashint8extended(n, {rate}), 1, 1, 4 * {rate}, {rate}, {rate}, {rate}, {rate},
            '{day}'::timestamptz - interval '7 hours', 0
     FROM generate_series(1, {points}) n;
 INSERT INTO slot (day, point_id, kind, state, meter_id, total, reading_id, rule_set, link_days)

@@ -110,30 +110,38 @@ class Server:
             self.start()
 
 
-def embedded_server(*, durable: bool = False) -> AbstractContextManager[Server]:
+def embedded_server(
+    *, durable: bool = False, on_disk: bool = False
+) -> AbstractContextManager[Server]:
     """The PostgreSQL that meterd starts when no database is configured, as the wheel brings it.
 
     `durable`: keep promises as in the field (fsync, on the disk), for a bench that measures what
-    they cost."""
-    return _running("embedded", wheel_installation(18), SETTINGS, durable)
+    they cost. `on_disk`: no promises, but more data than there is memory."""
+    return _running("embedded", wheel_installation(18), SETTINGS, durable, on_disk)
 
 
-def timescale_server(*, durable: bool = False) -> AbstractContextManager[Server]:
+def timescale_server(
+    *, durable: bool = False, on_disk: bool = False
+) -> AbstractContextManager[Server]:
     """A PostgreSQL with TimescaleDB. The first call on a machine builds it."""
     return _running(
-        "timescaledb", timescaledb_installation(), SETTINGS | TIMESCALEDB_SETTINGS, durable
+        "timescaledb",
+        timescaledb_installation(),
+        SETTINGS | TIMESCALEDB_SETTINGS,
+        durable,
+        on_disk,
     )
 
 
 @contextmanager
 def _running(
-    name: str, pginstall: Path, settings: dict[str, str], durable: bool
+    name: str, pginstall: Path, settings: dict[str, str], durable: bool, on_disk: bool
 ) -> Iterator[Server]:
     # Not the configured temporary folder: the path of a Unix socket has 107 bytes at most.
     disk = Path("/tmp")
     with (
         _temporary_folder(disk) as home,
-        _temporary_folder(disk if durable else _fast_folder(disk)) as data,
+        _temporary_folder(disk if durable or on_disk else _fast_folder(disk)) as data,
     ):
         as_user = ["setpriv", "--pdeathsig", "INT"]  # a killed test run takes its server along
         if os.geteuid() == 0:
