@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -23,7 +21,6 @@ OTHERS_OUT: Final = (
     "WHERE datname = current_database() AND pid <> pg_backend_pid()"
 )
 SLOW_S: Final = 0.15
-SMALL_DISK_BYTES: Final = 2**23
 
 
 def statement(played: Scene, *statements: str) -> None:
@@ -151,44 +148,6 @@ def locked(played: Scene) -> Iterator[None]:
     with psycopg.connect(make_conninfo(played.staged.url, user=OWNER)) as connection:
         connection.execute("LOCK TABLE reading IN ACCESS EXCLUSIVE MODE")
         yield
-
-
-@contextmanager
-def disk_full(played: Scene) -> Iterator[None]:
-    """The readings' disk, a small one in memory, has no byte left. Only root can mount it."""
-    with ExitStack() as opened:
-        small = opened.enter_context(_small_disk(played))
-        tables = (
-            "SELECT 'ALTER TABLE ' || c.oid::regclass || ' SET TABLESPACE small_disk' FROM pg_class c "
-            "WHERE relkind = 'r' AND relname LIKE 'reading%'"
-        )
-        statement(played, *(row for (row,) in played.staged.ask(tables)))
-        filler = small / "filler"
-        with suppress(OSError), filler.open("wb", buffering=0) as file:
-            while True:
-                file.write(bytes(4096))
-        yield
-        filler.unlink()
-        back = tables.replace("small_disk", "pg_default")
-        opened.callback(lambda: statement(played, *(row for (row,) in played.staged.ask(back))))
-
-
-@contextmanager
-def _small_disk(played: Scene) -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="meterd-", dir="/tmp") as folder:
-        mount = ["mount", "-t", "tmpfs", "-o", f"size={SMALL_DISK_BYTES},mode=0777", "none", folder]
-        subprocess.run(mount, check=True)
-        try:
-            Path(folder, "space").mkdir()
-            Path(folder, "space").chmod(0o777)
-            owner = played.server.socket_folder.stat()
-            os.chown(Path(folder, "space"), owner.st_uid, owner.st_gid)
-            played.server.execute(f"CREATE TABLESPACE small_disk LOCATION '{folder}/space'")
-            played.server.execute(f"GRANT CREATE ON TABLESPACE small_disk TO {OWNER}")
-            yield Path(folder)
-            played.server.execute("DROP TABLESPACE small_disk")
-        finally:
-            subprocess.run(["umount", folder], check=True)
 
 
 @contextmanager

@@ -6,13 +6,17 @@ import random
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+import psycopg
+from psycopg.conninfo import make_conninfo
+
 from tests.acceptance.stage import ADDRESSES, METERD, METERS
 from tests.faults.database_faults import Fault
-from tests.faults.scene import Scene, Watch, scene
+from tests.faults.scene import LINE, Scene, Watch, scene
 from tests.faults.truth import untruths
 from tests.servers.postgres import Server
 
@@ -23,6 +27,7 @@ HEALTHZ_P99_S: Final = 0.2
 PAYER: Final = f"C{int(ADDRESSES[0])}"
 PAID_YUAN: Final = "5"
 PATIENCE_S: Final = 120.0
+IMPATIENT: Final = "-c statement_timeout=2000"
 
 
 @dataclass
@@ -68,16 +73,19 @@ def heal(
         _start_with_cut_lines(played)
         watch = Watch(staged)
         with watch.looking():
-            _mend_lines(played)
+            staged.bench.mend(LINE)
             time.sleep(chance.uniform(0, 0.5))
             began = time.monotonic()
             with fault(played):
+                _mend_lines(played)  # some are read before it, and some while it lasts
                 paying = _pay(played)
                 time.sleep(lasts_s)
                 stored = _stored(played)
             ended = time.monotonic()
+            # Where nobody could ask meanwhile.
+            before = (_stored(played) or 0) if stored is None else stored
             outcome = Outcome(fault.__name__, ended - began)
-            outcome.stores_again_s = _until(lambda: _stores(played, stored), ended)
+            outcome.stores_again_s = _until(lambda: _stores(played, before), ended)
             paying.wait(PATIENCE_S)
             _until(lambda: _pay(played).wait(PATIENCE_S) == 0, ended)
             staged.until("every slot is filled", lambda: staged.slots_missing() == 0)
@@ -128,13 +136,19 @@ def _pay(played: Scene) -> subprocess.Popen[bytes]:
         return subprocess.Popen([METERD, *words], stdout=log, stderr=log)
 
 
-def _stored(played: Scene) -> int:
-    ((stored,),) = played.staged.ask("SELECT count(*) FROM reading")
-    return int(stored)
+def _stored(played: Scene) -> int | None:
+    """Past the daemon's way and its role's limits; None where nobody can ask."""
+    url = make_conninfo(played.staged.url, user="postgres", connect_timeout=2, options=IMPATIENT)
+    with suppress(psycopg.OperationalError), psycopg.connect(url) as connection:
+        row = connection.execute("SELECT count(*) FROM reading").fetchone()
+        assert row is not None
+        return int(row[0])
+    return None
 
 
 def _stores(played: Scene, before: int) -> bool:
-    return _stored(played) != before or not played.staged.slots_missing()
+    stored = _stored(played)
+    return stored is not None and (stored > before or not played.staged.slots_missing())
 
 
 def _until(holds: Callable[[], bool], since: float) -> float | None:
