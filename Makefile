@@ -15,7 +15,7 @@ FLOOR_BILLING = 99
 FLOOR_CONTROL = 100
 FLOOR_CODECS = 92
 
-.PHONY: faults guards simulate simulate-daemon stories demo test rest test-all test-hours quick coverage check bench bench-long fuzz mutation venv clean
+.PHONY: faults guards simulate simulate-daemon stories demo test rest test-all test-hours quick coverage check bench bench-long fuzz mutation venv lock sbom fuzz-dlt645 fuzz-formats clean
 
 demo: venv
 	.venv/bin/meterd demo
@@ -102,17 +102,43 @@ faults: venv
 # Coverage-guided, the same inputs for the same seed; about an hour for the whole number on one core.
 FUZZ_RUNS ?= 10000000
 FUZZ_SEED ?= 1
-fuzz: venv
+# Every other format: a million inputs or ten minutes each, whichever comes first.
+FORMATS ?= modbus dial_in mqtt csv xlsx site tariff profile scenario control http proof cases
+FORMAT_RUNS ?= 1000000
+FORMAT_S ?= 600
+fuzz: fuzz-dlt645 fuzz-formats
+
+fuzz-formats: venv
+	mkdir -p .fuzz
+	@for format in $(FORMATS); do echo "== $$format"; PYTHONPATH=. .venv/bin/python tests/fuzz/fuzz.py $$format \
+		-atheris_runs=$(FORMAT_RUNS) -max_total_time=$(FORMAT_S) -seed=$(FUZZ_SEED) -print_final_stats=1 -artifact_prefix=.fuzz/ || exit 1; done
+
+fuzz-dlt645: venv
 	mkdir -p .fuzz
 	PYTHONPATH=. .venv/bin/python tests/fuzz/fuzz_dlt645.py -atheris_runs=$(FUZZ_RUNS) -seed=$(FUZZ_SEED) -timeout=5 -max_len=280 \
 		-artifact_prefix=.fuzz/
 
 venv: .venv/installed
 
-.venv/installed: pyproject.toml constraints.txt
+# What is installed is what was locked, by its hashes; the project itself is no download and has none.
+.venv/installed: pyproject.toml requirements-dev.txt
 	test -x .venv/bin/python || $(PYTHON) -m venv .venv
-	.venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
+
+# The newest versions that pyproject.toml allows and the lock does not hold already; UPGRADE=1 takes the newest of all.
+UPGRADE ?=
+LOCK = .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
+	$(if $(UPGRADE),--upgrade) pyproject.toml
+lock: venv
+	$(LOCK) -o requirements.txt
+	$(LOCK) --extra dev -c requirements.txt -o requirements-dev.txt
+
+# What the program consists of when it runs, as CycloneDX.
+sbom: venv
+	.venv/bin/cyclonedx-py requirements requirements.txt --pyproject pyproject.toml --mc-type application \
+		--output-reproducible --of JSON -o sbom.json
 
 clean:
 	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .fuzz .mutation .coverage demo-data

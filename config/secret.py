@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
+from typing import Final
 
 from config.bounded_file import read_file
+
+_NAME: Final = re.compile(r"[\w./ -]+")
+"""Of a file or a variable. A URL has more."""
 
 
 class Secret:
@@ -71,7 +76,7 @@ def _kind_and_name(source: object) -> tuple[str, str]:
 
 def _of_environment(name: str) -> str:
     if name not in os.environ:
-        raise ValueError(f"the environment has no {name}")
+        raise ValueError(f"the environment has no {_if_a_name(name)}")
     return os.environ[name]
 
 
@@ -85,10 +90,16 @@ def _credentials() -> Path:
     return Path(folder)
 
 
+def _if_a_name(text: str) -> str:
+    """Not what may be the secret itself, written where its place belongs."""
+    return text if _NAME.fullmatch(text) else "*** (that looks like the secret, not its place)"
+
+
 def _content(path: Path) -> str:
     try:
         return read_file(path).decode().strip()
     except OSError as error:
-        raise ValueError(f"cannot read {path}: {error.strerror}") from None
+        shown = f"cannot read {_if_a_name(str(path))}: {error.strerror}"
+        raise ValueError(shown) from None
     except UnicodeDecodeError:
         raise ValueError(f"{path} is not written in UTF-8") from None

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from config.values import (
     Answer,
     Clock,
+    DatabaseUrl,
     Days,
     Endpoint,
     HeartbeatAnswer,
@@ -62,10 +63,15 @@ class Section(Part):
     model_config = ConfigDict(extra="forbid")
 
 
-class SitePart(Part):
-    """Where the site's days begin, and where its data are."""
+class ZonePart(Part):
+    """Where the site's days begin."""
 
     zone: Zone
+
+
+class SitePart(ZonePart):
+    """And where its data are."""
+
     data_directory: SitePath
 
 
@@ -83,14 +89,14 @@ class DatabasePart(Section):
 
     Who only asks the database needs no `migration_url`, and may not be able to read it."""
 
-    url: SecretValue | None = None
+    url: DatabaseUrl | None = None
     migration_url: object = None
 
 
 class DatabaseSection(DatabasePart):
     """`migration_url`: as the role that the tables belong to; `url` is then of a lesser one."""
 
-    migration_url: SecretValue | None = None
+    migration_url: DatabaseUrl | None = None
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -386,6 +392,12 @@ class NoticeChannelSection(NamedSection):
         return self
 
 
+class PaymentSection(Section):
+    """For more than `ask_above_fen` `meterd topup` asks on a terminal."""
+
+    ask_above_fen: YuanAsFen = Field(default=200_000, alias="ask_above_yuan")
+
+
 class HealthSection(Section):
     """When the daemon is not well although it works."""
 
@@ -419,6 +431,7 @@ class Site(Section):
     control: ControlSection = ControlSection()
     notices: NoticesSection = NoticesSection()
     notice_channel: tuple[NoticeChannelSection, ...] = Field(default=(), strict=False)
+    payment: PaymentSection = PaymentSection()
     health: HealthSection = HealthSection()
     http: HttpSection = HttpSection()
     log: LogSection = LogSection()
@@ -430,12 +443,19 @@ class DatabaseSettings(Part):
     site: SitePart
     database: DatabasePart = DatabasePart()
     control: ControlPart = ControlPart()
+    payment: PaymentSection = PaymentSection()
 
 
 class NoticeTextSettings(DatabaseSettings):
     """What whoever tells customers something needs besides: in which words."""
 
     notices: NoticesPart = NoticesPart()
+
+
+class ZoneSettings(Part):
+    """What a command needs that talks to meters without a daemon."""
+
+    site: ZonePart
 
 
 class PolicySettings(DatabaseSettings):

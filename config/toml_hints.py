@@ -6,9 +6,11 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Final
 
-_PAIR: Final = re.compile(r"\s*[\w.\"'-]+\s*=\s*(?P<value>.*?)\s*(#.*)?")
+_PAIR: Final = re.compile(r"\s*(?P<key>[\w.\"'-]+)\s*=\s*(?P<value>.*?)\s*(#.*)?")
 _HEADER: Final = re.compile(r"\s*\[\[?\s*(?P<name>[^\[\]]+?)\s*\]")
 _CURLY: Final = re.compile("[\u201c\u201d\u2018\u2019\uff02]")
+SECRETS: Final = frozenset({"password", "url", "migration_url"})
+"""What stands there is not repeated in a message."""
 
 
 def hint(message: str, line: str) -> str:
@@ -39,6 +41,8 @@ def _slip(line: str) -> str:
     found = _PAIR.fullmatch(line)
     if found is None:
         return ""
+    if found["key"] in SECRETS:
+        return f' ({found["key"]} is a secret and stands elsewhere: {{ file = "PATH" }})'
     value = found["value"]
     fitting = (say(value) for slip, say in _SLIPS if slip.fullmatch(value))
     return next((f" ({words})" for words in fitting), "")

@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, BeforeValidator, ValidationInfo
 
+from config.database_url import mistake_in
 from config.endpoints import endpoint
 from config.secret import Secret, read_secret
 from protocols.dial_in.callers import Network
@@ -49,6 +50,10 @@ def line_name(value: str) -> str:
     return value
 
 
+_YUAN: Final = re.compile(r"[0-9]{1,12}(\.[0-9]{1,2}0*)?")
+"""ASCII digits and one point: what Python takes besides is an amount that nobody meant."""
+
+
 def _zone(name: object) -> ZoneInfo:
     try:
         return ZoneInfo(str(name))
@@ -64,6 +69,13 @@ def _path(value: object, info: ValidationInfo) -> Path:
 
 def _secret(value: object, info: ValidationInfo) -> Secret:
     return read_secret(value, _base(info))
+
+
+def _database_url(value: object, info: ValidationInfo) -> Secret:
+    url = _secret(value, info)
+    if mistake := mistake_in(url.reveal()):
+        raise ValueError(mistake)
+    return url
 
 
 def _base(info: ValidationInfo) -> Path:
@@ -113,16 +125,12 @@ def _clock(value: object) -> time:
 
 def _yuan(value: object) -> int:
     """Money in a file is a string in yuan; inside it is integer fen."""
-    try:
-        fen = Decimal(value).scaleb(2) if isinstance(value, str) else None
-    except ArithmeticError:
-        fen = None
-    if fen is None or not fen.is_finite() or fen != int(fen) or fen < 0:
+    if not isinstance(value, str) or not _YUAN.fullmatch(value):
         raise ValueError(
             f"{value!r} is no amount in yuan with at most two decimals; "
             'write it as a string: "5.00"'
         )
-    return int(fen)
+    return int(Decimal(value).scaleb(2))
 
 
 def _duration(unit: timedelta, name: str) -> BeforeValidator:
@@ -177,6 +185,7 @@ def _words(value: object) -> tuple[Kind, str]:
 Zone = Annotated[ZoneInfo, BeforeValidator(_zone)]
 SitePath = Annotated[Path, BeforeValidator(_path)]
 SecretValue = Annotated[Secret, BeforeValidator(_secret)]
+DatabaseUrl = Annotated[Secret, BeforeValidator(_database_url)]
 Endpoint = Annotated[tuple[str, int], BeforeValidator(_endpoint)]
 Clock = Annotated[time, BeforeValidator(_clock)]
 YuanAsFen = Annotated[int, BeforeValidator(_yuan)]

@@ -463,6 +463,38 @@ async def account(connection: Connection, account: str) -> Mapping[str, Any] | N
     return found[0] if found else None
 
 
+async def has_freeze(
+    connection: Connection, account: str, points: Sequence[str], day: date
+) -> bool:
+    """True if a point of the account, or one of `points`, has a published value of that day."""
+    values = {"account": account, "points": list(points), "day": day}
+    row = await fetch_row(connection, SQL["has_freeze"], values)
+    assert row is not None
+    return bool(row[0])
+
+
+class Payee(NamedTuple):
+    """Whom a payment is for, as a clerk can compare it with who pays."""
+
+    name: str
+    points: tuple[str, ...]
+    """Each with its area and its meter."""
+
+
+async def payees(connection: Connection, accounts: Iterable[int]) -> dict[int, Payee]:
+    """Of each account its name and the points that are billed to it now."""
+    rows = await fetch_rows(connection, SQL["payees"], {"accounts": list(accounts)})
+    names: dict[int, str] = {}
+    points: dict[int, list[str]] = {}
+    for account, name, point, area, address in rows:
+        names[account] = name
+        of_account = points.setdefault(account, [])
+        if point is not None:
+            place = f"{point} ({area})" if area else point
+            of_account.append(f"{place}, meter {address}" if address else place)
+    return {account: Payee(name, tuple(points[account])) for account, name in names.items()}
+
+
 async def first_version(connection: Connection, account: str) -> FirstVersion | None:
     """The first version of an account's tariff. None if the account or any version is unknown."""
     values = {"account": account}

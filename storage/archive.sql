@@ -455,6 +455,26 @@ LEFT JOIN LATERAL newest_slot(p.id, 1::smallint, '{published}') last ON true
 WHERE a.number = %(account)s
 ORDER BY p.number
 
+-- has_freeze -- whether a point of an account, or one that it is to have, has a value of a day
+SELECT EXISTS (
+    SELECT FROM slot
+    WHERE day = %(day)s AND state = 'published' AND point_id IN (
+        SELECT x.point_id FROM account a JOIN point_account x ON x.account_id = a.id
+        WHERE a.number = %(account)s AND x.to_day IS NULL
+        UNION SELECT id FROM point WHERE number = ANY(%(points)s)
+    )
+)
+
+-- payees -- who paid, and the points that the money is for
+SELECT a.id AS account_id, a.name, p.number AS point, p.area, m.address
+FROM account a
+LEFT JOIN point_account x ON x.account_id = a.id AND x.to_day IS NULL
+LEFT JOIN point p ON p.id = x.point_id
+LEFT JOIN installation i ON i.point_id = p.id AND i.to_at IS NULL
+LEFT JOIN meter m ON m.id = i.meter_id
+WHERE a.id = ANY(%(accounts)s)
+ORDER BY p.number
+
 -- pages -- what is true of points, to compare it with what will be
 SELECT p.number AS point, m.address, i.first_day AS installed_on, r.ratio, n.max_daily_kwh,
        a.number AS account, greatest(x.from_day, a.opened_on) AS billed_from, a.state AS account_state,

@@ -123,10 +123,18 @@ async def _request(reader: asyncio.StreamReader) -> Mapping[str, Any]:
     try:
         async with asyncio.timeout(ASKED_WITHIN_S):
             line = await reader.readline()
-        request = json.loads(line)
     except TimeoutError:
         raise MeterdError(f"nothing was asked for {ASKED_WITHIN_S:g} s") from None
-    except (ValueError, RecursionError) as error:  # also a line without end, bytes that are no text
+    except ValueError as error:  # a line without end
+        raise MeterdError(f"no request in JSON on one line: {error}") from None
+    return parsed_request(line)
+
+
+def parsed_request(line: bytes) -> Mapping[str, Any]:
+    """The object of a line. MeterdError for anything else."""
+    try:
+        request = json.loads(line)
+    except (ValueError, RecursionError) as error:
         raise MeterdError(f"no request in JSON on one line: {error}") from None
     if not isinstance(request, dict):
         raise MeterdError("a request is a JSON object")

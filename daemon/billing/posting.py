@@ -9,6 +9,10 @@ from typing import Final, Literal, NamedTuple
 
 from protocols.errors import MeterdError
 
+MOST_PAYMENT_FEN: Final = 100_000_000
+"""A million yuan in one payment is a slip of the finger."""
+LONGEST_KEY_PART: Final = 200
+MUST_BE: Final = f"must be 1 to {LONGEST_KEY_PART} printable characters without a colon"
 KeyPart = Literal["channel", "reference"]
 REVENUES = frozenset({"energy", "tier", "fixed", "minimum", "compensation"})
 ADJUSTMENT: Final = re.compile(r"adjustment:(\d{4}-\d{2}):(.+)")
@@ -53,16 +57,22 @@ class UnfitPaymentKey(MeterdError):
 
     def __init__(self, part: KeyPart, value: str) -> None:
         self.part = part
-        super().__init__(f"the {part} of a payment must not be empty nor hold a colon: {value!r}")
+        super().__init__(f"the {part} of a payment {MUST_BE}: {value[:40]!r}")
+
+
+def key_part(part: KeyPart, value: str) -> str:
+    """The value without blanks around it, which nobody sees. UnfitPaymentKey."""
+    stripped = value.strip()
+    if not stripped.isprintable() or not 0 < len(stripped) <= LONGEST_KEY_PART or ":" in stripped:
+        raise UnfitPaymentKey(part, value)
+    return stripped
 
 
 def payment_key(channel: str, reference: str) -> str:
     """The key of a payment: `pay:<channel>:<reference>`. UnfitPaymentKey if it would be ambiguous.
 
     R51: the caller names the payment, and the same name again is the same payment."""
-    _refuse_unfit("reference", reference)
-    _refuse_unfit("channel", channel)
-    return f"pay:{channel}:{reference}"
+    return f"pay:{key_part('channel', channel)}:{key_part('reference', reference)}"
 
 
 def reversal_key(transaction: int) -> str:
@@ -98,9 +108,3 @@ def account_of(component: str) -> str:
     if component in REVENUES:
         return f"revenue:{component}"
     return "payable:tax" if component == "tax" else f"payable:surcharge:{component}"
-
-
-def _refuse_unfit(part: KeyPart, value: str) -> None:
-    # The colon separates the parts of a key: with one inside, two payments could have one key.
-    if ":" in value or not value or not value.isprintable():
-        raise UnfitPaymentKey(part, value)

@@ -15,11 +15,11 @@ from daemon.cli.account_entries import bonus, elsewhere
 from daemon.cli.account_list import list_accounts
 from daemon.cli.account_statement import statement
 from daemon.cli.account_tariff import tariff
-from daemon.cli.actor import actor_option, os_user
+from daemon.cli.actor import acting, actor_option
 from daemon.cli.on_site import on_database
 from daemon.cli.output import as_json, echo, fail, print_columns, print_json, print_table, yuan
 from daemon.cli.site_option import site_option
-from daemon.cli.typed import Day
+from daemon.cli.typed import Day, Text, Whole
 from storage import archive, ledger, links, terms
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def account() -> None:
 @click.argument("account_id", metavar="ACCOUNT")
 @click.option(
     "--movements",
-    type=click.IntRange(0, 10_000),
+    type=Whole(0, 10_000),
     default=MOVEMENTS,
     show_default=True,
     help="How many.",
@@ -145,19 +145,22 @@ def _print(found: Mapping[str, Any]) -> None:
     help="First billed day.",
 )
 # Without a signed agreement no account becomes active (R41).
-@click.option("--agreement", required=True, help="Reference of the signed agreement.")
+@click.option("--agreement", type=Text(), required=True, help="Reference of the signed agreement.")
 @click.option(
     "--point",
     "points",
     multiple=True,
     help="Metering point to give to the account; may be repeated.",
 )
+@actor_option
 @site_option
 def open_account(
+    *,
     account_id: str,
     open_from: date,
     agreement: str,
     points: tuple[str, ...],
+    actor: str | None,
     site_path: Path,
 ) -> None:
     """Open a pending account.
@@ -169,7 +172,7 @@ def open_account(
     from daemon.transactions.opening import AccountOpening
 
     settings = load_settings(site_path)
-    opening = AccountOpening(account_id, open_from, agreement, points)
+    opening = AccountOpening(account_id, open_from, agreement, points, acting(actor))
 
     async def ask(connection: AsyncConnection[Any]) -> Mapping[str, Any] | None:
         zone = settings.site.zone
@@ -201,7 +204,7 @@ def import_accounts(
     if unknown:
         raise fail(f"accounts.csv has no account {', '.join(unknown)}")
     chosen = [named[number] for number in numbers or named]
-    who = actor or os_user()
+    who = acting(actor)
 
     async def ask(connection: AsyncConnection[Any]) -> list[dict[str, Any]]:
         rows = [account_row(it) for it in chosen]

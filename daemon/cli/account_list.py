@@ -15,7 +15,7 @@ from daemon.billing.suggestion import days_left, usual_day_fen
 from daemon.cli.on_site import on_database
 from daemon.cli.output import as_json, print_json_rows, print_table, yuan
 from daemon.cli.site_option import site_option
-from daemon.cli.typed import MOST
+from daemon.cli.typed import MOST, Whole
 from storage import explanation
 from storage.explanation import AccountStanding
 
@@ -30,7 +30,7 @@ HEAD = (
 @click.command("list", short_help="State, balance and days left of accounts.")
 @click.option("--state", type=STATES, help="Only accounts in this state.")
 @click.option("--credit", type=CREDIT_STATES, help="Only accounts whose credit is so.")
-@click.option("--limit", type=click.IntRange(1, MOST), help="How many; default: all.")
+@click.option("--limit", type=Whole(1, MOST), help="How many; default: all.")
 @site_option
 @as_json
 def list_accounts(

@@ -1,12 +1,16 @@
-"""Who says what a command writes down."""
+"""Who does what a command does: the user and the terminal of this machine, and who says so."""
 
 from __future__ import annotations
 
 import os
 import pwd
+import shlex
+import sys
+import syslog
 
 import click
 
+from config.visible import visible
 from daemon.cli.typed import Text
 
 actor_option = click.option(
@@ -20,3 +24,29 @@ def os_user() -> str:
         return pwd.getpwuid(os.getuid()).pw_name
     except KeyError:
         return f"uid {os.getuid()}"
+
+
+def by_way_of() -> str:
+    """The user of this machine and the terminal where the command was typed: `root on /dev/pts/3`.
+
+    Through sudo the user is who called it."""
+    user = os_user()
+    caller = os.environ.get("SUDO_USER")
+    if caller is not None:
+        user = f"{caller} as {user}"
+    for stream in range(3):
+        if os.isatty(stream):
+            return f"{user} on {os.ttyname(stream)}"
+    return f"{user} on no terminal"
+
+
+def acting(actor: str | None = None) -> str:
+    """Whom a command that changes something acts for; the user of this machine if nobody is named.
+
+    It leaves a line in the system log of this machine: the command as it was typed (no secret is
+    ever an argument), who says so, and where. Without a system log nothing is noted."""
+    name = (actor or os_user()).strip()
+    command = shlex.join(["meterd", *sys.argv[1:]])
+    syslog.openlog("meterd", syslog.LOG_PID, syslog.LOG_USER)
+    syslog.syslog(syslog.LOG_NOTICE, visible(f"{command}: said by {name}, {by_way_of()}"))
+    return name

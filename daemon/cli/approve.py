@@ -10,12 +10,12 @@ import click
 from psycopg import AsyncConnection
 
 from config.settings_file import load_settings
-from daemon.cli.actor import actor_option, os_user
+from daemon.cli.actor import acting, actor_option
 from daemon.cli.on_site import on_database
 from daemon.cli.output import as_json, echo, print_columns, print_json, print_json_rows, yuan
 from daemon.cli.saying import said_by, speaking_options
 from daemon.cli.site_option import site_option
-from daemon.cli.typed import Text
+from daemon.cli.typed import Text, Whole
 from daemon.transactions.cut_requests import approve_cut, request_cut, withdraw_cut
 from storage import cut_requests
 
@@ -45,13 +45,13 @@ def request(account: str, **saying: Any) -> None:
 
 
 @approve.command()
-@click.argument("number", type=click.IntRange(1))
+@click.argument("number", type=Whole(1))
 @actor_option
 @site_option
 @as_json
 def give(number: int, actor: str | None, site_path: Path, as_json: bool) -> None:
     """Approve request NUMBER: for four hours, this episode and this debt."""
-    approver = actor or os_user()
+    approver = acting(actor)
 
     async def ask(connection: AsyncConnection[Any]) -> datetime:
         return await approve_cut(connection, number, approver)
@@ -66,7 +66,7 @@ def give(number: int, actor: str | None, site_path: Path, as_json: bool) -> None
 
 
 @approve.command()
-@click.argument("number", type=click.IntRange(1))
+@click.argument("number", type=Whole(1))
 @speaking_options
 def withdraw(number: int, **saying: Any) -> None:
     """Take request NUMBER back, with what was approved of it."""

@@ -12,7 +12,7 @@ from psycopg import AsyncConnection
 from config.settings_file import load_settings
 from daemon.audit.trips import objection
 from daemon.cli.on_site import on_database
-from daemon.cli.output import as_json, print_json, print_table
+from daemon.cli.output import as_json, echo, print_json, print_table
 from daemon.cli.site_option import site_option
 from storage import audit as storage
 from storage.audit import SentTrip, Unjournalled
@@ -65,5 +65,5 @@ def trips(site_path: Path, as_json: bool) -> None:
     else:
         if rows:
             print_table(("point", "sent", "command", "objection"), rows)
-        click.echo(f"{agreed} of {found.trips} would be cut again")
+        echo(f"{agreed} of {found.trips} would be cut again")
     raise SystemExit(1 if rows else 0)

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import sys
+from functools import partial
+from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import click
 
+from daemon.cli.actor import acting
 from daemon.cli.authority import authority_of, authority_options
 from daemon.cli.connection import line_options
-from daemon.cli.output import as_json, fail, print_json, print_table
+from daemon.cli.output import USAGE, as_json, fail, print_json, print_table
+from daemon.cli.zone import zone_of, zone_options
 from daemon.field.clock import (
+    STEP_LIMIT,
     ClockReading,
     broadcast_time,
     in_words,
@@ -48,9 +55,12 @@ from protocols.errors import FrameError
 @click.option(
     "--broadcast", is_flag=True, help="Tell all meters of the line the time; needs no password."
 )
+@click.option("--yes", is_flag=True, help="Do not ask, however far a clock is moved.")
 @authority_options
+@zone_options
 @as_json
-def clock(
+def clock(  # noqa: PLR0913 - where, who, how and by whose time
+    *,
     connection: Connection,
     meters: tuple[str, ...],
     protocol: str,
@@ -58,11 +68,15 @@ def clock(
     broadcast: bool,
     level: str,
     operator: str,
+    yes: bool,
+    zone: ZoneInfo | None,
+    site_path: Path,
     as_json: bool,
 ) -> None:
     """Show the clocks of DL/T 645 meters, or set them and read them back.
 
-    --set writes this machine's local time. A broadcast is obeyed for up to 5 minutes of
+    The time is that of --zone, else of the site. --set shows how far each clock is moved, and asks
+    before one is moved by more than 5 minutes. A broadcast is obeyed for up to 5 minutes of
     difference, once a day, not within 5 minutes of midnight, and answered by nobody: the meters
     given with --meter are read before and after."""
     if is_set and broadcast:
@@ -72,39 +86,62 @@ def clock(
         addresses = [one_meter(meter) for meter in dict.fromkeys(meters)]
     except FrameError as error:
         raise click.UsageError(str(error)) from None
+    meant = zone_of(zone, site_path)
+    now = partial(wall_clock, meant)
     if authority is not None:
-        done = set_clocks(connection, protocol, addresses, authority, wall_clock)
+        if not yes:
+            before = asyncio.run(read_clocks(connection, protocol, addresses, now))
+            _confirm(before, meant, as_json=as_json)
+        acting()
+        done = set_clocks(connection, protocol, addresses, authority, now)
     elif broadcast:
-        done = broadcast_time(connection, protocol, addresses, wall_clock)
+        acting()
+        done = broadcast_time(connection, protocol, addresses, now)
     else:
-        done = read_clocks(connection, protocol, addresses, wall_clock)
+        done = read_clocks(connection, protocol, addresses, now)
     readings = asyncio.run(done)
     if as_json:
-        _print_as_json(readings)
+        _print_as_json(readings, meant)
     else:
-        _print(readings)
+        _print(readings, meant)
     _fail_if_wrong(readings, must_agree=is_set or broadcast)
 
 
-def _print_as_json(readings: list[ClockReading]) -> None:
+def _confirm(before: list[ClockReading], zone: ZoneInfo, *, as_json: bool) -> None:
+    """Show how far each clock would be moved; ask where that is far, or not known."""
+    if not as_json:
+        _print(before, zone)
+    far = [it for it in before if it.ahead is None or abs(it.ahead) > STEP_LIMIT]
+    if not far:
+        return
+    steps = ", ".join(
+        f"{it.meter} is {'not read' if it.ahead is None else in_words(it.ahead)}" for it in far
+    )
+    if not sys.stdin.isatty():
+        raise fail(f"{steps}: nothing was set; with --yes nobody is asked", USAGE)
+    click.confirm(f"{steps}. Set to the time of {zone.key}?", abort=True, err=True)
+
+
+def _print_as_json(readings: list[ClockReading], zone: ZoneInfo) -> None:
     for reading in readings:
         ahead_s = None if reading.ahead is None else round(reading.ahead.total_seconds())
         print_json(
             {
                 "meter": reading.meter,
                 "meter_time": reading.clock,
+                "zone": zone.key,
                 "meter_ahead_s": ahead_s,
                 "error": reading.wrong or None,
             }
         )
 
 
-def _print(readings: list[ClockReading]) -> None:
+def _print(readings: list[ClockReading], zone: ZoneInfo) -> None:
     rows = []
     for reading in readings:
         difference = reading.wrong if reading.ahead is None else in_words(reading.ahead)
         rows.append((reading.meter, reading.clock, difference))
-    print_table(["meter", "clock", "difference"], rows)
+    print_table(["meter", f"clock ({zone.key})", "difference"], rows)
 
 
 def _fail_if_wrong(readings: list[ClockReading], *, must_agree: bool) -> None:

@@ -15,7 +15,7 @@ from rich.progress import Progress
 from daemon.cli.output import FAILED, as_json, echo, fail, print_json, print_table
 from daemon.cli.running import daemon_asked
 from daemon.cli.site_option import site_option
-from daemon.cli.typed import Day
+from daemon.cli.typed import Day, Number
 
 
 @click.command()
@@ -50,7 +50,7 @@ from daemon.cli.typed import Day
     "--within",
     "within_s",
     metavar="SECONDS",
-    type=click.FloatRange(1, 86_400),
+    type=Number(1, 86_400),
     default=120,
     show_default=True,
     help="Then nobody waits any more.",

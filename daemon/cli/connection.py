@@ -5,7 +5,6 @@ How to reach it, and the trace of its bytes."""
 from __future__ import annotations
 
 import functools
-import math
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ import structlog
 from structlog.typing import FilteringBoundLogger
 
 from config.endpoints import endpoint
+from daemon.cli.typed import Number, Whole
 from daemon.field.connection import Connection, Speed
 from protocols.channels.conversation import Timing
 from protocols.channels.serial import SerialChannel
@@ -25,26 +25,15 @@ from protocols.channels.tcp import TcpChannel
 TRACE_KEYS: Final = ("line", "direction", "bytes")
 F = TypeVar("F", bound=Callable[..., Any])
 
-BAUD: Final = click.IntRange(300, 921_600)
+BAUD: Final = Whole(300, 921_600)
 """What a serial port may be asked for; the driver refuses speeds that it does not know."""
 
 
-class Seconds(click.FloatRange):
-    """A time to wait, from `least` to a minute.
-
-    It is a number: nan is not below, above or between anything, and would pass the range."""
+class Seconds(Number):
+    """A time to wait, from `least` to a minute."""
 
     def __init__(self, least: float) -> None:
         super().__init__(least, 60)
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> float:
-        """The seconds; a wrong use when they are none."""
-        seconds = float(super().convert(value, param, ctx))
-        if math.isnan(seconds):
-            self.fail(f"{value!r} is no number of seconds", param, ctx)
-        return seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +144,7 @@ def line_options(*, baud: int, parity: str) -> Callable[[F], F]:
             ),
             click.option(
                 "--retries",
-                type=click.IntRange(0, 10),
+                type=Whole(0, 10),
                 default=1,
                 show_default=True,
             ),

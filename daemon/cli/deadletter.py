@@ -17,6 +17,7 @@ from config.settings_file import load_settings
 from daemon.cli.on_site import on_database
 from daemon.cli.output import as_json, echo, fail, print_json, print_table
 from daemon.cli.site_option import site_option
+from daemon.cli.typed import Whole
 from daemon.transactions import dead_letters as transactions
 from storage import dead_letters as storage
 from storage.dead_letters import DeadLetter, NoOpenLetter
@@ -28,7 +29,7 @@ by_option = click.option(
     show_default="the user of this machine",
     help="Who does it.",
 )
-ids_argument = click.argument("ids", metavar="ID...", nargs=-1, type=click.IntRange(min=1))
+ids_argument = click.argument("ids", metavar="ID...", nargs=-1, type=Whole(min=1))
 
 
 @click.group()

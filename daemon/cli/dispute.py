@@ -11,7 +11,7 @@ from daemon.cli.marking import lift_and_tell, list_marks, set_and_tell
 from daemon.cli.output import as_json
 from daemon.cli.saying import speaking_options
 from daemon.cli.site_option import site_option
-from daemon.cli.typed import Text
+from daemon.cli.typed import Text, Whole
 
 
 @click.group()
@@ -28,7 +28,7 @@ def open_dispute(account: str, **saying: Any) -> None:
 
 
 @dispute.command()
-@click.argument("number", type=click.IntRange(1))
+@click.argument("number", type=Whole(1))
 @speaking_options
 def close(number: int, **saying: Any) -> None:
     """Dispute NUMBER is settled."""

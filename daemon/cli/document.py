@@ -16,7 +16,7 @@ from psycopg import AsyncConnection
 from config.settings_file import load_settings
 from daemon.cli import account_entries as account_entry
 from daemon.cli import account_tariff as tariff_change
-from daemon.cli.actor import actor_option, os_user
+from daemon.cli.actor import acting, actor_option
 from daemon.cli.documented import filed_as_json, print_filed
 from daemon.cli.files_to_mend import cells_to_mend
 from daemon.cli.on_site import on_database
@@ -25,7 +25,7 @@ from daemon.cli.payment import print_reversed
 from daemon.cli.saying import said_by
 from daemon.cli.site_option import site_option
 from daemon.cli.tariff_versions import foreseen_as_json, print_approved, print_foreseen
-from daemon.cli.typed import Text
+from daemon.cli.typed import Text, Whole
 from daemon.transactions import account_entries, account_tariff, payment_reversal
 from daemon.transactions.account_entries import FiledEntry
 from daemon.transactions.account_tariff import FiledChange
@@ -42,7 +42,7 @@ from storage import documents, point_pricing, tariff_filing
 from storage.documents import Said, StoredDocument
 
 Preview = Filed | FiledEntry | FiledChange | ForeseenVersion | ForeseenPricing | None
-NUMBERS = click.IntRange(1, 2**31 - 1)
+NUMBERS = Whole(1, 2**31 - 1)
 NUMBER = click.argument("number", type=NUMBERS)
 REASON = click.option("--reason", type=Text(), help="Why.")
 
@@ -186,7 +186,7 @@ def approve(
 ) -> None:
     """Let documents count, each by itself. Another person does that than who made it."""
     settings = load_settings(site_path)
-    said = Said(actor or os_user(), reason or "")
+    said = Said(acting(actor), reason or "")
     asked = _Asked(site_path, settings.site.zone, as_json)
 
     async def ask(connection: AsyncConnection[Any]) -> None:

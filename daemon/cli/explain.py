@@ -15,7 +15,7 @@ from daemon.cli.explain_day import day
 from daemon.cli.on_site import on_database
 from daemon.cli.output import as_json, echo, fail, print_columns, print_json, print_table, yuan
 from daemon.cli.site_option import site_option
-from daemon.cli.typed import MOST, Day
+from daemon.cli.typed import MOST, Day, Whole
 from storage import archive, explanation, ledger
 from storage.explanation import BilledLink, Movement, TransactionRow
 from storage.ledger import Leg
@@ -109,7 +109,7 @@ def _parts(movements: Iterable[Movement]) -> list[_Part]:
 
 
 @explain.command(short_help="What a transaction of the ledger is.")
-@click.argument("number", metavar="TRANSACTION", type=click.IntRange(1, MOST))
+@click.argument("number", metavar="TRANSACTION", type=Whole(1, MOST))
 @site_option
 @as_json
 def charge(number: int, site_path: Path, as_json: bool) -> None:

@@ -16,6 +16,7 @@ from config.settings_file import SettingsFile
 from daemon.cli.on_site import on_database
 from daemon.cli.output import as_json, echo, print_columns, print_json_rows, print_table
 from daemon.cli.site_option import site_option
+from daemon.cli.typed import Whole
 from daemon.quality.gap import Gap, gap_day
 from daemon.transactions.gaps import find_gaps
 from storage import readings
@@ -39,7 +40,7 @@ Rows = list[dict[str, Any]]
 @click.command()
 @click.option(
     "--days",
-    type=click.IntRange(1, MOST_DAYS),
+    type=Whole(1, MOST_DAYS),
     help="How many midnights back.  [default: backfill_days]",
 )
 @click.option("--withheld", is_flag=True, help="Also each value that was not published.")

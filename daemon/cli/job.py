@@ -9,11 +9,11 @@ import click
 from psycopg import AsyncConnection
 
 from config.settings_file import load_settings
-from daemon.cli.actor import actor_option, os_user
+from daemon.cli.actor import acting, actor_option
 from daemon.cli.on_site import on_database
 from daemon.cli.output import as_json, echo, fail, print_columns, print_json, print_json_rows
 from daemon.cli.site_option import site_option
-from daemon.cli.typed import Text
+from daemon.cli.typed import Text, Whole
 from storage import field_jobs
 
 
@@ -54,7 +54,7 @@ def list_jobs(all_times: bool, site_path: Path, as_json: bool) -> None:
 
 
 @job.command()
-@click.argument("number", type=click.IntRange(1))
+@click.argument("number", type=Whole(1))
 @click.argument("owner", type=Text())
 @actor_option
 @site_option
@@ -63,7 +63,7 @@ def assign(number: int, owner: str, actor: str | None, site_path: Path, as_json:
     """Give job NUMBER to OWNER."""
 
     async def ask(connection: AsyncConnection[Any]) -> bool:
-        return await field_jobs.assign(connection, number, owner, actor or os_user())
+        return await field_jobs.assign(connection, number, owner, acting(actor))
 
     if not on_database(load_settings(site_path), ask):
         raise fail(f"there is no open job {number}")
@@ -74,7 +74,7 @@ def assign(number: int, owner: str, actor: str | None, site_path: Path, as_json:
 
 
 @job.command()
-@click.argument("number", type=click.IntRange(1))
+@click.argument("number", type=Whole(1))
 @click.option("--result", type=Text(), required=True, help="What came of it.")
 @actor_option
 @site_option
@@ -83,7 +83,7 @@ def close(number: int, result: str, actor: str | None, site_path: Path, as_json:
     """Job NUMBER is done."""
 
     async def ask(connection: AsyncConnection[Any]) -> bool:
-        return await field_jobs.close_job(connection, number, result, actor or os_user())
+        return await field_jobs.close_job(connection, number, result, acting(actor))
 
     if not on_database(load_settings(site_path), ask):
         raise fail(f"there is no open job {number}")

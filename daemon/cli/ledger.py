@@ -11,17 +11,17 @@ from psycopg import AsyncConnection
 
 from config.settings_file import load_settings
 from daemon.billing.sealing import LEAF_BYTES
-from daemon.cli.actor import actor_option, os_user
+from daemon.cli.actor import acting, actor_option
 from daemon.cli.on_site import on_database
 from daemon.cli.output import as_json, echo, fail, print_json
 from daemon.cli.site_option import site_option
-from daemon.cli.typed import Month, Text
+from daemon.cli.typed import Month, Text, Whole
 from daemon.transactions.month_close import close_month
 from daemon.transactions.sealing import Verified, verify
 from storage import seals
 from storage.documents import Said
 
-NUMBERS = click.IntRange(1)
+NUMBERS = Whole(1)
 
 
 class KnownHash(click.ParamType[tuple[int, bytes]]):
@@ -117,7 +117,7 @@ def close(month: date, reason: str | None, actor: str | None, site_path: Path) -
 
     Waits for what is being posted. Months are closed in order."""
     settings = load_settings(site_path)
-    said = Said(actor or os_user(), reason or "")
+    said = Said(acting(actor), reason or "")
 
     async def ask(connection: AsyncConnection[Any]) -> None:
         today: date = datetime.now(settings.site.zone).date()

@@ -11,7 +11,7 @@ import click
 
 from daemon.cli.documented import run_document
 from daemon.cli.saying import saying_options
-from daemon.cli.typed import Day, Moment, Ratio, RegisterList, Text, in_zone, typed
+from daemon.cli.typed import Day, Moment, Ratio, RegisterList, Text, Whole, in_zone, typed
 from daemon.quality.facts import Clock
 from daemon.transactions.documents.correction import (
     AddressCorrection,
@@ -55,7 +55,7 @@ def meter() -> None:
 )
 @click.option("--ratio", type=Ratio(), help="CT x PT from then on, if it changed too.")
 @click.option("--modulus", type=RegisterList(), help="kWh at which the new register starts again.")
-@click.option("--decimals", type=click.IntRange(0, 4), help="Of the new register.")
+@click.option("--decimals", type=Whole(0, 4), help="Of the new register.")
 @saying_options
 def exchange(  # noqa: PLR0913 - the form that is filled in at a meter
     point: str,

@@ -15,7 +15,7 @@ from daemon.cli.on_site import on_database
 from daemon.cli.output import as_json, echo, print_columns, print_json, print_json_rows, yuan
 from daemon.cli.saying import said_by, speaking_options
 from daemon.cli.site_option import site_option
-from daemon.cli.typed import Moment, Text, in_zone
+from daemon.cli.typed import Moment, Text, Whole, in_zone
 from daemon.transactions.notice_records import Told, record_notice
 from storage import notice_records
 
@@ -30,9 +30,7 @@ def notice() -> None:
 
 @notice.command("list")
 @click.option("--account", help="Only this account's.")
-@click.option(
-    "--limit", type=click.IntRange(1), default=NEWEST, show_default=True, help="How many."
-)
+@click.option("--limit", type=Whole(1), default=NEWEST, show_default=True, help="How many.")
 @site_option
 @as_json
 def list_notices(account: str | None, limit: int, site_path: Path, as_json: bool) -> None:

@@ -9,7 +9,7 @@ import click
 from psycopg import AsyncConnection
 
 from config.settings_file import load_settings
-from daemon.cli.actor import actor_option, os_user
+from daemon.cli.actor import acting, actor_option
 from daemon.cli.on_site import on_database
 from daemon.cli.output import as_json, echo, print_json, yuan
 from daemon.cli.site_option import site_option
@@ -47,7 +47,7 @@ def reverse(
     as_json: bool,
 ) -> None:
     """Take a payment back, whole and once. It counts when a second person approves it."""
-    said = Said(actor or os_user(), reason, evidence or "")
+    said = Said(acting(actor), reason, evidence or "")
 
     async def ask(connection: AsyncConnection[Any]) -> int:
         return await file_reversal(connection, key, cast(Cause, cause), said)

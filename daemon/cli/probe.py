@@ -14,6 +14,7 @@ from rich.text import Text
 from daemon.cli.connection import line_options
 from daemon.cli.output import as_json, console, echo, fail, print_json, print_table
 from daemon.cli.read_modbus import WHAT_TO_TRY
+from daemon.cli.typed import Whole
 from daemon.field.connection import Connection
 from daemon.field.probe import ProbeResult
 from daemon.field.probe import probe as probe_block
@@ -49,7 +50,7 @@ def _register(ctx: click.Context, param: click.Parameter, text: str) -> int:
 )
 @click.option(
     "--unit",
-    type=click.IntRange(0, 255),
+    type=Whole(0, 255),
     required=True,
     help="The meter's Modbus address.",
 )
@@ -63,7 +64,7 @@ def _register(ctx: click.Context, param: click.Parameter, text: str) -> int:
 )
 @click.option(
     "--count",
-    type=click.IntRange(1, MOST_REGISTERS),
+    type=Whole(1, MOST_REGISTERS),
     default=2,
     show_default=True,
 )

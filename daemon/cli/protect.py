@@ -7,12 +7,12 @@ from typing import Any, Final
 
 import click
 
-from daemon.cli.actor import actor_option, os_user
+from daemon.cli.actor import acting, actor_option
 from daemon.cli.marking import agree_and_tell, lift_and_tell, list_marks, set_and_tell
 from daemon.cli.output import as_json
 from daemon.cli.saying import speaking_options
 from daemon.cli.site_option import site_option
-from daemon.cli.typed import Text
+from daemon.cli.typed import Text, Whole
 
 KINDS: Final = {
     "protected": "protected",
@@ -37,7 +37,7 @@ def add(kind: str, account: str | None, point: str | None, **saying: Any) -> Non
 
 
 @protect.command()
-@click.argument("number", type=click.IntRange(1))
+@click.argument("number", type=Whole(1))
 @speaking_options
 def lift(number: int, **saying: Any) -> None:
     """Ask that mark NUMBER be lifted; a second person agrees."""
@@ -45,13 +45,13 @@ def lift(number: int, **saying: Any) -> None:
 
 
 @protect.command()
-@click.argument("number", type=click.IntRange(1))
+@click.argument("number", type=Whole(1))
 @actor_option
 @site_option
 @as_json
 def agree(number: int, actor: str | None, site_path: Path, as_json: bool) -> None:
     """Agree, as the second person, that mark NUMBER is lifted."""
-    agree_and_tell(number, actor or os_user(), site_path, as_json=as_json)
+    agree_and_tell(number, acting(actor), site_path, as_json=as_json)
 
 
 @protect.command("list")

@@ -18,7 +18,7 @@ from daemon.billing.proof.bill import BillFacts, bill_files, packed
 from daemon.cli.on_site import on_database
 from daemon.cli.output import echo, fail
 from daemon.cli.site_option import site_option
-from daemon.cli.typed import MOST, Month
+from daemon.cli.typed import MOST, Month, Whole
 from daemon.transactions.proofs.bills import bills
 from storage import proofs
 from storage.proofs import NumberedAccount
@@ -39,7 +39,7 @@ AT_ONCE: Final = 250
 )
 @click.option(
     "--head",
-    type=click.IntRange(1, MOST),
+    type=Whole(1, MOST),
     help="Up to this sealed block, whose hash was published; default: the newest one.",
 )
 @site_option

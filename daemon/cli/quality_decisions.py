@@ -13,12 +13,12 @@ import click
 from psycopg import AsyncConnection
 
 from config.settings_file import load_settings
-from daemon.cli.actor import actor_option, os_user
+from daemon.cli.actor import acting, actor_option
 from daemon.cli.on_site import on_database
 from daemon.cli.output import BAD_DATA, as_json, echo, fail, print_columns, print_json, print_table
 from daemon.cli.quality_words import kwh
 from daemon.cli.site_option import site_option
-from daemon.cli.typed import Day, RegisterList, Text
+from daemon.cli.typed import Day, RegisterList, Text, Whole
 from daemon.quality.substitution import METHODS
 from daemon.transactions import decisions
 from daemon.transactions.decisions import Decided, DecisionRefused, Order
@@ -102,7 +102,7 @@ def withdraw(point: str, day: date, total: Decimal, **said: Any) -> None:
 @click.option(
     "--reading",
     metavar="NUMBER",
-    type=int,
+    type=Whole(1),
     help="What S3 is worked out from: registers of that day, of meterd readings POINT --raw.",
 )
 @click.option("--basis", type=click.Choice(["contract", "prevented"]), help="What allows S5.")
@@ -177,7 +177,7 @@ def release_link(
 
 
 @click.command(short_help="A decision of somebody else counts.")
-@click.argument("number", type=click.IntRange(1))
+@click.argument("number", type=Whole(1))
 @actor_option
 @click.option("--reason", default="", help="Why.")
 @site_option
@@ -193,7 +193,7 @@ def approve(number: int, actor: str | None, reason: str, site_path: Path, as_jso
 
 
 @click.command(short_help="A decision that waits is not to count.")
-@click.argument("number", type=click.IntRange(1))
+@click.argument("number", type=Whole(1))
 @_said
 def refuse(number: int, **said: Any) -> None:
     """Decision NUMBER, which waits, does not count; who made it may take it back so."""
@@ -248,7 +248,7 @@ def _decide(said: dict[str, Any], **order: Any) -> None:
 
 
 def _actor(actor: str | None) -> str:
-    name = (actor or os_user()).strip()
+    name = acting(actor)
     if not name or not name.isprintable():
         raise click.UsageError("--actor must be a name")
     return name

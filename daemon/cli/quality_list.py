@@ -16,7 +16,7 @@ from daemon.cli.on_site import on_database
 from daemon.cli.output import as_json, echo, fail, print_columns, print_json, print_with_steps
 from daemon.cli.quality_words import kwh, read_row, slot_row
 from daemon.cli.site_option import site_option
-from daemon.cli.typed import Day
+from daemon.cli.typed import Day, Whole
 from daemon.quality.codes import code_of, in_words
 from daemon.quality.doubt_runs import runs_of
 from daemon.quality.soft_reports import SOFT
@@ -36,9 +36,7 @@ LISTED: Final = (*SOFT, "V25", "V26", "V28")
 @click.option("--account", help="Only this account's points.")
 @click.option("--state", type=click.Choice(["published", "suspect", "rejected", "substituted"]))
 @click.option("--code", help="Only days with this code (V08), or use held for this (span).")
-@click.option(
-    "--age", type=click.IntRange(0, MOST_DAYS), default=0, help="Only what is so many days old."
-)
+@click.option("--age", type=Whole(0, MOST_DAYS), default=0, help="Only what is so many days old.")
 @site_option
 @as_json
 def list_doubts(

@@ -14,7 +14,7 @@ from psycopg import AsyncConnection
 
 from config.load import load_site
 from config.settings_file import load_settings
-from daemon.cli.actor import actor_option, os_user
+from daemon.cli.actor import acting, actor_option
 from daemon.cli.documented import effect_as_json, print_effect
 from daemon.cli.on_site import on_database
 from daemon.cli.output import as_json, echo, fail, print_json, print_money
@@ -67,7 +67,7 @@ def revalidate(
         raise click.UsageError("--files goes with --dry-run: a reload is what lets limits hold")
     said = None
     if not dry_run:
-        said = Said(actor or os_user(), reason or typed("Why", Text(), "--reason"))
+        said = Said(acting(actor), reason or typed("Why", Text(), "--reason"))
     settings = load_settings(site_path)
     zone = settings.site.zone
     limits = _limits_of(site_path) if with_files else None

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import re
+from dataclasses import replace
+from pathlib import Path
 from typing import Final
+from zoneinfo import ZoneInfo
 
 import click
 
 from daemon.cli.connection import line_options
 from daemon.cli.output import as_json, echo, fail, print_json, print_table, with_unit
+from daemon.cli.typed import Whole
+from daemon.cli.zone import known_zone, zone_options
 from daemon.field.connection import Connection, Speed
 from daemon.field.language import DLT645_2007, LANGUAGES
 from daemon.field.read import ANY, ReadRequest, ReadResult, quantities
@@ -62,7 +67,7 @@ def _identifiers(
     default=DLT645_2007,
     show_default=True,
 )
-@click.option("--unit", type=click.IntRange(0, 255), help="Modbus: the meter's address.")
+@click.option("--unit", type=Whole(0, 255), help="Modbus: the meter's address.")
 @click.option(
     "--profile", metavar="NAME|FILE", help="Modbus: the register profile (docs/modbus.md)."
 )
@@ -81,8 +86,10 @@ def _identifiers(
     metavar="NAME",
     help="Default: energy.",
 )
+@zone_options
 @as_json
-def read(
+def read(  # noqa: PLR0913 - the options of two protocols
+    *,
     connection: Connection,
     meter: str | None,
     protocol: str,
@@ -90,6 +97,8 @@ def read(
     profile: str | None,
     identifiers: tuple[str, ...],
     names: tuple[str, ...],
+    zone: ZoneInfo | None,
+    site_path: Path,
     as_json: bool,
 ) -> None:
     """Read one meter over a given line. Needs no daemon and no database.
@@ -108,15 +117,16 @@ def read(
     is_modbus = unit is not None or profile is not None
     if meter is None or is_modbus:
         raise click.UsageError("a DL/T 645 meter needs --meter, and neither --unit nor --profile")
-    request = _request(protocol, meter, identifiers, names)
+    meant = known_zone(zone, site_path)
+    request = replace(_request(protocol, meter, identifiers, names), zone=meant)
     try:
         result = asyncio.run(read_meter(connection, request))
     except NoReply as error:
         raise fail(f"{error}\n{_what_to_try(connection.speed, meter)}") from None
     if as_json:
-        _print_as_json(result)
+        _print_as_json(result, meant)
     else:
-        _print(result)
+        _print(result, meant)
 
 
 def _read_modbus(
@@ -157,8 +167,12 @@ def _request(
     return ReadRequest(protocol, meter, quantity, identifiers)
 
 
-def _print_as_json(result: ReadResult) -> None:
-    clock = {"meter_time": result.clock, "meter_ahead_s": result.ahead_s}
+def _print_as_json(result: ReadResult, zone: ZoneInfo | None) -> None:
+    clock = {
+        "meter_time": result.clock,
+        "meter_ahead_s": result.ahead_s,
+        "zone": None if zone is None else zone.key,
+    }
     if not result.values:
         print_json({"meter": result.meter, **clock})
     for identifier, value in result.values:
@@ -172,19 +186,21 @@ def _print_as_json(result: ReadResult) -> None:
         )
 
 
-def _print(result: ReadResult) -> None:
+def _print(result: ReadResult, zone: ZoneInfo | None) -> None:
     at = f" at {result.clock:%Y-%m-%d %H:%M:%S}" if result.clock else ""
     values = [value for _, value in result.values]
     if not values:
-        echo(f"meter {result.meter}{at}, {_ahead(result.ahead_s or 0)} this machine")
+        echo(f"meter {result.meter}{at}{_ahead(result.ahead_s, zone)}")
     elif len(values) == 1:
         echo(f"{with_unit(values[0].value, values[0].unit)}{at}")
     else:
         print_table(["name", "value", "unit"], values, title=f"meter {result.meter}{at}")
 
 
-def _ahead(seconds: int) -> str:
-    return f"{abs(seconds)} s {'ahead of' if seconds >= 0 else 'behind'}"
+def _ahead(seconds: int | None, zone: ZoneInfo | None) -> str:
+    if seconds is None or zone is None:
+        return "; whether that is right is told with --zone"
+    return f", {abs(seconds)} s {'ahead of' if seconds >= 0 else 'behind'} {zone.key}"
 
 
 def _what_to_try(speed: Speed, meter: str) -> str:

@@ -9,7 +9,7 @@ import click
 
 from daemon.cli.output import as_json
 from daemon.cli.site_option import site_option
-from daemon.cli.typed import Day
+from daemon.cli.typed import Day, Whole
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 MOST_MONTHS = 120
@@ -28,7 +28,7 @@ MOST_MONTHS = 120
 )
 @click.option(
     "--months",
-    type=click.IntRange(1, MOST_MONTHS),
+    type=Whole(1, MOST_MONTHS),
     default=12,
     show_default=True,
     help="So many months, with that of today.",

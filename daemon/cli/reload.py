@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from config.problems import ConfigError
-from daemon.cli.actor import actor_option, os_user
+from daemon.cli.actor import acting, actor_option
 from daemon.cli.output import BAD_CONFIG, as_json, fail, print_json
 from daemon.cli.running import daemon_asked, print_difference
 from daemon.cli.site_option import site_option
@@ -31,7 +31,7 @@ def reload(actor: str | None, site_path: Path, as_json: bool) -> None:
     request = {
         "do": "reload",
         "path": str(site_path.absolute()),
-        "actor": actor or os_user(),
+        "actor": acting(actor),
     }
     try:
         with daemon_asked(site_path, request, refused=REFUSED) as answers:

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
-from daemon.cli.actor import actor_option, os_user
+from daemon.cli.actor import acting, actor_option
 from daemon.cli.output import as_json, echo
 from daemon.cli.site_option import site_option
 from daemon.cli.typed import Text, typed
@@ -20,7 +20,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 def said_by(saying: Mapping[str, Any]) -> Said:
     """Who says it, why, by what proof; the reason is asked for where it is missing."""
     reason = saying["reason"] or typed("Why", Text(), "--reason")
-    return Said(saying["actor"] or os_user(), reason, saying.get("evidence") or "")
+    return Said(acting(saying["actor"]), reason, saying.get("evidence") or "")
 
 
 def saying_options(command: F) -> F:

@@ -19,6 +19,7 @@ from rich.progress import Progress as Bar
 
 from daemon.cli.connection import BAUD, Place, Seconds, place_options, wire_trace
 from daemon.cli.output import as_json, echo, fail, print_json
+from daemon.cli.typed import Whole
 from daemon.field.connection import Speed
 from daemon.field.survey import Found, Progress, Survey, speeds, timeouts_at
 
@@ -64,7 +65,7 @@ Show = Callable[[Progress, int], None]
 )
 @click.option(
     "--tries",
-    type=click.IntRange(1, 5),
+    type=Whole(1, 5),
     default=1,
     show_default=True,
     help="For each silent address.",

@@ -15,6 +15,7 @@ import click
 
 from config.problems import ConfigError
 from daemon.cli.output import BAD_CONFIG, as_json, echo, print_json, print_table
+from daemon.cli.typed import Whole
 from simulators.bench.control_port import CONTROL_HOST, frozen_registers
 from simulators.bench.running import Bench
 from simulators.bench.scenario import Scenario, load_scenario, site_clock
@@ -45,7 +46,7 @@ def _print_example(context: click.Context, _: click.Parameter, wanted: bool) -> 
 )
 @click.option(
     "--control-port",
-    type=click.IntRange(0, 65535),
+    type=Whole(0, 65535),
     default=0,
     help="On 127.0.0.1; 0 = a free one.",
 )

@@ -15,6 +15,7 @@ from daemon.cli.output import as_json, fail, print_columns, print_json, print_js
 from daemon.cli.site_option import site_option
 from daemon.cli.supply_holds import hold, holds, release
 from daemon.cli.supply_plan import plan
+from daemon.cli.typed import Whole
 from storage import supply as storage
 
 VERDICTS: Final = 20
@@ -80,7 +81,7 @@ def show(account: str | None, point: str | None, site_path: Path, as_json: bool)
 @click.argument("point", metavar="POINT")
 @click.option(
     "--limit",
-    type=click.IntRange(1),
+    type=Whole(1),
     default=VERDICTS,
     show_default=True,
     help="How many, the newest.",

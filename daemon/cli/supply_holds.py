@@ -12,7 +12,7 @@ from daemon.cli.marking import lift_and_tell, list_marks, set_and_tell
 from daemon.cli.output import as_json
 from daemon.cli.saying import speaking_options
 from daemon.cli.site_option import site_option
-from daemon.cli.typed import Moment, Text
+from daemon.cli.typed import Moment, Text, Whole
 
 KINDS: Final = {
     "hold": "hold",
@@ -56,7 +56,7 @@ def hold(
 
 
 @click.command()
-@click.argument("number", type=click.IntRange(1))
+@click.argument("number", type=Whole(1))
 @speaking_options
 def release(number: int, **saying: Any) -> None:
     """End hold NUMBER."""

@@ -35,10 +35,11 @@ def try_cases(path: Path, as_json: bool) -> None:
 
     Needs no daemon, no database and no configuration. What a case `expected` is not looked at. Exit
     code 65 if a case is not understood; the others are worked out."""
-    work_out(path, _result, ("what", "comes to"), _rows, as_json=as_json)
+    work_out(path, result_of, ("what", "comes to"), _rows, as_json=as_json)
 
 
-def _result(told: Any) -> dict[str, Any]:
+def result_of(told: Any) -> dict[str, Any]:
+    """What a case comes to. CaseError where it is not understood."""
     case = Fields(told)
     kind = case.choice("kind", tuple(KINDS))
     return KINDS[kind](case.inside("input"))

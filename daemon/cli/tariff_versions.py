@@ -12,7 +12,7 @@ import click
 from psycopg import AsyncConnection
 
 from config.settings_file import load_settings
-from daemon.cli.actor import actor_option, os_user
+from daemon.cli.actor import acting, actor_option
 from daemon.cli.on_site import on_database
 from daemon.cli.output import as_json, echo, print_columns, print_json, print_money
 from daemon.cli.site_option import site_option
@@ -85,7 +85,7 @@ def approve(tariff: str, day: date, actor: str | None, **given: Any) -> None:
     from daemon.transactions.tariff_versions import approve_version
 
     settings = load_settings(given["site_path"])
-    said = Said(actor or os_user(), given["reason"] or "")
+    said = Said(acting(actor), given["reason"] or "")
     today = datetime.now(settings.site.zone).date()
 
     async def ask(connection: AsyncConnection[Any]) -> ApprovedVersion:
@@ -104,7 +104,7 @@ def reject(tariff: str, day: date, actor: str | None, reason: str | None, site_p
     """The version of a day that waits is not to count; who told it may take it back so."""
     from daemon.transactions.tariff_versions import reject_version
 
-    said = Said(actor or os_user(), reason or "")
+    said = Said(acting(actor), reason or "")
 
     async def ask(connection: AsyncConnection[Any]) -> int:
         return await reject_version(connection, tariff, day, said)

@@ -2,50 +2,32 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from contextlib import closing
 from datetime import UTC, datetime
-from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
 
 import click
 
 from daemon.api.asking import NotRunning, RequestFailed, SocketUnusable, ask
-from daemon.billing.posting import UnfitPaymentKey, payment_key
-from daemon.cli.actor import os_user
+from daemon.billing.posting import MOST_PAYMENT_FEN, MUST_BE, UnfitPaymentKey, payment_key
+from daemon.cli.actor import acting, by_way_of
 from daemon.cli.output import as_json, echo, fail, print_json, yuan
 from daemon.cli.running import data_directory
 from daemon.cli.site_option import site_option
+from daemon.cli.typed import Text, Yuan
 
-MOST_FEN: Final = 100_000_000
-"""A million yuan in one payment is a slip of the finger."""
-
-
-class Yuan(click.ParamType[int]):
-    """An amount in yuan, to integer fen."""
-
-    name = "yuan"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Integer fen; a wrong use for parts of a fen, nothing, or more than MOST_FEN."""
-        try:
-            fen = Decimal(value).scaleb(2)
-        except ArithmeticError:
-            self.fail(f"{value} is no amount in yuan", param, ctx)
-        is_whole = fen.is_finite() and fen == int(fen)
-        if not is_whole or not 0 < fen <= MOST_FEN:
-            self.fail(
-                f"{value} yuan is not a whole number of fen between 0.01 and {MOST_FEN // 100}",
-                param,
-                ctx,
-            )
-        return int(fen)
+BUTTON: Final = (
+    "the meter will allow it: the customer then holds the button of the meter until its relay "
+    "closes (3 seconds); until that is done there is no supply"
+)
 
 
 @click.command()
-@click.argument("account")
-@click.argument("amount", type=Yuan(), metavar="YUAN")
+@click.argument("account", type=Text())
+@click.argument("amount", type=Yuan(MOST_PAYMENT_FEN), metavar="YUAN")
 @click.option(
     "--key",
     required=True,
@@ -58,30 +40,39 @@ class Yuan(click.ParamType[int]):
     show_default=True,
     help="Where it was paid (counter, bank, wallet, ...).",
 )
+@click.option("--operator", type=Text(), help="Who takes it in; default: the user of this machine.")
+@click.option("--yes", is_flag=True, help="Do not ask, however much it is.")
 @site_option
 @as_json
 def topup(
+    *,
     account: str,
     amount: int,
     key: str,
     channel: str,
+    operator: str | None,
+    yes: bool,
     site_path: Path,
     as_json: bool,
 ) -> None:
-    """Post a payment to ACCOUNT; if it suffices, the supply is restored."""
+    """Post a payment to ACCOUNT; if it suffices, the supply is restored.
+
+    On a terminal it asks before it posts more than payment.ask_above_yuan."""
     # The key makes a payment idempotent (R51): what cannot be one is refused at once.
     try:
         payment_key(channel, key)
     except UnfitPaymentKey as error:
         option = "key" if error.part == "reference" else error.part
-        raise click.BadParameter(f"--{option} must not be empty nor hold a colon") from None
-
+        raise click.BadParameter(f"--{option} {MUST_BE}") from None
+    if not yes and sys.stdin.isatty():
+        _confirm(site_path, account, amount)
     payment = {
         "account": account,
         "amount_fen": amount,
         "channel": channel,
         "reference": key,
-        "actor": f"person:{os_user()}",
+        "actor": f"person:{acting(operator)}",
+        "by_way_of": by_way_of(),
     }
     try:
         done = _by_daemon(site_path, payment)
@@ -93,7 +84,15 @@ def topup(
     if as_json:
         print_json(done)
     else:
-        _print(done, is_shadow=is_shadow)
+        _print(account, done, is_shadow=is_shadow)
+
+
+def _confirm(site_path: Path, account: str, amount: int) -> None:
+    # Only here: pydantic takes as long to load as the payment itself.
+    from config.settings_file import load_settings
+
+    if amount > load_settings(site_path).payment.ask_above_fen:
+        click.confirm(f"Post {yuan(amount)} yuan to account {account}?", abort=True, err=True)
 
 
 class _NotKnown(Exception):
@@ -128,12 +127,14 @@ def _by_database(site_path: Path, payment: Mapping[str, Any]) -> dict[str, Any]:
     return {**as_told(done), "is_shadow": settings.control.mode == "shadow"}
 
 
-def _print(done: Mapping[str, Any], *, is_shadow: bool) -> None:
+def _print(account: str, done: Mapping[str, Any], *, is_shadow: bool) -> None:
     outcome = done["outcome"].replace("_", " ")
     echo(f"{outcome}: balance {yuan(done['balance_fen'])} yuan, credit {done['credit_state']}")
+    points = "; ".join(done["points"]) or "no point"
+    echo(f"account {account}: {done['name'] or 'no name'}; {points}")
     if done["reconnects"] and is_shadow:
         echo("the site is in shadow mode, nothing is sent: restore the supply by hand")
     elif done["reconnects"]:
-        echo("the supply is being restored")
+        echo(BUTTON if done["at_button"] else "the supply is being restored")
     elif done["missing_fen"]:
         echo(f"{yuan(done['missing_fen'])} yuan are missing until the supply is restored")

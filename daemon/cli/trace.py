@@ -16,6 +16,7 @@ from daemon.cli.decode import show
 from daemon.cli.output import as_json, console, echo, print_json
 from daemon.cli.running import daemon_asked
 from daemon.cli.site_option import site_option
+from daemon.cli.typed import Number
 from daemon.field.whole_frames import whole_frames
 
 
@@ -24,7 +25,7 @@ from daemon.field.whole_frames import whole_frames
 @click.option(
     "--seconds",
     metavar="N",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Number(min=0, min_open=True),
     help="End after so long.",
 )
 @site_option

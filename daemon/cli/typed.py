@@ -15,6 +15,9 @@ MOST_LETTERS: Final = 500
 YEARS: Final = range(1970, 2200)
 MOST: Final = 2**63 - 1
 """Of a number in the database."""
+_WHOLE: Final = re.compile("-?[0-9]{1,19}")
+_NUMBER: Final = re.compile(r"-?[0-9]{1,15}(\.[0-9]{1,9})?")
+_YUAN: Final = re.compile(r"[0-9]{1,12}(\.[0-9]{1,2}0*)?")
 _AMOUNT: Final = re.compile(r"[0-9]{1,12}(\.[0-9]{1,4})?")
 _CYCLE: Final = re.compile(r"20[0-9]{2}(-(0[1-9]|1[0-2]))?")
 
@@ -82,6 +85,49 @@ class Moment(click.ParamType[datetime]):
             return datetime.fromisoformat(written)
         except ValueError:
             self.fail(f'{value!r} is no moment, write "2026-03-12 10:15"', param, ctx)
+
+
+class Whole(click.IntRange):
+    """A whole number in ASCII digits: Python's own also takes 1_000 and the digits of every
+    script."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The number; a wrong use for anything else."""
+        if isinstance(value, str) and not _WHOLE.fullmatch(value):
+            self.fail(f"{value!r} is no whole number", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+class Number(click.FloatRange):
+    """A number in ASCII digits with at most one point."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The number; a wrong use for anything else, `nan` and `1e3` among it."""
+        if isinstance(value, str) and not _NUMBER.fullmatch(value):
+            self.fail(f"{value!r} is no number", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+class Yuan(click.ParamType[int]):
+    """An amount of money in yuan, to integer fen."""
+
+    name = "yuan"
+
+    def __init__(self, most_fen: int) -> None:
+        self._most_fen = most_fen
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Integer fen; a wrong use for parts of a fen, nothing, or more than `most_fen`."""
+        written = str(value)
+        fen = Decimal(written).scaleb(2) if _YUAN.fullmatch(written) else Decimal(0)
+        if not 0 < fen <= self._most_fen:
+            self.fail(
+                f"{value} yuan is not a whole number of fen between 0.01 and "
+                f"{self._most_fen // 100}: digits with at most one point",
+                param,
+                ctx,
+            )
+        return int(fen)
 
 
 class RegisterList(click.ParamType[tuple[Decimal, ...]]):

@@ -15,7 +15,7 @@ from config.settings import NoticeTextSettings
 from config.settings_file import SettingsFile
 from config.translation import ENGLISH, LANGUAGES
 from daemon.cli.on_site import on_database
-from daemon.cli.output import as_json, fail, print_json_rows
+from daemon.cli.output import as_json, echo, fail, print_json_rows
 from daemon.cli.site_option import site_option
 from daemon.notices import why as rules
 from daemon.notices.wording import minute
@@ -55,6 +55,6 @@ def why(name: str, language: str, site_path: Path, as_json: bool) -> None:
         print_json_rows(asdict(it) for it in found)
         return
     for it in found:
-        click.echo(f"{it.point}  {it.sentence}")
+        echo(f"{it.point}  {it.sentence}")
         told = "; ".join([*it.evidence, minute(it.seen_at, zone)])
-        click.echo(f"  {told}")
+        echo(f"  {told}")

@@ -6,6 +6,7 @@ import asyncio
 
 import click
 
+from daemon.cli.actor import acting
 from daemon.cli.authority import authority_of, authority_options
 from daemon.cli.connection import line_options
 from daemon.cli.output import as_json, echo, fail, print_json, with_unit
@@ -69,6 +70,7 @@ def write(
         raise click.UsageError(str(error)) from None
     if not yes:
         click.confirm(f"Write {value} to {identifier} of meter {meter}?", abort=True, err=True)
+    acting()
     result = _run(ParameterWrite(connection, request), identifier)
     if as_json:
         _print_as_json(request, result)

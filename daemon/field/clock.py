@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, tzinfo
 from typing import Final
 
 from daemon.field.connection import Connection
@@ -17,6 +17,8 @@ from protocols.errors import FrameError, LineDown, MeterdError, MeterRefused, No
 BROADCAST_LIMIT: Final = timedelta(minutes=5)
 """A meter takes a broadcast time for no greater difference, once a day, and not that near to
 midnight (DL/T 645-2007)."""
+STEP_LIMIT: Final = timedelta(minutes=5)
+"""A clock is not moved further without a question."""
 GOOD_ENOUGH: Final = timedelta(seconds=3)
 
 
@@ -43,9 +45,9 @@ class ClockReading:
         return self.ahead is not None and abs(self.ahead) <= GOOD_ENOUGH
 
 
-def wall_clock() -> datetime:
-    """This machine's wall clock, without a zone as meters' clocks are."""
-    return datetime.now().astimezone().replace(tzinfo=None)
+def wall_clock(zone: tzinfo) -> datetime:
+    """What a clock in that zone shows now, without a zone as meters' clocks are."""
+    return datetime.now(zone).replace(tzinfo=None)
 
 
 def in_words(ahead: timedelta) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
+from zoneinfo import ZoneInfo
 
 from daemon.field.clock import wall_clock
 from daemon.field.connection import Connection
@@ -30,12 +31,14 @@ Found = list[tuple[str, Value]]
 class ReadRequest:
     """What one meter is asked.
 
-    `meter` is 12 digits or `any`; with identifiers the quantity does not count."""
+    `meter` is 12 digits or `any`; with identifiers the quantity does not count. `zone`: of the
+    meter's clock, None: not known."""
 
     protocol: str
     meter: str
     quantity: str
     identifiers: tuple[str, ...] = ()
+    zone: ZoneInfo | None = None
 
     @property
     def is_for_clock(self) -> bool:
@@ -47,8 +50,8 @@ class ReadRequest:
 class ReadResult:
     """What a meter answered.
 
-    `clock`: its wall clock, and `ahead_s` how far that is ahead of this machine's; both None
-    where it gives none."""
+    `clock`: its wall clock, and `ahead_s` how far that is ahead of the time of its zone; None
+    where it gives none, or its zone is not known."""
 
     meter: str
     values: Found
@@ -80,7 +83,8 @@ async def read(connection: Connection, request: ReadRequest) -> ReadResult:
             if request.is_for_clock:
                 raise
             return ReadResult(meter, values)
-        ahead_s = round((clock - wall_clock()).total_seconds())
+        ahead = None if request.zone is None else clock - wall_clock(request.zone)
+        ahead_s = None if ahead is None else round(ahead.total_seconds())
         return ReadResult(meter, values, clock, ahead_s)
 
 

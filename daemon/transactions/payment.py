@@ -11,13 +11,14 @@ from typing import Any
 import structlog
 from psycopg import AsyncConnection
 
-from daemon.billing.posting import payment_key, payment_legs
+from daemon.billing.posting import key_part, payment_key, payment_legs
 from daemon.control.facts import PointFacts
 from daemon.control.restoration import missing_fen
 from daemon.transactions.control_facts import control_facts
 from daemon.transactions.credit import update_credit
 from daemon.transactions.supply import restore
-from storage import ledger, supply
+from storage import archive, ledger, supply
+from storage.archive import Payee
 from storage.ledger import KeyReused, Leg, Outcome, Transaction, prepaid
 
 log = structlog.get_logger("billing")
@@ -28,18 +29,21 @@ class Payment:
     """What somebody paid. UnfitPaymentKey if channel and reference can not be a key.
 
     (channel, reference) is its identity (R51). `actor`: who took it in, a channel by itself or a
-    person."""
+    person. `by_way_of`: the user and the terminal of this machine where it was typed."""
 
     account: str
     amount_fen: int
     channel: str
     reference: str
     actor: str = "role:channel"
+    by_way_of: str = ""
     key: str = field(init=False)
 
     def __post_init__(self) -> None:
         # A slip of the caller's, not of the customer's: amounts are checked where they are typed.
         assert self.amount_fen > 0, f"a payment of {self.amount_fen} fen reached the ledger"
+        object.__setattr__(self, "channel", key_part("channel", self.channel))
+        object.__setattr__(self, "reference", key_part("reference", self.reference))
         object.__setattr__(self, "key", payment_key(self.channel, self.reference))
 
 
@@ -53,6 +57,9 @@ class TopUp:
     missing_fen: int
     """What a customer who is cut still has to pay to be restored (R89c)."""
     commands: tuple[Any, ...]
+    at_button: bool
+    """The customer closes the relay: the meter only allows it."""
+    payee: Payee
 
 
 Taken = TopUp | KeyReused | None
@@ -106,6 +113,7 @@ async def take_in(
         dark = await supply.accounts_not_energised(connection, locked)
         commands = await _restore(connection, dark, known, ids, now)
         points = await control_facts(connection, dark, now) if dark else []
+        payees = await archive.payees(connection, locked)
     credit_of = dict(zip(locked, credits_now, strict=True))
     of_account: defaultdict[int, list[PointFacts]] = defaultdict(list)
     for point in points:
@@ -128,9 +136,15 @@ async def take_in(
             credit_state=credit_of[account].status,
             missing_fen=missing_fen(of_account[account]),
             commands=tuple(commands.get(account, ())),
+            at_button=any(map(_closes_at_button, of_account[account])),
+            payee=payees[account],
         )
         taken.append(done)
     return taken
+
+
+def _closes_at_button(point: PointFacts) -> bool:
+    return point.supply_state == "reconnect_commanded" and point.reconnect == "allow_close"
 
 
 def _log(payment: Payment, outcome: Outcome) -> None:
@@ -140,6 +154,8 @@ def _log(payment: Payment, outcome: Outcome) -> None:
         amount_fen=payment.amount_fen,
         key=payment.key,
         outcome=outcome.value,
+        actor=payment.actor,
+        by_way_of=payment.by_way_of,
     )
 
 

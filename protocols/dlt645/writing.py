@@ -7,6 +7,7 @@ security module can read (authority 98 and 99)."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -28,6 +29,7 @@ from protocols.dlt645.messages import (
 from protocols.errors import FrameError, MeterRefused
 from protocols.exchange import Exchange
 
+_NUMBER: Final = re.compile(r"[+-]?[0-9]{1,20}(\.[0-9]{1,20})?")
 ALL_EVENTS: Final = "FFFFFFFF"
 ANY_TIME: Final = 99
 """In place of a part of a time: every one, or never."""
@@ -241,11 +243,9 @@ def _encode_field(field: Field, text: str) -> bytes:
 
 
 def _encode_number(field: Field, text: str) -> bytes:
-    try:
-        number = Decimal(text)
-    except ArithmeticError:
-        raise FrameError(f"{field.name}: {text!r} is no number") from None
-    return encode_bcd(number, field.width, field.decimals, signed=field.signed)
+    if not _NUMBER.fullmatch(text):
+        raise FrameError(f"{field.name}: {text!r} is no number: digits with at most one point")
+    return encode_bcd(Decimal(text), field.width, field.decimals, signed=field.signed)
 
 
 def _encode_ascii(field: Field, text: str) -> bytes:

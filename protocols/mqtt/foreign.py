@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -17,6 +18,8 @@ MOST_CHARACTERS = 32
 MOST_DIGITS = 20
 """Of a number, zeros of its exponent counted: 1E+999999 is a few bytes and fills the memory."""
 
+_NUMBER: Final = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]{1,3})?")
+"""As JSON writes it: Python's own takes also 1_000 and the digits of every script."""
 _JSON: msgspec.json.Decoder[Any] = msgspec.json.Decoder(float_hook=Decimal)
 
 
@@ -89,6 +92,8 @@ def wall_time(topic: str, name: str, value: object) -> datetime | None:
 def _decimal(value: object) -> Decimal | None:
     # bool is an int to Python, and no number to anybody else.
     if isinstance(value, bool) or not isinstance(value, str | int | Decimal):
+        return None
+    if isinstance(value, str) and not _NUMBER.fullmatch(value):
         return None
     try:
         exact = Decimal(value)

@@ -6,11 +6,14 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 import zipfile
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = {"config", "daemon", "protocols", "simulators", "storage"}
@@ -69,9 +72,39 @@ def test_the_wheel_holds_nothing_but_the_five_packages(wheel_files: set[str]) ->
     assert {folder for folder in folders if not folder.endswith(".dist-info")} == PACKAGES
 
 
-def test_the_constraints_name_versions_and_no_place_to_get_them_from() -> None:
-    lines = (ROOT / "constraints.txt").read_text().splitlines()
-    assert [line for line in lines if not re.fullmatch(r"[\w.-]+==[\w.]+", line)] == []
+def locked(name: str) -> dict[str, list[str]]:
+    """By requirement of a lock its hashes."""
+    found: dict[str, list[str]] = {}
+    for line in (ROOT / name).read_text().splitlines():
+        if line.startswith("    "):
+            [*found.values()][-1].append(line.strip().removesuffix(" \\"))
+        else:
+            found[line.removesuffix(" \\")] = []
+    return found
+
+
+@pytest.mark.parametrize("name", ["requirements.txt", "requirements-dev.txt"])
+def test_a_lock_names_versions_with_hashes_and_no_place_to_get_them_from(name: str) -> None:
+    for requirement, hashes in locked(name).items():
+        assert re.fullmatch(r"[\w.-]+==[\w.]+( ; .+)?", requirement), requirement
+        assert hashes, f"{requirement} has no hash"
+        assert all(re.fullmatch("--hash=sha256:[0-9a-f]{64}", it) for it in hashes), requirement
+
+
+def test_what_runs_is_developed_with_in_the_same_versions() -> None:
+    assert locked("requirements.txt").items() <= locked("requirements-dev.txt").items()
+
+
+@pytest.mark.parametrize("extra", ["", "dev"])
+def test_a_lock_holds_all_that_is_asked_for(extra: str) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    asked = [*project["dependencies"], *project["optional-dependencies"].get(extra, ())]
+    name = "requirements-dev.txt" if extra else "requirements.txt"
+    versions = dict(line.split(" ;")[0].split("==") for line in locked(name))
+    for requirement in map(Requirement, asked):
+        version = versions.get(canonicalize_name(requirement.name))
+        assert version is not None, f"{requirement.name}: make lock"
+        assert requirement.specifier.contains(version), f"{requirement}, not {version}: make lock"
 
 
 @pytest.fixture

@@ -1,11 +1,14 @@
 """A payment needs the ledger, nothing else: commands on accounts go on while files are mended."""
 
 import json
+import os
+import pty
 import subprocess
 import sys
-from datetime import date
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import psycopg
 import pytest
@@ -88,7 +91,7 @@ def test_a_mistake_in_the_files_stops_no_payment(broken: Path) -> None:
     paid = meterd(broken, "topup", "A1", "10", "--key", "R1")
     assert (paid.returncode, paid.stderr) == (0, "")
     assert paid.stdout.startswith("posted: balance 10.00 yuan")
-    assert "the supply is being restored" in paid.stdout
+    assert "holds the button of the meter" in paid.stdout
 
     shown = meterd(broken, "account", "show", "A1", "--json")
     assert (shown.returncode, json.loads(shown.stdout)["balance_fen"]) == (0, 1000)
@@ -101,6 +104,75 @@ def test_a_mistake_in_the_files_stops_no_payment(broken: Path) -> None:
     gaps = meterd(broken, "gaps", "--days", "3", "--json")
     assert gaps.returncode == 1, gaps.stderr
     assert json.loads(gaps.stdout)["days"] == 3
+
+
+@pytest.mark.acceptance
+def test_who_takes_a_payment_in_is_told_whose_it_is_and_what_the_customer_must_do(
+    database_url: str, tmp_path: Path
+) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        await Site.of(1).take_over(connection)
+        await connection.execute("UPDATE account SET state = 'active', name = 'Flat 1'")
+        await connection.execute("UPDATE point SET reconnect = 'allow_close', area = 'east'")
+        await connection.execute("UPDATE point_supply SET supply_state = 'disconnected'")
+
+    on(database_url, story)
+    for name, text in {"meterd.toml": SETTINGS, "url": database_url, "password": "1"}.items():
+        (tmp_path / name).write_text(text)
+    paid = meterd(tmp_path, "topup", "A1", "10", "--key", "R1 ", "--operator", "li")
+    assert paid.stdout.splitlines()[1] == "account A1: Flat 1; P1 (east), meter 000000000001"
+    assert "holds the button of the meter" in paid.stdout.splitlines()[2]
+    again = meterd(tmp_path, "topup", "A1", "10", "--key", " R1", "--operator", "wang")
+    assert again.stdout.startswith("already posted: balance 10.00 yuan")
+    with psycopg.connect(database_url) as connection:
+        rows = connection.execute("SELECT actor FROM ledger_transaction WHERE kind = 'top_up'")
+        assert rows.fetchall() == [("person:li",)]
+
+
+@pytest.mark.acceptance
+@pytest.mark.parametrize(("answer", "balance_fen"), [(b"n\n", 0), (b"y\n", 200_100)])
+def test_much_money_is_asked_about_on_a_terminal(
+    small: Path, answer: bytes, balance_fen: int
+) -> None:
+    ours, theirs = pty.openpty()
+    paying = subprocess.Popen(
+        [METERD, "topup", "A1", "2001", "--key", "R9", "-c", str(small / "meterd.toml")],
+        stdin=theirs,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    os.close(theirs)
+    os.write(ours, answer)
+    _, asked = paying.communicate(timeout=60)
+    os.close(ours)
+    assert b"Post 2001.00 yuan to account A1?" in asked
+    assert paying.returncode == (0 if balance_fen else 1)
+    shown = meterd(small, "account", "show", "A1", "--json")
+    assert json.loads(shown.stdout)["balance_fen"] == balance_fen
+
+
+@pytest.mark.acceptance
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://meterd:s3%cret@127.0.0.1/x",
+        "postgresql://meterd:s3@cret@127.0.0.1/x",
+        "postgresql://meterd:s3/cret@127.0.0.1/x",
+        "s3cret",
+    ],
+)
+@pytest.mark.parametrize("command", ["check", "run", "topup A1 10 --key k", "account list", "gaps"])
+def test_a_malformed_url_of_the_database_is_told_without_its_password(
+    tmp_path: Path, url: str, command: str
+) -> None:
+    for name, text in {**FILES, "url": url}.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    done = meterd(tmp_path, *command.split())
+    assert done.returncode == 78, done.stderr
+    assert "meterd.toml:10: database.url: " in done.stderr
+    assert "cret" not in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.acceptance
@@ -119,11 +191,21 @@ def test_an_account_is_opened_by_what_the_database_knows_of_its_tariff(
         1,
         "meterd: tariff T starts on 2026-01-01; nothing was opened\n",
     )
-    opened = meterd(tmp_path, *opening, "2026-03-01")
+    today = datetime.now(ZoneInfo("Asia/Shanghai")).date()
+    for day, why in {
+        today + timedelta(days=367): "is more than a year away",
+        today - timedelta(days=63): "no meter remembers more than 62 days",
+    }.items():
+        never = meterd(tmp_path, *opening, str(day))
+        assert (never.returncode, why in never.stderr) == (1, True), never.stderr
+    day = today - timedelta(days=30)
+    opened = meterd(tmp_path, *opening, str(day), "--actor", "li")
     assert (opened.returncode, opened.stdout) == (
         0,
-        f"account A1 is pending, billed from {date(2026, 3, 1)}\n",
+        f"account A1 is pending, billed from {day}\n",
     )
+    with psycopg.connect(database_url) as connection:
+        assert connection.execute("SELECT actor FROM account_journal").fetchall() == [("li",)]
 
 
 @pytest.mark.acceptance

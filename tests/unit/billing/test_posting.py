@@ -100,7 +100,10 @@ def test_a_payment_goes_from_its_channel_to_the_customer() -> None:
         ("a:b", "1", "channel"),
         ("bank", "", "reference"),
         ("bank", "1:2", "reference"),
-        ("bank", "1\n", "reference"),
+        ("bank", "1\n2", "reference"),
+        ("bank", "   ", "reference"),
+        ("bank", "1" * 201, "reference"),
+        ("bank", "1\u200b", "reference"),
     ],
 )
 def test_a_payment_whose_key_would_be_ambiguous_is_refused(
@@ -111,5 +114,10 @@ def test_a_payment_whose_key_would_be_ambiguous_is_refused(
     assert refused.value.part == part
     unfit = channel if part == "channel" else reference
     assert str(refused.value) == (
-        f"the {part} of a payment must not be empty nor hold a colon: {unfit!r}"
+        f"the {part} of a payment must be 1 to 200 printable characters without a colon: "
+        f"{unfit[:40]!r}"
     )
+
+
+def test_blanks_that_nobody_sees_make_no_second_payment() -> None:
+    assert payment_key("bank", "R1 ") == payment_key(" bank", "\tR1\n") == "pay:bank:R1"

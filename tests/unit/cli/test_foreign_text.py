@@ -4,9 +4,11 @@ import os
 import pty
 from collections.abc import Callable
 from contextlib import redirect_stdout
+from pathlib import Path
 
 import pytest
 
+import daemon.cli
 from daemon.cli.output import echo, print_columns, print_table, print_with_steps
 
 FOREIGN = "[/x] [bold]:smile: \x1b[2J\x07\x9b"
@@ -44,3 +46,9 @@ def test_a_terminal_shows_what_is_in_a_text(
 def test_a_pipe_keeps_one_line_a_row(capsys: pytest.CaptureFixture[str]) -> None:
     print_table(["a", "b"], [["x\ny", FOREIGN], ["1\t2", "z"]])
     assert capsys.readouterr().out.splitlines() == ["a\tb", rf"x\ny{chr(9)}{SHOWN}", "1\\t2\tz"]
+
+
+def test_no_command_prints_past_echo() -> None:
+    rooms = (Path(daemon.cli.__file__).parent).glob("*.py")
+    passing = [it.name for it in rooms if "click.echo(" in it.read_text(encoding="utf-8")]
+    assert passing == ["output.py"]

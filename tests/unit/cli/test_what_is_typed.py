@@ -83,3 +83,33 @@ def test_a_full_disk_is_told_in_one_line(tmp_path: Path) -> None:
         1,
         "meterd: cannot write: No space left on device\n",
     )
+
+
+NO_NUMBERS = ("1_000", "1e3", "１００", "٣", "0x10", "1,000", "+5", "nan", "inf", " ")
+
+
+@pytest.mark.parametrize("number", NO_NUMBERS)
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("topup", "A1", "{}", "--key", "k"),
+        ("account", "bonus", "A1", "{}", "--from", "2026-03-01", "--reason", "r"),
+        ("account", "list", "--limit", "{}"),
+        ("meter", "ratio", "P1", "--ratio", "{}", "--reason", "r"),
+        ("trace", "l", "--seconds", "{}"),
+        ("read", "--tcp", "127.0.0.1:1", "--meter", "any", "--retries", "{}"),
+        ("read", "--tcp", "127.0.0.1:1", "--meter", "any", "--timeout", "{}"),
+        ("explain", "charge", "{}"),
+    ],
+    ids=lambda it: " ".join(it[:3]),
+)
+def test_a_number_is_ascii_digits_with_one_point(arguments: tuple[str, ...], number: str) -> None:
+    done = CliRunner().invoke(cli, [word.format(number) for word in arguments])
+    assert done.exit_code == 2, done.output
+    assert "Error: Invalid value" in done.stderr
+
+
+@pytest.mark.parametrize("key", ["  ", "x" * 5000, "a:b", "a\x1bb"])
+def test_a_key_of_a_payment_can_be_read_and_copied(key: str) -> None:
+    done = CliRunner().invoke(cli, ["topup", "A1", "10", "--key", key])
+    assert (done.exit_code, "1 to 200 printable characters" in done.stderr) == (2, True)

@@ -64,3 +64,12 @@ def test_a_source_that_cannot_be_read_is_told_without_the_secret(
     with pytest.raises(ValueError, match=told) as refusal:
         read_secret(source, tmp_path)
     assert "s3cret" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("kind", ["file", "env"])
+def test_a_secret_that_stands_where_its_place_belongs_is_not_repeated(
+    tmp_path: Path, kind: str
+) -> None:
+    with pytest.raises(ValueError) as refusal:
+        read_secret({kind: "postgresql://meterd:s3cret@db/meterd"}, tmp_path)
+    assert "s3cret" not in str(refusal.value)

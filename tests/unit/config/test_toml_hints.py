@@ -33,3 +33,11 @@ def test_a_slip_is_told_with_what_to_write(tmp_path: Path, written: str, hint: s
     assert mistake.startswith(f"meterd.toml:{line}: file: is no TOML: ")
     assert mistake.endswith(hint)
     assert bool(hint) == mistake.endswith(")")
+
+
+@pytest.mark.parametrize("key", ["password", "url", "migration_url"])
+def test_a_secret_in_a_file_that_is_no_toml_is_not_repeated(tmp_path: Path, key: str) -> None:
+    text = GOOD["meterd.toml"] + f"\n[x]\n{key} = s3cret\n"
+    (mistake,) = mistakes(tmp_path, meterd=text)
+    assert "s3cret" not in mistake
+    assert f"{key} is a secret" in mistake

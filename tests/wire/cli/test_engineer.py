@@ -9,12 +9,15 @@ import io
 import json
 import re
 import signal
+import time
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+from zoneinfo import ZoneInfo
 
 import pytest
 from click import Command
@@ -628,8 +631,9 @@ class TestClock:
         *arguments: str,
         at: Any = NOW,
     ) -> Result:
-        monkeypatch.setattr(clock_module, "wall_clock", lambda: at)
+        monkeypatch.setattr(clock_module, "wall_clock", lambda zone: at)
         asked = [word for it in meters for word in ("--meter", it.address)]
+        asked += ["--zone", "Asia/Shanghai"]
         return run_on(clock, meters, *asked, *arguments, "--timeout", "2", "--json")
 
     def ahead(self, result: Result) -> list[int]:
@@ -646,9 +650,50 @@ class TestClock:
     ) -> None:
         protocol = "dlt645-1997" if kind is SimulatedMeter1997 else "dlt645-2007"
         wrong = meter(ADDRESSES[0], 90_000, kind)
-        result = self.run(monkeypatch, [wrong], "--set", "--protocol", protocol)
+        result = self.run(monkeypatch, [wrong], "--set", "--yes", "--protocol", protocol)
         assert result.exit_code == 0, result.output
         assert self.ahead(result) == [0]
+
+    def test_no_clock_is_moved_by_more_than_five_minutes_without_a_word(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        wrong = meter(ADDRESSES[0], -28_800)
+        result = self.run(monkeypatch, [wrong], "--set")
+        assert result.exit_code == 1
+        assert f"{ADDRESSES[0]} is 28800 s behind: nothing was set" in str(result.exception)
+        assert wrong.state.clock.shows(NOW) == NOW - timedelta(hours=8)
+
+    def test_a_small_step_is_shown_and_taken(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        result = self.run(monkeypatch, [meter(ADDRESSES[0], 300)], "--set")
+        assert (result.exit_code, self.ahead(result)) == (0, [0]), result.output
+
+    @pytest.mark.parametrize("machine", ["UTC", "America/New_York"])
+    @pytest.mark.parametrize("named", [["--zone", "Asia/Shanghai"], ["-c", "site.toml"]])
+    def test_the_time_is_that_of_the_zone_or_the_site_and_never_of_the_machine(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, machine: str, named: list[str]
+    ) -> None:
+        (tmp_path / "site.toml").write_text('[site]\nzone = "Asia/Shanghai"\n')
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setenv("TZ", machine)
+        time.tzset()
+        try:
+            there = datetime.now(ZoneInfo("Asia/Shanghai")).replace(tzinfo=None)
+            right = meter(ADDRESSES[0], round((there - NOW).total_seconds()))
+            result = run_on(clock, [right], "--meter", ADDRESSES[0], *named)
+        finally:
+            monkeypatch.undo()
+            time.tzset()
+        assert result.exit_code == 0, result.output
+        head, row = result.stdout.splitlines()
+        assert head == "meter\tclock (Asia/Shanghai)\tdifference"
+        assert int(row.split("\t")[2].split()[0]) < 60
+
+    def test_without_a_zone_and_a_site_nobody_s_time_is_meant(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        result = run_on(clock, [meter(ADDRESSES[0])], "--meter", ADDRESSES[0], "--set", "--yes")
+        assert (result.exit_code, "whose time is meant" in result.stderr) == (2, True)
 
     def test_a_broadcast_sets_all_that_are_near_enough(
         self, monkeypatch: pytest.MonkeyPatch
@@ -681,7 +726,7 @@ class TestClock:
     def test_near_midnight_no_clock_is_set(
         self, monkeypatch: pytest.MonkeyPatch, how: str, at: datetime
     ) -> None:
-        result = self.run(monkeypatch, [meter(ADDRESSES[0])], how, at=at)
+        result = self.run(monkeypatch, [meter(ADDRESSES[0])], how, "--yes", at=at)
         assert result.exit_code == 1
         assert "midnight" in str(result.exception)
 
@@ -691,11 +736,12 @@ class TestClock:
     ) -> None:
         times = iter([NOW.replace(hour=23, minute=54)])
         monkeypatch.setattr(
-            clock_module, "wall_clock", lambda: next(times, NOW.replace(hour=23, minute=57))
+            clock_module, "wall_clock", lambda zone: next(times, NOW.replace(hour=23, minute=57))
         )
         ahead = timedelta(hours=11, minutes=57, seconds=20)
         wrong = meter(ADDRESSES[0], round(ahead.total_seconds()))
-        result = run_on(clock, [wrong], "--meter", ADDRESSES[0], how, "--timeout", "2")
+        arguments = ["--meter", ADDRESSES[0], how, "--yes", "--zone", "Asia/Shanghai"]
+        result = run_on(clock, [wrong], *arguments, "--timeout", "2")
         assert result.exit_code == 1
         assert "midnight" in str(result.exception)
         assert wrong.state.clock.shows(NOW) == NOW + ahead
@@ -715,7 +761,10 @@ class TestClock:
 
     def test_a_clock_that_cannot_be_read_is_a_failure(self) -> None:
         result = run_on(
-            clock, [], "--meter", ADDRESSES[0], "--timeout", "0.05", "--retries", "0", "--json"
+            clock,
+            [],
+            *("--meter", ADDRESSES[0], "--timeout", "0.05", "--retries", "0", "--json"),
+            *("--zone", "Asia/Shanghai"),
         )
         assert result.exit_code == 1
         assert f"no clock of {ADDRESSES[0]}" in str(result.exception)

@@ -9,6 +9,7 @@ from contextlib import AbstractAsyncContextManager, redirect_stderr, redirect_st
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from io import StringIO
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -16,6 +17,7 @@ from daemon.cli import main
 from protocols.dlt645.frame import Frame, encode
 
 METER = "000000001600"
+ZONE = ("--zone", "Asia/Shanghai")
 Answer = Callable[[Frame], Iterable[bytes]]
 
 
@@ -117,7 +119,7 @@ def test_a_meter_that_knows_no_block_is_asked_for_the_single_value(server: Serve
 
 
 def test_json_has_one_object_for_each_value(server: Server) -> None:
-    wanted = ["--identifier", "00010000", "--identifier", "0001ff00", "--json"]
+    wanted = ["--identifier", "00010000", "--identifier", "0001ff00", "--json", *ZONE]
     result = run_tcp(server, meter(DATA), "--meter", METER, *wanted)
     told = [json.loads(line) for line in result.stdout.splitlines()]
     assert [(item["identifier"], item["value"]) for item in told] == [
@@ -152,13 +154,15 @@ def test_a_meter_without_freeze_says_so(server: Server) -> None:
     assert "has no daily freeze yet" in result.stderr
 
 
-def test_the_clock_is_compared_with_this_machine(server: Server) -> None:
-    ahead = datetime.now().astimezone() + timedelta(seconds=90)
+def test_the_clock_is_compared_with_the_time_of_its_zone(server: Server) -> None:
+    ahead = datetime.now(ZoneInfo("Asia/Shanghai")) + timedelta(seconds=90)
     now = {"04000101": ahead.strftime("0%w%d%m%y"), "04000102": ahead.strftime("%S%M%H")}
-    result = run_tcp(server, meter(now), "--meter", METER, "--quantity", "clock")
+    result = run_tcp(server, meter(now), "--meter", METER, "--quantity", "clock", *ZONE)
     assert result.exit_code == 0
     assert f"meter {METER} at 20" in result.stdout
-    assert any(f", {seconds} s ahead of this machine" in result.stdout for seconds in range(85, 91))
+    assert any(
+        f", {seconds} s ahead of Asia/Shanghai" in result.stdout for seconds in range(85, 91)
+    )
 
 
 def test_a_meter_without_clock_fails_when_asked_for_it(server: Server) -> None:
