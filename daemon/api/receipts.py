@@ -66,6 +66,7 @@ class Receipts:
                     state=it.state,
                     at=min(it.at, now),
                     receipt=it.receipt,
+                    actor=f"channel {posted.channel}",
                 )
             taken += is_new
             if is_new:

@@ -11,6 +11,7 @@ import click
 from psycopg import AsyncConnection
 
 from config.settings_file import load_settings
+from daemon.cli.notice_receipts import receipt
 from daemon.cli.on_site import on_database
 from daemon.cli.output import as_json, echo, print_columns, print_json, print_json_rows, yuan
 from daemon.cli.saying import said_by, speaking_options
@@ -26,6 +27,9 @@ MOMENTS: Final = ("deadline", "planned", "sent", "delivered")
 @click.group()
 def notice() -> None:
     """What customers are told before they are cut, and after."""
+
+
+notice.add_command(receipt)
 
 
 @notice.command("list")

@@ -133,17 +133,19 @@ async def not_sent(
 async def take_receipt(
     connection: AsyncConnection[Any],
     *,
-    channel: str,
     notice: int,
     state: Literal["delivered", "failed", "bounced"],
     at: datetime,
     receipt: str,
+    actor: str,
+    channel: str | None = None,
 ) -> bool:
-    """What became of a notice, as its channel tells. False: that is known, or not its notice."""
+    """What became of a notice. False: that is known, there is none, or not of this `channel`.
+
+    `actor`: who says so."""
     async with connection.transaction():
-        if await stored.channel_of(connection, notice) != channel:
+        if channel is not None and await stored.channel_of(connection, notice) != channel:
             return False
-        actor = f"channel {channel}"
         if state == "delivered":
             return await stored.mark_delivered(connection, notice, at, receipt, actor)
         if state == "bounced":

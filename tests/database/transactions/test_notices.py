@@ -3,6 +3,7 @@
 import asyncio
 from dataclasses import replace
 from datetime import datetime, time, timedelta
+from pathlib import Path
 from typing import Any, Final
 
 from psycopg import AsyncConnection
@@ -13,6 +14,8 @@ from daemon.notices.wording import SiteWords
 from daemon.transactions.notices import Telling, make_notices, not_sent, release_notice
 from storage import notices as stored
 from storage.notices import NoticeToSend
+from tests.database.cli.test_ledger_commands import FILES
+from tests.database.cli.test_readings_commands import meterd
 from tests.database.small_site import (
     ARMED,
     CUT_AT_ANY_TIME,
@@ -227,6 +230,38 @@ def test_the_final_notice_follows_with_its_moment(database_url: str) -> None:
         assert planned == NOON + 72 * HOUR
 
     on(database_url, story)
+
+
+def test_a_file_of_receipts_is_taken_in_once_or_not_at_all(
+    database_url: str, tmp_path: Path
+) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        account = await site(connection)
+        await make(connection, account, NOON)
+
+    on(database_url, story)
+    for name, text in {**FILES, "url": database_url}.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    file = tmp_path / "receipts.csv"
+    file.write_text(f"notice,state,at,receipt\n1,delivered,{NOON.isoformat()},r-1\n2,gone,now,\n")
+    refused = meterd(tmp_path, "notice", "receipt", "receipts.csv")
+    assert refused.returncode == 65
+    assert 'receipts.csv:3: state: "gone" is not one of delivered' in refused.stderr
+    file.write_text(
+        f"notice,state,at,receipt\n1,delivered,{NOON.isoformat()},r-1\n9,failed,2026-01-01 10:00,\n"
+    )
+    for told in ("1 receipts taken in, 1 known", "0 receipts taken in, 2 known"):
+        done = meterd(tmp_path, "notice", "receipt", "receipts.csv", "--actor", "li")
+        assert done.stdout.startswith(told), done.stderr
+
+    async def look(connection: AsyncConnection[Any]) -> None:
+        found = await rows(
+            connection, "SELECT delivered_at IS NOT NULL, receipt, receipt_actor FROM notice"
+        )
+        assert found == [(True, "r-1", "li")]
+
+    on(database_url, look)
 
 
 def test_an_account_is_told_by_its_own_policy(database_url: str) -> None:
