@@ -56,6 +56,16 @@ def judge_observation(
     return Finding(judgement, "relay does not follow" if does_not_follow else None)
 
 
+def state_after_answer(action: str, answer: str, *, sends_before: int) -> str:
+    """What a command becomes by the meter's answer.
+
+    A9: a trip that is refused when it is sent again may be executed by its earlier frame: its relay
+    is watched until it is past its expiry."""
+    if action == "trip" and answer == "refused" and sends_before:
+        return "verifying"
+    return answer
+
+
 def supply_after_refusal(action: str) -> str:
     """The supply state of a point whose meter refused the command: what it was before."""
     return "energised" if action == "trip" else "disconnected"

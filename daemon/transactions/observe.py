@@ -8,7 +8,12 @@ from typing import Any
 import structlog
 from psycopg import AsyncConnection
 
-from daemon.control.observation import Finding, judge_observation, supply_after_refusal
+from daemon.control.observation import (
+    Finding,
+    judge_observation,
+    state_after_answer,
+    supply_after_refusal,
+)
 from protocols.reading import RelayState
 from storage import supply
 from storage.supply import Command, CommandMove
@@ -28,9 +33,10 @@ async def take_answer(
     `state`: `acked`, `unknown` (silence) or `refused` (the meter's words in detail)."""
     async with connection.transaction():
         await supply.lock_account_of(connection, command.point_id)
+        becomes = state_after_answer(command.action, state, sends_before=command.sends)
         # False: a payment superseded the command while its answer was on the way.
-        is_taken = await supply.answer_command(connection, command.id, state, detail)
-        if is_taken and state == "refused":
+        is_taken = await supply.answer_command(connection, command.id, becomes, detail)
+        if is_taken and becomes == "refused":
             back = supply_after_refusal(command.action)
             await supply.set_supply(connection, [command.point_id], back)
     # A refusal needs a person: password, right, or a meter that is not the one it should be.

@@ -248,9 +248,14 @@ async def _end_trip(
     now: datetime,
     snapshot: Mapping[str, Any] | None = None,
 ) -> None:
-    move = CommandMove(state=state, next_at=now, detail=detail, guard=snapshot)
+    # A9: an earlier frame of it may still open the relay, which is watched until that is past.
+    if command.sends:
+        state = "verifying"
+    next_at = look_again(now, command.checks) if command.sends else now
+    move = CommandMove(state=state, next_at=next_at, detail=detail, guard=snapshot)
     await supply.move_command(connection, command.id, move, now)
-    await supply.set_supply(connection, [command.point_id], "energised")
+    if not command.sends:
+        await supply.set_supply(connection, [command.point_id], "energised")
     log.info(
         f"trip {state}",
         point=command.point,

@@ -350,8 +350,14 @@ def test_the_guard_is_asked_before_every_send(database_url: str) -> None:
         await connection.execute("UPDATE point SET protected = true")
         assert await order(connection, later(seconds=7)) is None
         assert await rows(connection, "SELECT state, sends, detail FROM command") == [
-            ("cancelled", 1, "PROTECTED")
+            ("verifying", 1, "PROTECTED")
         ]
+        # What was sent may still be executed: the relay is watched until it is past that.
+        assert await supply_of(connection) == "trip_commanded"
+        late = await due(connection, later(minutes=11))
+        await take_observation(connection, late.command, CLOSED, later(minutes=11))
+        assert await rows(connection, COMMANDS) == [("trip", "failed")]
+        assert await supply_of(connection) == "energised"
 
     on(database_url, story)
 
@@ -395,6 +401,26 @@ def test_a_refused_trip_leaves_the_supply_on_and_is_not_tried_again_for_an_hour(
         assert len(await rows(connection, COMMANDS)) == 1
         await sweep(connection, ARMED, later(minutes=61))
         assert len(await rows(connection, COMMANDS)) == 2
+
+    on(database_url, story)
+
+
+def test_a_trip_that_is_refused_when_sent_again_may_still_come(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        await exhausted(connection)
+        await take_answer(connection, await sent(connection), "unknown", "silence", NOW)
+        looked = await due(connection, later(seconds=6))
+        await take_observation(connection, looked.command, CLOSED, later(seconds=6))
+        again = await sent(connection, later(seconds=7))
+        await take_answer(connection, again, "refused", "wrong password", later(seconds=8))
+        assert await rows(connection, COMMANDS) == [("trip", "verifying")]
+        assert await supply_of(connection) == "trip_commanded"
+        # It came: whoever pays is restored.
+        await pay(connection, "A1", 500)
+        assert await rows(connection, COMMANDS) == [
+            ("trip", "superseded"),
+            ("allow_close", "persisted"),
+        ]
 
     on(database_url, story)
 

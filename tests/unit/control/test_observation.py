@@ -5,7 +5,12 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from daemon.control.commands import ALARM_AFTER, judge, look_again
-from daemon.control.observation import Finding, judge_observation, supply_after_refusal
+from daemon.control.observation import (
+    Finding,
+    judge_observation,
+    state_after_answer,
+    supply_after_refusal,
+)
 from protocols.reading import RelayState
 
 NOW = datetime(2026, 3, 11, 2, 30, tzinfo=UTC)
@@ -67,3 +72,19 @@ def test_a_relay_that_does_not_follow_in_time_is_an_alarm(
 def test_a_refusal_leaves_the_supply_as_it_was() -> None:
     states = [supply_after_refusal(action) for action in ("trip", "close", "allow_close")]
     assert states == ["energised", "disconnected", "disconnected"]
+
+
+@pytest.mark.parametrize(
+    ("action", "answer", "sends_before", "state"),
+    [
+        ("trip", "refused", 0, "refused"),
+        ("trip", "refused", 1, "verifying"),
+        ("trip", "acked", 1, "acked"),
+        ("trip", "unknown", 1, "unknown"),
+        ("close", "refused", 1, "refused"),
+    ],
+)
+def test_a_trip_that_was_sent_before_is_not_ended_by_a_refusal(
+    action: str, answer: str, sends_before: int, state: str
+) -> None:
+    assert state_after_answer(action, answer, sends_before=sends_before) == state
