@@ -126,6 +126,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         echo(f"meterd: {error}", err=True)
         sys.exit(error.code if isinstance(error, Failure) else FAILED)
     except OSError as error:
+        if error.filename is not None:
+            echo(
+                f"meterd: {error.filename}: {error.strerror}; look at its path and rights", err=True
+            )
+            sys.exit(FAILED)
         if error.errno not in NO_ROOM:
             raise
         # What is still in the buffer would be written once more at the end.

@@ -113,3 +113,32 @@ def test_a_number_is_ascii_digits_with_one_point(arguments: tuple[str, ...], num
 def test_a_key_of_a_payment_can_be_read_and_copied(key: str) -> None:
     done = CliRunner().invoke(cli, ["topup", "A1", "10", "--key", key])
     assert (done.exit_code, "1 to 200 printable characters" in done.stderr) == (2, True)
+
+
+@pytest.mark.parametrize("rights", ["a file", "no right to write"])
+def test_a_data_directory_that_cannot_be_used_is_told(tmp_path: Path, rights: str) -> None:
+    data = tmp_path / "data"
+    if rights == "a file":
+        data.touch()
+    else:
+        data.symlink_to("/proc/self/net")
+    (tmp_path / "meterd.toml").write_text(
+        SITE + '[[line]]\nname = "l"\ntcp = "127.0.0.1:1"\n[http]\nlisten = "127.0.0.1:0"\n'
+    )
+    (tmp_path / "tariffs.toml").write_text(TARIFF)
+    (tmp_path / "archive").mkdir()
+    for name, head in {
+        "meters": "address,line,point,installed_on",
+        "points": "point,account",
+        "accounts": "account,tariff",
+    }.items():
+        (tmp_path / "archive" / f"{name}.csv").write_text(head + "\n")
+    done = subprocess.run(
+        [METERD, "run", "-c", "meterd.toml"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.returncode, "Traceback" in done.stderr) == (1, False), done.stderr
+    assert "look at its path and rights" in done.stderr
