@@ -13,8 +13,9 @@ import click
 
 from config.doubts import doubts_of
 from config.load import LoadedSite, load_site
-from config.problems import ConfigError, told_once
+from config.problems import ConfigError, Problem, told_once
 from config.settings import ListenerSection
+from config.settings_file import SettingsFile
 from config.translation import ENGLISH, LANGUAGES, Words, words_of
 from daemon.cli.output import BAD_CONFIG, as_json, echo, print_json, print_table
 from daemon.cli.site_option import site_option
@@ -47,8 +48,9 @@ def check(site_path: Path, as_json: bool, language: str) -> None:
     try:
         site = load_site(site_path)
         doubts = doubts_of(site, datetime.now(site.settings.site.zone).date())
-        if doubts.mistakes:
-            raise ConfigError(doubts.mistakes)
+        mistakes = [*doubts.mistakes, *_unknown_services(site)]
+        if mistakes:
+            raise ConfigError(mistakes)
     except ConfigError as error:
         if as_json:
             _print_mistakes(error, words)
@@ -146,6 +148,22 @@ def _warnings_of_one_role(site: LoadedSite) -> Iterator[str]:
             "database.migration_url is not given: the daemon can switch off what guards "
             "the ledger, unless the tables belong to another role than that of database.url"
         )
+
+
+def _unknown_services(site: LoadedSite) -> Iterator[Problem]:
+    if not site.settings.notice_channel:
+        return
+    # What sends is large, and few sites need it.
+    from daemon.sending.channels import NotTaken, open_channels
+
+    for index, section in enumerate(site.settings.notice_channel):
+        try:
+            open_channels([section])
+        except NotTaken:
+            file = SettingsFile.read(site.path)
+            where = f"notice_channel.{section.name}.apprise"
+            place = ("notice_channel", index, "apprise")
+            yield file.problem(place, where, "apprise knows no such URL")
 
 
 def _warnings_of_silence(site: LoadedSite) -> Iterator[str]:

@@ -362,4 +362,4 @@ def _usable(contacts: Iterable[Contact]) -> list[Contact]:
 
 
 def _key(at: datetime | None) -> str:
-    return "-" if at is None else f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
+    return "-" if at is None else str(at.astimezone(UTC).replace(tzinfo=None))

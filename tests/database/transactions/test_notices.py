@@ -95,6 +95,23 @@ def test_a_written_notice_is_made_once_with_all_that_it_states(database_url: str
     on(database_url, story)
 
 
+def test_a_low_balance_is_warned_of_once_after_each_payment(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        account = await site(connection)
+        await pay(connection, "A1", 2500)
+        assert await make(connection, account, NOON) == 1
+        assert await make(connection, account, NOON + 9 * HOUR) == 0
+        await pay(connection, "A1", 100, "2")
+        assert await make(connection, account, NOON) == 1
+        assert await rows(connection, "SELECT kind, channel FROM notice ORDER BY id") == [
+            ("warning", "sms"),
+            ("warning", "sms"),
+        ]
+        assert "21.00" in (await rows(connection, "SELECT text FROM notice ORDER BY id"))[1]
+
+    on(database_url, story)
+
+
 def test_two_daemons_make_it_once(database_url: str) -> None:
     async def story(connection: AsyncConnection[Any]) -> None:
         account = await site(connection)

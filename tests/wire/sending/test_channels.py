@@ -13,12 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from config.secret import Secret
 from config.settings import NoticeChannelSection
+from daemon.cli.check import check
 from daemon.sending.channels import NotTaken, open_channels
 from daemon.sending.signature import SIGNATURE, TIMESTAMP, is_signed
 from storage.notices import NoticeToSend
+from tests.unit.config.test_site import write
 
 KEY = "both know it"
 NOTICE = NoticeToSend(
@@ -132,6 +135,15 @@ def test_apprise_reaches_the_customers_address_and_logs_it_nowhere(
     assert "0000" not in caplog.text
 
 
-def test_a_url_that_apprise_does_not_know_is_refused_at_the_start() -> None:
+def test_a_url_that_apprise_does_not_know_is_refused_at_the_start(tmp_path: Path) -> None:
     with pytest.raises(NotTaken, match="apprise knows no such URL"):
         send(apprise="nothing://{address}")
+    site = write(tmp_path)
+    (tmp_path / "url").write_text("nothing://{address}")
+    line = len(site.read_text().splitlines()) + 3
+    with site.open("a") as settings:
+        settings.write('[[notice_channel]]\nname = "sms"\napprise = { file = "url" }\n')
+    told = CliRunner().invoke(check, ["-c", str(site)])
+    assert told.exit_code == 78
+    mistake = f"meterd.toml:{line}: notice_channel.sms.apprise: apprise knows no such URL"
+    assert mistake in told.stderr.splitlines()
