@@ -199,6 +199,10 @@ def test_when_all_contacts_failed_a_person_is_asked_once() -> None:
     done = replace(tried, asked=PersonAsked(later, is_open=False))
     assert steps(done, later + HOUR) == [("written", 1)]
     assert [it.key for it in occasions(done, STRICT, TERMS, later)] == ["written 7.2"]
+    # A task that was done before a round began does not end it.
+    second = (*failed_round("written 7.1", NOW), told("written 7.2", 1, later + HOUR))
+    again = replace(having(BROKE, *second), asked=PersonAsked(later, is_open=False))
+    assert [it.key for it in occasions(again, STRICT, TERMS, later)] == ["written 7.2"]
 
 
 def test_a_final_notice_follows_a_written_one_that_is_old_enough() -> None:
