@@ -60,7 +60,7 @@ def _policy(config: Fields) -> Policy:
             window = config.inside(name)
             given["window_start"] = _clock(window, "start")
             given["window_end"] = _clock(window, "end")
-        elif name in _flags(Policy):
+        elif name in _named(Policy, "bool"):
             given[name] = config.flag(name)
         else:
             raise config.error(name, "is not known")
@@ -79,9 +79,9 @@ def _facts(facts: Fields) -> Facts:
             approvers = facts.texts(name)
         elif name in ("account_state", "reading_state", "requested_by"):
             given[name] = facts.text(name)
-        elif name.endswith(("_fen", "_days", "_restores")):
+        elif name in _named(Facts, "int"):
             given[name] = facts.integer(name)
-        elif name in _flags(Facts):
+        elif name in _named(Facts, "bool"):
             given[name] = facts.flag(name)
         else:
             raise facts.error(name, "is not known")
@@ -105,8 +105,9 @@ def _notice(given: Fields) -> Notice:
     )
 
 
-def _flags(of: type[Policy] | type[Facts]) -> set[str]:
-    return {it.name for it in fields(of) if it.type == "bool"}
+def _named(of: type[Policy] | type[Facts], kind: str) -> set[str]:
+    """The fields of a type."""
+    return {it.name for it in fields(of) if it.type == kind}
 
 
 def _some_time(config: Fields, name: str) -> int:

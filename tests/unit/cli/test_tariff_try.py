@@ -45,6 +45,10 @@ def test_a_person_is_shown_each_event() -> None:
             "input.facts.now: is missing",
         ),
         (
+            {"id": "x", "kind": "trip_guard", "input": {"config": {}, "facts": {"credit_fen": 1}}},
+            "input.facts.credit_fen: is not known",
+        ),
+        (
             {"id": "x", "kind": "trip_guard", "input": {"config": {"final_max_h": 10**9}}},
             "input.config.final_max_h: 1000000000 is more than",
         ),
