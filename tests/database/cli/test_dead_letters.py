@@ -124,7 +124,7 @@ def test_what_is_dropped_stays_with_who_and_why(folder: Path) -> None:
     [
         (["replay"], 2, "give the ids of dead letters, or --all"),
         (["replay", "1", "--all"], 2, "give the ids of dead letters, or --all"),
-        (["replay", "seven"], 2, "'seven' is not a valid integer"),
+        (["replay", "seven"], 2, "'seven' is no whole number"),
         (["drop", "0", "--reason", "x"], 2, "0 is not in the range x>=1"),
         (["drop", "1"], 2, "Missing option '--reason'"),
         (["drop", "1", "--reason", " "], 2, "--reason must say why"),
