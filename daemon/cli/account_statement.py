@@ -16,7 +16,7 @@ from psycopg import AsyncConnection
 from config.settings_file import load_settings
 from daemon.cli.bill_words import LANGUAGE
 from daemon.cli.on_site import on_database
-from daemon.cli.output import as_json, echo, print_json, print_table
+from daemon.cli.output import as_json, print_file, print_json, print_table
 from daemon.cli.site_option import site_option
 from daemon.cli.typed import Month
 from storage import explanation
@@ -85,7 +85,7 @@ def _write(sections: Sequence[Section], how: Format, output: Path | None) -> Non
 
     content = workbook(sections) if how == "xlsx" else csv_text(sections).encode()
     if output is None:
-        echo(content, nl=False)
+        print_file(content)
         return
     try:
         with output.open("xb") as file:

@@ -42,6 +42,14 @@ def echo(text: object, *, err: bool = False, nl: bool = True) -> None:
     click.echo(visible_lines(str(text)), err=err, nl=nl)
 
 
+def print_file(content: bytes) -> None:
+    """A text file on standard output: as it is to a program, shown like all else to a person."""
+    if sys.stdout.isatty():
+        echo(content.decode("utf-8-sig"), nl=False)
+    else:
+        click.echo(content, nl=False)
+
+
 def console() -> Console:
     """Standard output; `is_terminal` says whether a person is reading.
 
