@@ -22,7 +22,8 @@ TABLES: Final = """
 NUMBERED: Final = """
     SELECT c.relname, a.attname FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
     WHERE c.relnamespace = 'public'::regnamespace AND a.attidentity <> ''
-    UNION ALL VALUES ('command', 'id'), ('journal', 'id'), ('ledger_account', 'place'), ('posting_stream', 'place')"""
+    UNION ALL VALUES ('command', 'id'), ('journal', 'id'), ('ledger_account', 'place'),
+                     ('posting_stream', 'place'), ('command_event', 'place')"""
 REFERRING: Final = """
     SELECT f.conrelid::regclass::text, a.attname, f.confrelid::regclass::text, b.attname
     FROM pg_constraint f

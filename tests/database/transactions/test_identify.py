@@ -314,7 +314,7 @@ def test_an_account_whose_meter_deducts_by_itself_is_not_opened(
             site.points[0]["account"] = None
         await site.take_over(connection)
         await told(connection, "1", mode="money")
-        opening = AccountOpening("A1", OPEN, "signed", points)
+        opening = AccountOpening("A1", TODAY, "signed", points)
         with pytest.raises(DeductsByItself, match="000000000001 deducts"):
             await open_account(connection, opening, ZONE, NOW)
         assert await rows(connection, "SELECT opened_on FROM account") == [None]
