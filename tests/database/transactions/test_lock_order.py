@@ -17,7 +17,7 @@ from daemon.transactions.opening import AccountOpening, open_account
 from storage.settling import ALL_DAYS, mark_accounts
 from tests.conftest import new_database
 from tests.database.site_with_a_past import what_comes_then
-from tests.database.small_site import ARMED, NOW, OPEN, ZONE, connect, meters
+from tests.database.small_site import ARMED, NOW, TODAY, ZONE, connect, meters
 from tests.database.transactions.test_fault_points import ACTS, Act, Stage, past
 from tests.servers.breaking_wire import Wire
 
@@ -40,7 +40,7 @@ async def settle(connection: AsyncConnection[Any]) -> None:
 
 
 async def open_an_account(connection: AsyncConnection[Any]) -> None:
-    await open_account(connection, AccountOpening("A8", OPEN, "signed"), ZONE, NOW)
+    await open_account(connection, AccountOpening("A8", TODAY, "signed"), ZONE, NOW)
 
 
 WRITERS: Final[Mapping[str, Act]] = {
