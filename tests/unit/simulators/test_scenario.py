@@ -275,8 +275,8 @@ CROSS_MISTAKES = {
     "meters: there are none": TWO_LINES,
     "meters: must be tables": 'meters = "many"\n' + TWO_LINES,
     "lines: must be tables": "lines = 3",
-    "1: TOML:": "a = = 3",
-    "scenario.toml:3: TOML": "a = 1\n\nb = ",
+    "1: file: is no TOML": "a = = 3",
+    "scenario.toml:3: file: is no TOML": "a = 1\n\nb = ",
 }
 
 
@@ -290,7 +290,7 @@ def test_a_file_that_cannot_be_read_is_a_mistake(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"nowhere\.toml:1: file: cannot be read: No such file"):
         load_scenario(tmp_path / "nowhere.toml")
     (tmp_path / "latin.toml").write_bytes(b"zone = '\xff'")
-    with pytest.raises(ConfigError, match="not UTF-8"):
+    with pytest.raises(ConfigError, match="is not written in UTF-8"):
         load_scenario(tmp_path / "latin.toml")
 
 

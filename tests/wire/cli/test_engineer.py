@@ -455,7 +455,7 @@ class TestWrite:
             ("04001001", "hex:", "nothing to write"),
             ("04001001", "hex:" + "00" * 39, "at most 50 data bytes"),
             ("C010", "hex:" + "00" * 45, "at most 50 data bytes"),
-            ("04001001", "1e999999999", "does not fit"),
+            ("04001001", "1e999999999", "is no number: digits with at most one point"),
             ("04000C01", "hex:02112233", "is a password"),
             ("C212", "hex:02112233", "is a password"),
         ],
