@@ -102,7 +102,7 @@ def withdraw(point: str, day: date, total: Decimal, **said: Any) -> None:
 @click.option(
     "--reading",
     metavar="NUMBER",
-    type=Whole(1),
+    type=Whole(-(2**63), 2**63 - 1),
     help="What S3 is worked out from: registers of that day, of meterd readings POINT --raw.",
 )
 @click.option("--basis", type=click.Choice(["contract", "prevented"]), help="What allows S5.")
