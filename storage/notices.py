@@ -168,10 +168,7 @@ async def mark_failed(
 ) -> bool:
     """It reaches nobody: not sent any more. False: it was told already what became of it."""
     values = {"notice_id": notice, "at": at, "receipt": receipt, "actor": actor}
-    async with connection.transaction():
-        cursor = await connection.execute(SQL["mark_failed"], values)
-        await connection.execute(SQL["end_sending"], {"notice_id": notice})
-    return cursor.rowcount > 0
+    return await _end(connection, SQL["mark_failed"], values)
 
 
 async def mark_delivered(
@@ -179,9 +176,14 @@ async def mark_delivered(
 ) -> bool:
     """A positive receipt came. False: it was told already what became of it."""
     values = {"notice_id": notice, "at": at, "receipt": receipt, "actor": actor}
+    return await _end(connection, SQL["mark_delivered"], values)
+
+
+async def _end(connection: Connection, statement: str, values: Mapping[str, Any]) -> bool:
+    """Whether the statement told what became of the notice; it is sent no more in any case."""
     async with connection.transaction():
-        cursor = await connection.execute(SQL["mark_delivered"], values)
-        await connection.execute(SQL["end_sending"], {"notice_id": notice})
+        cursor = await connection.execute(statement, values)
+        await connection.execute(SQL["end_sending"], {"notice_id": values["notice_id"]})
     return cursor.rowcount > 0
 
 

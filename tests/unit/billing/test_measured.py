@@ -3,6 +3,7 @@
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -87,8 +88,8 @@ def test_links_of_one_meter_and_point_are_told_with_them_once() -> None:
 
 
 @pytest.mark.parametrize("facts", [{"ratio": Decimal(10)}, {"modulus": 1000}, {"decimals": 1}])
-def test_another_ratio_or_register_is_another_meter(facts: dict[str, object]) -> None:
-    other = link(SECOND, THIRD, (130,), (140,))._replace(**facts)  # type: ignore[arg-type]
+def test_another_ratio_or_register_is_another_meter(facts: dict[str, Any]) -> None:
+    other = link(SECOND, THIRD, (130,), (140,))._replace(**facts)
     found = measured([link(FIRST, SECOND, (100,), (130,)), other], known(**SHOWN), ZONE)
     assert [it.number for it in found.meters] == [1, 2]
 

@@ -68,7 +68,12 @@ def receiver(tmp_path: Path) -> Iterator[Receiver]:
 def send(timeout_s: float = 5.0, **given: str) -> None:
     secrets: Any = {name: Secret(value) for name, value in given.items()}
     section = NoticeChannelSection.model_construct(name="app", timeout_s=timeout_s, **secrets)
-    asyncio.run(open_channels([section])["app"](NOTICE))  # type: ignore[arg-type]
+    channel = open_channels([section])["app"]
+
+    async def story() -> None:
+        await channel(NOTICE)
+
+    asyncio.run(story())
 
 
 def test_a_webhook_gets_a_signed_notice(receiver: Receiver) -> None:
