@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
-from collections.abc import Coroutine
-from dataclasses import asdict
+from collections.abc import Coroutine, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import asdict, replace
+from decimal import Decimal
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -14,11 +16,15 @@ from typing import Any
 import click
 
 from config.problems import ConfigError
-from daemon.cli.output import BAD_CONFIG, as_json, echo, print_json, print_table
+from daemon.cli.output import BAD_CONFIG, as_json, echo, fail, print_json, print_table
 from daemon.cli.typed import Whole
-from simulators.bench.control_port import CONTROL_HOST, frozen_registers
+from simulators.bench.check import FASTEST
+from simulators.bench.clock import bench_clock
+from simulators.bench.control_port import CONTROL_HOST
+from simulators.bench.facts import frozen_registers
+from simulators.bench.recording import Recording
 from simulators.bench.running import Bench
-from simulators.bench.scenario import Scenario, load_scenario, site_clock
+from simulators.bench.scenario import Scenario, load_scenario
 
 
 def _print_example(context: click.Context, _: click.Parameter, wanted: bool) -> None:
@@ -58,12 +64,24 @@ def _print_example(context: click.Context, _: click.Parameter, wanted: bool) -> 
     callback=_print_example,
     help="Print a scenario to begin with; no more.",
 )
+@click.option(
+    "--speed",
+    type=Whole(1, FASTEST),
+    help="Seconds that the meters live through in one; otherwise the scenario's, or 1.",
+)
+@click.option(
+    "--record",
+    type=click.Path(path_type=Path),
+    help="A file that does not exist yet: this run as a scenario, with all that is done to it.",
+)
 @as_json
 def simulate(
     scenario: Path,
     only_check: bool,
     only_truth: bool,
     control_port: int,
+    speed: int | None,
+    record: Path | None,
     as_json: bool,
 ) -> None:
     """Run the meters of SCENARIO (a TOML file) until SIGINT or SIGTERM.
@@ -80,12 +98,14 @@ def simulate(
         else:
             echo(str(error), err=True)
         sys.exit(BAD_CONFIG)
+    if speed is not None:
+        loaded = replace(loaded, speed=Decimal(speed))
     if only_check:
         _print_summary(loaded, as_json=as_json)
     elif only_truth:
         _print_truth(loaded)
     else:
-        _run(_serve(loaded, control_port, as_json=as_json))
+        _run(_serve(loaded, control_port, record, as_json=as_json))
 
 
 def _print_summary(scenario: Scenario, *, as_json: bool) -> None:
@@ -106,7 +126,7 @@ def _print_summary(scenario: Scenario, *, as_json: bool) -> None:
 
 
 def _print_truth(scenario: Scenario) -> None:
-    now = site_clock(scenario.zone)
+    now = bench_clock(scenario.zone, scenario.start, scenario.speed)
     for name, bus in scenario.build(now).items():
         for meter in bus.meters.values():
             print_json(
@@ -118,26 +138,50 @@ def _print_truth(scenario: Scenario) -> None:
             )
 
 
-async def _serve(scenario: Scenario, control_port: int, *, as_json: bool) -> None:
+async def _serve(
+    scenario: Scenario, control_port: int, record: Path | None, *, as_json: bool
+) -> None:
     # Handlers before lines: a bench that is stopped early removes its links too.
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    async with Bench(scenario, control_port=control_port) as bench:
-        if as_json:
-            print_json(
-                {
-                    "ready": True,
-                    "lines": {name: line.whereabouts() for name, line in bench.lines.items()},
-                    "control": {"host": CONTROL_HOST, "port": bench.control_port},
-                    "meters": len(bench.meters),
-                }
-            )
-        else:
-            for name, line in bench.lines.items():
-                echo(f"{name}: {len(line.bus.meters)} meters on {line.place}")
-            echo(f"control port: {CONTROL_HOST}:{bench.control_port}")
-        await stop.wait()
+    with _recording(record, scenario) as (scenario, recording):
+        async with Bench(scenario, control_port=control_port, recording=recording) as bench:
+            _tell_that_it_runs(bench, as_json=as_json)
+            await stop.wait()
+
+
+@contextmanager
+def _recording(
+    path: Path | None, scenario: Scenario
+) -> Iterator[tuple[Scenario, Recording | None]]:
+    """The scenario with the time at which it starts, and where it is recorded."""
+    if path is None:
+        yield scenario, None
+        return
+    start = bench_clock(scenario.zone, scenario.start, scenario.speed)()
+    try:
+        recording = Recording(path, scenario.text, start, scenario.speed)
+    except OSError as error:
+        raise fail(f"{path} cannot be written: {error.strerror}") from None
+    with closing(recording):
+        yield replace(scenario, start=start), recording
+
+
+def _tell_that_it_runs(bench: Bench, *, as_json: bool) -> None:
+    if as_json:
+        print_json(
+            {
+                "ready": True,
+                "lines": {name: line.whereabouts() for name, line in bench.lines.items()},
+                "control": {"host": CONTROL_HOST, "port": bench.control_port},
+                "meters": len(bench.meters),
+            }
+        )
+    else:
+        for name, line in bench.lines.items():
+            echo(f"{name}: {len(line.bus.meters)} meters on {line.place}")
+        echo(f"control port: {CONTROL_HOST}:{bench.control_port}")
 
 
 def _run(main: Coroutine[Any, Any, None]) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Any, Final, TypeVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import ValidationError
-from pydantic_core import ErrorDetails
 
 from config.problems import Problem, did_you_mean
 from config.profiles import load_profile
@@ -16,17 +17,18 @@ from config.toml_lines import line_of
 from protocols.dlt645.frame import BROADCAST
 from protocols.errors import MeterdError
 from protocols.modbus.profile import Profile
+from simulators.bench.change_tables import Action, change_of
 from simulators.bench.tables import (
     DEFAULT_HOST,
     MODBUS,
     MOST_METERS,
     STUCK_RELAY,
-    FaultTable,
     FleetTable,
     LineTable,
     MeterTable,
     ModbusFleetTable,
     Table,
+    in_words,
 )
 from simulators.modbus.meter import HIGHEST_UNIT
 
@@ -35,7 +37,10 @@ Tables = dict[str | int, Any]
 """As they were written, by name or number."""
 T = TypeVar("T", bound=Table)
 
-TOP_KEYS: Final = ("zone", "seed", "lines", "meters", "overrides")
+TOP_KEYS: Final = ("zone", "seed", "start", "speed", "lines", "meters", "overrides", "actions")
+FASTEST: Final = 100_000
+"""A day in less than a second."""
+LONGEST_S: Final = 10 * 366 * 86_400
 DEFAULT_ZONE: Final = "Asia/Shanghai"
 DEFAULT_SEED: Final = 1
 _ADDRESS: Final = re.compile(r"[0-9]{12}")
@@ -59,11 +64,14 @@ class Checker:
         self.fleets: dict[int, FleetTable | ModbusFleetTable] = {}
         self.overrides: dict[str, MeterTable] = {}
         self.profiles: dict[str, Profile] = {}
+        self.start: datetime | None = None
+        self.speed = Decimal(1)
+        self.actions: list[Action] = []
         self._file = file
         self._line_numbers = line_numbers
 
     def read(self, content: dict[str, Any]) -> None:
-        """Fill in zone, seed, lines, fleets and overrides.
+        """Fill in zone, seed, start, speed, lines, fleets, overrides and actions.
 
         What is wrong is left out and stands in `mistakes`."""
         for key in content:
@@ -71,6 +79,7 @@ class Checker:
                 self._add((key,), f"unknown key{did_you_mean(key, TOP_KEYS)}")
         self._read_zone(content.get("zone", DEFAULT_ZONE))
         self._read_seed(content.get("seed", DEFAULT_SEED))
+        self._read_time(content)
         lines = self._tables(content, "lines")
         fleets = self._tables(content, "meters")
         self.lines = self._valid_by_name(LineTable, "lines", lines)
@@ -85,6 +94,44 @@ class Checker:
         if len(self.fleets) == len(fleets):
             self._check_that_lines_are_used(line_names)
             self._check_overrides(owners)
+        for number, table in self._tables(content, "actions").items():
+            self._read_action(number, table, line_names)
+
+    def _read_time(self, content: dict[str, Any]) -> None:
+        start = content.get("start")
+        if start is None or (type(start) is datetime and start.tzinfo is None):
+            self.start = start
+        else:
+            self._add(("start",), f"must be a time without zone, 2026-11-30T08:00:00, not {start}")
+        speed = _as_number(content.get("speed", 1))
+        if speed is not None and 1 <= speed <= FASTEST:
+            self.speed = speed
+        else:
+            told = content["speed"]
+            self._add(("speed",), f"must be a number from 1 to {FASTEST}, not {told!r}")
+
+    def _read_action(self, number: str | int, table: object, line_names: set[str]) -> None:
+        place = ("actions", number)
+        if not isinstance(table, dict):
+            return
+        after_s = _as_number(table.get("after_s"))
+        if after_s is None or not 0 <= after_s <= LONGEST_S:
+            told = table.get("after_s")
+            self._add((*place, "after_s"), f"must be seconds after the start, not {told!r}")
+            return
+        keys = {key: value for key, value in table.items() if key not in ("after_s", "do")}
+        do = str(table.get("do"))
+        line = keys.get("line")
+        if isinstance(line, str) and line not in line_names:
+            hint = did_you_mean(line, line_names)
+            self._add((*place, "line"), f"there is no line {line!r}{hint}")
+        try:
+            change = change_of(do, keys)
+        except ValueError as error:
+            self._add(place, str(error))
+            return
+        after = timedelta(microseconds=int(after_s * 1_000_000))
+        self.actions.append(Action(after, do, keys, change))
 
     def _read_zone(self, name: object) -> None:
         try:
@@ -115,11 +162,12 @@ class Checker:
             if name in _NEEDED:
                 self._add((name,), f"there are none; write {_NEEDED[name]}")
             return {}
-        if name == "meters" and isinstance(tables, list):
+        is_array = name in ("meters", "actions")
+        if is_array and isinstance(tables, list):
             return dict(enumerate(tables))
-        if name != "meters" and isinstance(tables, dict):
+        if not is_array and isinstance(tables, dict):
             return dict(tables)
-        written = "[[meters]]" if name == "meters" else f"[{name}.NAME]"
+        written = f"[[{name}]]" if is_array else f"[{name}.NAME]"
         self._add((name,), f"must be tables, written {written}")
         return {}
 
@@ -146,7 +194,7 @@ class Checker:
             return model.model_validate(table)
         except ValidationError as error:
             for detail in error.errors():
-                self._add((*place, *detail["loc"]), _in_words(detail, model))
+                self._add((*place, *detail["loc"]), in_words(detail, model))
         return None
 
     def _check_lines(self, tables: Tables) -> None:
@@ -276,6 +324,12 @@ class Checker:
         )
 
 
+def _as_number(value: object) -> Decimal | None:
+    if isinstance(value, bool) or not isinstance(value, int | Decimal):
+        return None
+    return Decimal(value)
+
+
 def _claimed_addresses(table: dict[str, Any]) -> range:
     """The addresses of a [[meters]] table as it was written.
 
@@ -288,24 +342,3 @@ def _claimed_addresses(table: dict[str, Any]) -> range:
         return range(0)
     first = int(address)
     return range(first, first + min(max(count, 0), MOST_METERS))
-
-
-def _in_words(detail: ErrorDetails, model: type[Table]) -> str:
-    """A mistake as the file's author needs it."""
-    place = detail["loc"]
-    match detail["type"]:
-        case "extra_forbidden":
-            hint = did_you_mean(str(place[-1]), _keys_at(place, model))
-            return f"unknown key{hint}"
-        case "missing":
-            return "missing"
-        case "value_error":
-            return str(detail["ctx"]["error"])
-        case _:
-            reason = detail["msg"].removeprefix("Input ")
-            return f"{reason}, not {detail['input']!r}"
-
-
-def _keys_at(place: Place, model: type[Table]) -> Iterable[str]:
-    table = FaultTable if "faults" in place[:-1] else model
-    return table.model_fields

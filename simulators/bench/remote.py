@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
-from datetime import date
+from datetime import date, datetime
 from decimal import Decimal
 from typing import Any, Literal
 
@@ -99,6 +99,56 @@ class RemoteBench:
     def exchange(self, address: str, serial: str, initial_kwh: str = "0") -> Facts:
         """Put another meter behind an address; its state after it."""
         return self._ask("exchange", address=address, serial=serial, initial_kwh=initial_kwh)
+
+    def fault_on(self, kind: str, **what: Any) -> None:
+        """From now on this goes wrong at `line` or `address`.
+
+        With `every_request`, `chance`, `delay_ms` as in a scenario."""
+        self._ask("fault_on", kind=kind, **what)
+
+    def fault_off(self, kind: str | None = None, **what: Any) -> None:
+        """This kind, or nothing, goes wrong at `line` or `address` any more."""
+        self._ask("fault_off", kind=kind, **what)
+
+    def set_clock(self, address: str, to: datetime) -> Facts:
+        """The meter shows this from now on."""
+        return self._ask("clock", address=address, set=to.isoformat())
+
+    def move_clock(self, address: str, by_s: float) -> Facts:
+        """The meter's clock jumps."""
+        return self._ask("clock", address=address, by_s=by_s)
+
+    def set_drift(self, address: str, drift_s_per_day: float) -> Facts:
+        """The meter's clock gains so much a day from now on."""
+        return self._ask("clock", address=address, drift_s_per_day=drift_s_per_day)
+
+    def set_register(self, address: str, kwh: str) -> Facts:
+        """The forward active register shows this from now on."""
+        return self._ask("register", address=address, set_kwh=kwh)
+
+    def jump_register(self, address: str, by_kwh: str) -> Facts:
+        """The forward active register jumps."""
+        return self._ask("register", address=address, jump_kwh=by_kwh)
+
+    def power(self, state: Literal["on", "off"], **place: str) -> None:
+        """Supply of the meter itself, at `line` or `address`."""
+        self._ask("power", state=state, **place)
+
+    def reply_delay(self, ms: int | tuple[int, int], **place: str) -> None:
+        """How long a meter (`address`) or all meters of a `line` think."""
+        self._ask("reply_delay", ms=ms, **place)
+
+    def add_meter(self, line: str, address: str, **keys: Any) -> None:
+        """Another meter, with the keys of [[meters]]."""
+        self._ask("add_meter", line=line, address=address, **keys)
+
+    def remove_meter(self, address: str) -> None:
+        """The meter is taken away."""
+        self._ask("remove_meter", address=address)
+
+    def do(self, name: str, **keys: Any) -> Facts:
+        """Anything that the control port knows. BenchRefused."""
+        return self._ask(name, **keys)
 
     def _ask(self, do: str, **what: Any) -> Facts:
         request = json.dumps({"do": do, **what})

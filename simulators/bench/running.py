@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import asyncio
+import json
+from collections.abc import Iterator, Mapping
 from contextlib import AsyncExitStack, contextmanager
 from datetime import datetime
-from pathlib import Path
-from typing import cast
+from typing import Any
 
-from protocols.channels.mqtt.broker_socket import Broker
 from protocols.errors import MeterdError
-from simulators.bench.control_port import AnyLine, ControlPort, EventLog
-from simulators.bench.scenario import Scenario, site_clock
-from simulators.bench.tables import DialTable, LineTable, MqttTable
-from simulators.lines.bus import SimulatedBus
-from simulators.lines.dialled_terminals import SimulatedTerminal, TerminalSpec
-from simulators.lines.mqtt_gateway import Flavour, SimulatedGateway
-from simulators.lines.stream_lines import PtyLine, TcpLine
-from simulators.state.meter import MeterState
+from simulators.bench.change_tables import Change, change_of
+from simulators.bench.changes import apply
+from simulators.bench.clock import bench_clock
+from simulators.bench.control_port import ControlPort
+from simulators.bench.recording import Recording
+from simulators.bench.scenario import Clock, Scenario
+from simulators.bench.stage import BadRequest, Stage
+
+Facts = dict[str, Any]
 
 
 class BenchNotOpened(MeterdError):
@@ -25,30 +26,30 @@ class BenchNotOpened(MeterdError):
 
 
 class Bench:
-    """All lines of a scenario, and what happened on them. Use as an async context manager."""
+    """All lines of a scenario, and what happened on them. Use as an async context manager.
+
+    What the scenario says is to be done is done at its time; what is done through `do` is told to
+    `recording`."""
 
     def __init__(
         self,
         scenario: Scenario,
         *,
         control_port: int = 0,
-        now: Callable[[], datetime] | None = None,
+        now: Clock | None = None,
+        recording: Recording | None = None,
     ) -> None:
-        self.now = now or site_clock(scenario.zone)
+        self.now = now or bench_clock(scenario.zone, scenario.start, scenario.speed)
         self.control_port = control_port
         """0 becomes the port that was taken."""
-        self.log = EventLog()
-        self.lines: dict[str, AnyLine] = {}
-        self.meters: dict[str, MeterState] = {}
-        """By the address that each had at the start."""
-        for name, bus in scenario.build(self.now, self.log.remember).items():
-            self.lines[name] = _line(
-                name,
-                scenario.lines[name],
-                bus,
-            )
-            for address, meter in bus.meters.items():
-                self.meters[address] = meter.state
+        self.stage = Stage(scenario, self.now)
+        self.lines = self.stage.lines
+        self.meters = self.stage.meters
+        """By the address that each had when it came."""
+        self.log = self.stage.log
+        self._scenario = scenario
+        self._recording = recording
+        self._started_at = self.now()
         self._open = AsyncExitStack()
 
     async def __aenter__(self) -> Bench:
@@ -57,15 +58,13 @@ class Bench:
                 with _naming(f"line {name}", line.place):
                     await line.open()
                 self._open.push_async_callback(line.close)
-            control = ControlPort(
-                now=self.now,
-                lines=self.lines,
-                meters=self.meters,
-                log=self.log,
-            )
+            control = ControlPort(self.stage, self.do)
             with _naming("the control port", self.control_port):
                 self.control_port = await control.open(self.control_port)
             self._open.push_async_callback(control.close)
+            if self._scenario.actions:
+                playing = asyncio.create_task(self._play())
+                self._open.callback(playing.cancel)
         except BaseException:
             await self._open.aclose()
             raise
@@ -73,6 +72,47 @@ class Bench:
 
     async def __aexit__(self, *_: object) -> None:
         await self._open.aclose()
+
+    async def do(self, name: str, keys: Mapping[str, Any]) -> Facts:
+        """Change something, as the control port does. BadRequest; OSError of a line."""
+        keys = {key: value for key, value in keys.items() if value is not None}
+        try:
+            change = change_of(name, keys)
+        except ValueError as error:
+            raise BadRequest(str(error)) from None
+        at = self.now()
+        facts = await self._apply(name, change, keys)
+        if self._recording is not None:
+            self._recording.change(at - self._started_at, {"do": name, **keys})
+        return facts
+
+    async def _apply(self, name: str, change: Change, keys: Mapping[str, Any]) -> Facts:
+        facts = await apply(self.stage, change)
+        told = json.dumps(dict(keys), default=str)
+        self.stage.note(_subject(change), "bench", {"do": name, "keys": told})
+        return facts
+
+    async def _play(self) -> None:
+        """Do what the scenario says, each at its time."""
+        for action in self._scenario.actions:
+            await self._until(self._started_at + action.after)
+            try:
+                await self._apply(action.do, action.change, action.keys)
+            except (BadRequest, OSError) as error:
+                detail = {"do": action.do, "failed": str(error)}
+                self.stage.note(_subject(action.change), "bench", detail)
+
+    async def _until(self, at: datetime) -> None:
+        # A host's clock that is set moves the time that is waited for.
+        while self.now() < at:
+            left_s = (at - self.now()).total_seconds() / float(self._scenario.speed)
+            await asyncio.sleep(max(left_s, 0))
+
+
+def _subject(change: Change) -> str:
+    """The meter that is changed, or the line."""
+    subject = getattr(change, "address", None) or getattr(change, "line", None)
+    return str(subject)
 
 
 @contextmanager
@@ -83,70 +123,3 @@ def _naming(what: str, where: object) -> Iterator[None]:
     except OSError as error:
         reason = error.strerror or error
         raise BenchNotOpened(f"{what} cannot be opened at {where}: {reason}") from error
-
-
-def _line(
-    name: str,
-    table: LineTable,
-    bus: SimulatedBus,
-) -> AnyLine:
-    if table.mqtt is not None:
-        return _gateway(name, table.mqtt, bus)
-    if table.dial is not None:
-        return _terminal(table.dial, table.baud, bus)
-    if table.port is not None:
-        return TcpLine(
-            bus,
-            host=table.host,
-            port=table.port,
-            baud=table.baud,
-        )
-    assert table.link is not None
-    return PtyLine(
-        bus,
-        link=Path(table.link),
-        baud=table.baud,
-    )
-
-
-def _gateway(
-    name: str,
-    table: MqttTable,
-    bus: SimulatedBus,
-) -> SimulatedGateway:
-    broker = Broker(
-        table.host,
-        table.port,
-        client_id=f"simulated-{name}",
-        version=table.version,
-        user=table.user,
-        password=table.password,
-    )
-    return SimulatedGateway(
-        bus,
-        broker,
-        flavour=cast(Flavour, table.flavour),
-        prefix=table.prefix,
-        name=name,
-        wrapping=table.wrapping,
-    )
-
-
-def _terminal(
-    table: DialTable,
-    baud: int | None,
-    bus: SimulatedBus,
-) -> SimulatedTerminal:
-    spec = TerminalSpec(
-        registration=table.registration,
-        heartbeat=table.heartbeat,
-        heartbeat_s=float(table.heartbeat_s),
-        reconnect_s=float(table.reconnect_s),
-    )
-    return SimulatedTerminal(
-        bus,
-        table.host,
-        table.port,
-        spec,
-        baud=baud,
-    )

@@ -4,21 +4,22 @@ Lines, fleets of meters on them, and what is wrong with some of them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
+from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from config.problems import ConfigError
 from config.toml_lines import locate, parse_toml, toml_text
 from protocols.modbus.profile import Profile
 from simulators.bench.building import access_spec, build_state, wire_faults
+from simulators.bench.change_tables import Action
 from simulators.bench.check import Checker
 from simulators.bench.tables import (
     DLT645_1997,
-    FaultTable,
     FleetTable,
     LineTable,
     MeterTable,
@@ -34,27 +35,24 @@ from simulators.state.meter import MeterEvent, MeterState
 
 Journal = Callable[[MeterEvent], None]
 Clock = Callable[[], datetime]
+Fleet = FleetTable | ModbusFleetTable
 
 
-@dataclass(frozen=True, slots=True)
-class _LinePlan:
-    """What is collected for one line."""
+class BuiltMeter(NamedTuple):
+    """A meter, and what is true of the way to it."""
 
-    meters: list[AnyMeter] = field(default_factory=list)
-    delays_ms: dict[str, DelayMs] = field(default_factory=dict)
-    faults: dict[str, tuple[Fault, ...]] = field(default_factory=dict)
+    meter: AnyMeter
+    delay_ms: DelayMs | None
+    faults: tuple[Fault, ...]
 
-    def add(
-        self,
-        meter: AnyMeter,
-        table: MeterTable,
-        faults: list[FaultTable],
-    ) -> None:
-        self.meters.append(meter)
-        if table.reply_delay_ms:
-            self.delays_ms[meter.address] = table.reply_delay_ms
-        if on_the_way := wire_faults(faults):
-            self.faults[meter.address] = on_the_way
+    def add_to(self, bus: SimulatedBus) -> None:
+        """Put it on a line."""
+        address = self.meter.address
+        bus.add(self.meter)
+        if self.delay_ms is not None:
+            bus.meter_delays_ms[address] = self.delay_ms
+        if self.faults:
+            bus.meter_faults[address] = self.faults
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,46 +62,56 @@ class Scenario:
     zone: ZoneInfo
     seed: int
     lines: Mapping[str, LineTable]
-    fleets: tuple[FleetTable | ModbusFleetTable, ...]
+    fleets: tuple[Fleet, ...]
     overrides: Mapping[str, MeterTable]
     profiles: Mapping[str, Profile]
     """Of the Modbus meters, by the names in the file."""
+    start: datetime | None = None
+    """Site time at which the bench begins; None for now."""
+    speed: Decimal = Decimal(1)
+    """How many seconds its clock makes of one."""
+    actions: tuple[Action, ...] = ()
+    """What is done to it, in the order of time."""
+    text: str = ""
+    """As it was written."""
 
     @property
     def meter_count(self) -> int:
         """Number of meters on all lines."""
         return sum(fleet.count for fleet in self.fleets)
 
-    def build(
-        self, now: Callable[[], datetime], journal: Journal | None = None
-    ) -> dict[str, SimulatedBus]:
+    def build(self, now: Clock, journal: Journal | None = None) -> dict[str, SimulatedBus]:
         """The meters of each line.
 
         `now` is the site's wall clock (`site_clock`), `journal` hears of what happens."""
-        plans = {name: _LinePlan() for name in self.lines}
+        buses = {name: self._bus(line) for name, line in self.lines.items()}
         for fleet in self.fleets:
-            for number, address in enumerate(fleet.addresses(), 1):
-                table = self._overridden(fleet, address)
-                faults = [fault for fault in table.faults if number % fault.every_meter == 0]
-                state = build_state(
-                    table,
-                    address,
-                    self.seed,
-                    serial=self._serial(table, address, number),
-                    faults=faults,
-                    now=now,
-                    journal=journal,
-                )
-                meter = self._meter(fleet, number, table, state)
-                plans[fleet.line].add(meter, table, faults)
-        buses = {}
-        for name, line in self.lines.items():
-            buses[name] = self._bus(line, plans[name])
+            for built in self.meters_of(fleet, now, journal):
+                built.add_to(buses[fleet.line])
         return buses
+
+    def meters_of(
+        self, fleet: Fleet, now: Clock, journal: Journal | None = None
+    ) -> Iterator[BuiltMeter]:
+        """The meters of one table, in the order of their addresses."""
+        for number, address in enumerate(fleet.addresses(), 1):
+            table = self._overridden(fleet, address)
+            faults = [fault for fault in table.faults if number % fault.every_meter == 0]
+            state = build_state(
+                table,
+                address,
+                self.seed,
+                serial=self._serial(table, address, number),
+                faults=faults,
+                now=now,
+                journal=journal,
+            )
+            meter = self._meter(fleet, number, table, state)
+            yield BuiltMeter(meter, table.reply_delay_ms, wire_faults(faults))
 
     def _meter(
         self,
-        fleet: FleetTable | ModbusFleetTable,
+        fleet: Fleet,
         number: int,
         table: MeterTable,
         state: MeterState,
@@ -120,13 +128,11 @@ class Scenario:
             wake_up=table.wake_up,
         )
 
-    def _bus(self, line: LineTable, plan: _LinePlan) -> SimulatedBus:
+    def _bus(self, line: LineTable) -> SimulatedBus:
         return SimulatedBus(
-            plan.meters,
+            (),
             reply_delay_ms=line.reply_delay_ms,
             faults=wire_faults(line.faults),
-            meter_delays_ms=plan.delays_ms,
-            meter_faults=plan.faults,
             modbus_form=line.modbus,
             seed=self.seed,
         )
@@ -194,4 +200,8 @@ def parse_scenario(text: str, file: str = "scenario.toml") -> Scenario:
         fleets=tuple(found.fleets.values()),
         overrides=found.overrides,
         profiles=found.profiles,
+        start=found.start,
+        speed=found.speed,
+        actions=tuple(sorted(found.actions, key=lambda action: action.after)),
+        text=text,
     )

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import date
 from decimal import Decimal
 from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictInt, StrictStr
+from pydantic_core import ErrorDetails
 
 from config.problems import did_you_mean
 from protocols.dial_in.registration import fixed_bytes
@@ -65,7 +66,9 @@ def _digits(count: int) -> BeforeValidator:
     return BeforeValidator(check)
 
 
-def _one_of(*words: str) -> BeforeValidator:
+def one_of(*words: str) -> BeforeValidator:
+    """A key that is one of these words."""
+
     def check(value: object) -> object:
         if value not in words:
             hint = did_you_mean(str(value), words)
@@ -110,7 +113,7 @@ class Table(BaseModel):
 class FaultTable(Table):
     """One fault; STUCK_RELAY is a matter of the meter, the others of the way to it."""
 
-    kind: Annotated[str, _one_of(*FAULT_KINDS)]
+    kind: Annotated[str, one_of(*FAULT_KINDS)]
     every_meter: Positive = 1
     every_request: Positive = 1
     chance: Number = Field(
@@ -131,7 +134,7 @@ class MqttTable(Table):
     version: Literal["3.1.1", "5"] = "5"
     user: StrictStr | None = None
     password: StrictStr | None = None
-    flavour: Annotated[str, _one_of(*MQTT_FLAVOURS)] = "own"
+    flavour: Annotated[str, one_of(*MQTT_FLAVOURS)] = "own"
     prefix: StrictStr = "meterd"
     wrapping: Literal["raw", "hex"] = "raw"
 
@@ -169,7 +172,7 @@ class MeterTable(Table):
     A range gives each meter its own value, decided by the seed."""
 
     kwh_per_day: Range = (Decimal(3), Decimal(15))
-    shape: Annotated[str, _one_of(*SHAPES)] = "home"
+    shape: Annotated[str, one_of(*SHAPES)] = "home"
     daily_spread: Number = Field(
         Decimal("0.2"),
         ge=0,
@@ -192,7 +195,7 @@ class MeterTable(Table):
     trip_delay_s: NotNegative = 0
     keep_power: StrictBool = False
     serial: Annotated[str, _digits(12)] | None = None
-    meter_type: Annotated[str, _one_of(*METER_TYPES)] = "postpaid"
+    meter_type: Annotated[str, one_of(*METER_TYPES)] = "postpaid"
     level: Annotated[str, _digits(2)] = "02"
     password: Annotated[str, _digits(6)] = "000000"  # noqa: S105 - what a meter has whose password was never set
     programming_key: StrictBool = False
@@ -227,7 +230,7 @@ class MeterTable(Table):
 class FleetTable(MeterTable):
     """`count` meters on one line, with addresses from `address` on."""
 
-    protocol: Annotated[str, _one_of(*PROTOCOLS)] = PROTOCOLS[0]
+    protocol: Annotated[str, one_of(*PROTOCOLS)] = PROTOCOLS[0]
     line: StrictStr
     address: Annotated[str, _digits(12)]
     count: Annotated[StrictInt, Field(ge=1, le=MOST_METERS)] = 1
@@ -256,3 +259,24 @@ class ModbusFleetTable(MeterTable):
     def addresses(self) -> Iterator[str]:
         """The names of the fleet's meters, in order."""
         return (name for _, name in self.units())
+
+
+def in_words(detail: ErrorDetails, model: type[Table]) -> str:
+    """A mistake as the author of the table needs it."""
+    place = detail["loc"]
+    match detail["type"]:
+        case "extra_forbidden":
+            hint = did_you_mean(str(place[-1]), _keys_at(place, model))
+            return f"unknown key{hint}"
+        case "missing":
+            return "missing"
+        case "value_error":
+            return str(detail["ctx"]["error"])
+        case _:
+            reason = detail["msg"].removeprefix("Input ")
+            return f"{reason}, not {detail['input']!r}"
+
+
+def _keys_at(place: tuple[str | int, ...], model: type[Table]) -> Iterable[str]:
+    table = FaultTable if "faults" in place[:-1] else model
+    return table.model_fields

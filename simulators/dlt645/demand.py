@@ -120,7 +120,7 @@ def _ends(
     """Where a greatest one may end: the ends of sliding periods on both sides of each corner."""
     period, slide = sliding
     begin = first - period
-    moves = [move.at for move in state.relay.moves if begin <= move.at <= last]
+    moves = [move.at for move in state.counter.breaks if begin <= move.at <= last]
     corners = _full_hours(begin, last) + moves
     candidates = [first, last]
     candidates += [corner + period for corner in corners]
@@ -148,8 +148,9 @@ def _mean_mw(
     period: timedelta,
 ) -> list[int]:
     minutes = period // _MINUTE
-    after = state.energy_mwh(ended)
-    before = state.energy_mwh(ended - period)
+    # A register that was set is no power.
+    after = state.counter.flowed_mwh(ended)
+    before = state.counter.flowed_mwh(ended - period)
     used_mwh = (end - begin for end, begin in zip(after, before, strict=True))
     return [max(0, mwh * 60 // minutes) for mwh in used_mwh]
 

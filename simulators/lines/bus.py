@@ -71,17 +71,32 @@ class SimulatedBus:
         self.faults = tuple(faults)
         self.meter_faults = dict(meter_faults or {})
         self.modbus_form = modbus_form
+        self.reply_delay_ms = reply_delay_ms
+        self.meter_delays_ms = dict(meter_delays_ms or {})
         self._dlt645_meters: list[SimulatedMeter] = []
-        self._reply_delay_ms = reply_delay_ms
-        self._meter_delays_ms = meter_delays_ms or {}
         self._key = series(seed)
         self._requests: Counter[str] = Counter()
         self._requests_on_line = 0
-        for meter in self.meters.values():
-            if isinstance(meter, SimulatedModbusMeter):
-                self.units[meter.unit] = meter
-            else:
-                self._dlt645_meters.append(meter)
+        for meter in list(self.meters.values()):
+            self.add(meter)
+
+    def add(self, meter: AnyMeter) -> None:
+        """One more meter, which hears from now on."""
+        self.meters[meter.address] = meter
+        if isinstance(meter, SimulatedModbusMeter):
+            self.units[meter.unit] = meter
+        else:
+            self._dlt645_meters.append(meter)
+
+    def remove(self, address: str) -> None:
+        """Take a meter off the line, with what was said of it alone."""
+        meter = self.meters.pop(address)
+        if isinstance(meter, SimulatedModbusMeter):
+            del self.units[meter.unit]
+        else:
+            self._dlt645_meters.remove(meter)
+        self.meter_delays_ms.pop(address, None)
+        self.meter_faults.pop(address, None)
 
     def new_decoders(self) -> list[StreamDecoder[Any]]:
         """One for each protocol that is spoken on the line; what they decode is to be answered."""
@@ -116,12 +131,12 @@ class SimulatedBus:
         address = meter.address
         passage = self._passage(address, self._key ^ int(address))
         echo = passage.echo_of(encode(request))
-        if passage.has("lost_request"):
+        if passage.has("lost_request") or not meter.state.has_power:
             return echo
         # An answer that is lost on the way back has had its effect all the same.
         answer = meter.answer(request)
         if meter.address != address:  # the request gave it another one
-            self.meters[meter.address] = self.meters.pop(address)
+            self._rename(address, meter.address)
         if answer is None:
             return echo
         neighbour = self._neighbour(address)
@@ -134,6 +149,14 @@ class SimulatedBus:
         )
         return echo + passage.delayed(pieces)
 
+    def _rename(self, address: str, to: str) -> None:
+        """What was said of a meter is said of it under its new address."""
+        self.meters[to] = self.meters.pop(address)
+        if address in self.meter_delays_ms:
+            self.meter_delays_ms[to] = self.meter_delays_ms.pop(address)
+        if address in self.meter_faults:
+            self.meter_faults[to] = self.meter_faults.pop(address)
+
     def _answer_modbus(self, request: modbus.Frame) -> list[Piece]:
         """A request for all units is done by each and answered by none.
 
@@ -142,13 +165,14 @@ class SimulatedBus:
         encode_modbus = modbus.encode_tcp if is_tcp else modbus.encode_rtu
         if request.unit == modbus.BROADCAST and not is_tcp:
             for meter in self.units.values():
-                meter.answer_modbus(replace(request, unit=meter.unit))
+                if meter.state.has_power:
+                    meter.answer_modbus(replace(request, unit=meter.unit))
         asked = self.units.get(request.unit)
         if asked is None:
             return []
         passage = self._passage(asked.address, self._key ^ series(asked.address))
         echo = passage.echo_of(encode_modbus(request))
-        if passage.has("lost_request"):
+        if passage.has("lost_request") or not asked.state.has_power:
             return echo
         answer = asked.answer_modbus(request)
         if answer is None:
@@ -168,7 +192,7 @@ class SimulatedBus:
             number,
         )
         of_line = strike(self.faults, self._key, self._requests_on_line)
-        least, most = self._meter_delays_ms.get(address, self._reply_delay_ms)
+        least, most = self.meter_delays_ms.get(address, self.reply_delay_ms)
         return _Passage(
             faults=of_meter + of_line,
             delay_ms=least + below(key, number, most - least + 1),

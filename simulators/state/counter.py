@@ -6,7 +6,7 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from datetime import datetime
 from decimal import Decimal
-from operator import sub
+from operator import add, sub
 
 from simulators.state.load import MWH_PER_DIGIT, MWH_PER_KWH, REGISTER_WRAPS, LoadCurve
 from simulators.state.relay import Move, Relay
@@ -19,8 +19,8 @@ Energies = tuple[int, ...]
 class EnergyCounter:
     """The load curve since the installation, less what did not flow.
 
-    That is what an open relay held back, and what a meter clear took away. Times are true site
-    times up to now."""
+    That is what an open relay or an outage held back, and what a meter clear took away; and what
+    the register jumped by. Times are true site times up to now."""
 
     def __init__(
         self,
@@ -36,8 +36,14 @@ class EnergyCounter:
         self._tariffs = spec.tariffs
         self._base_mwh = self._at_installation(int(spec.initial_kwh * MWH_PER_KWH))
         nothing: Energies = (0,) * (1 + spec.tariffs)
+        self._has_power = True
+        self._counted_moves = 0
+        self.breaks: list[Move] = []
+        """When the current stopped, by the relay or for want of power, and flowed again."""
         self._lost_mwh = [nothing]
-        """What did not flow up to each movement of the relay that was counted, and before all."""
+        """What did not flow up to each of the breaks, and before all."""
+        self._jumps: list[tuple[datetime, Energies]] = []
+        """By how much the registers were higher from a time on than what had flowed."""
         self._cleared_mwh: Energies = ()
 
     def energy_mwh(self, at: datetime) -> Energies:
@@ -53,7 +59,7 @@ class EnergyCounter:
 
     def power_mw(self, at: datetime) -> int:
         """Active power in thousandths of a watt."""
-        return 0 if self._relay.was_open(at) else self.curve.power_mw(at)
+        return 0 if self._is_broken(at) else self.curve.power_mw(at)
 
     def clear(self, at: datetime, initial_kwh: Decimal = Decimal(0)) -> None:
         """Begin anew at 0, or at another register."""
@@ -61,14 +67,47 @@ class EnergyCounter:
         self._cleared_mwh = tuple(map(sub, self._uncleared_mwh(at), begins_at))
         self.cleared_at = at
 
+    def jump(self, at: datetime, by_kwh: Decimal) -> None:
+        """From `at` on the registers show so much more, shared like the use."""
+        self._jumps.append((at, self._shared(int(by_kwh * MWH_PER_KWH))))
+
+    def set(self, at: datetime, to_kwh: Decimal) -> None:
+        """From `at` on the total shows so much, and each rate its share of the difference."""
+        by_mwh = int(to_kwh * MWH_PER_KWH) - self.energy_mwh(at)[0]
+        self._jumps.append((at, self._shared(by_mwh)))
+
+    def power(self, at: datetime, *, is_on: bool) -> None:
+        """The supply of the meter itself is switched."""
+        self._has_power = is_on
+        if not self._relay.is_open:
+            self._break(at, to_open=not is_on)
+
     def count_moves(self) -> Iterator[Move]:
         """The movements of the relay that were not counted yet, each when it is."""
-        counted = len(self._lost_mwh) - 1
-        for move in self._relay.moves[counted:]:
-            self._lost_mwh.append(self._lost_until(move.at))
+        for move in self._relay.moves[self._counted_moves :]:
+            self._counted_moves += 1
+            if self._has_power:
+                self._break(move.at, to_open=move.to_open)
             yield move
 
-    def _uncleared_mwh(self, at: datetime) -> Energies:
+    def _break(self, at: datetime, *, to_open: bool) -> None:
+        lost = self._lost_until(at)
+        self.breaks.append(Move(at, to_open))
+        self._lost_mwh.append(lost)
+
+    def _breaks_before(self, at: datetime) -> int:
+        return bisect_right(
+            self.breaks,
+            at,
+            key=lambda move: move.at,
+        )
+
+    def _is_broken(self, at: datetime) -> bool:
+        before = self._breaks_before(at)
+        return before > 0 and self.breaks[before - 1].to_open
+
+    def flowed_mwh(self, at: datetime) -> Energies:
+        """What flowed since the installation on top of the first register, whatever was set."""
         counted_until = max(at, self._installed_at)
         flowed = self.curve.energy_mwh(counted_until, self._tariffs)
         lost = self._lost_until(at)
@@ -79,6 +118,13 @@ class EnergyCounter:
             strict=True,
         )
         return tuple(base + used - unused for base, used, unused in parts)
+
+    def _uncleared_mwh(self, at: datetime) -> Energies:
+        energies = self.flowed_mwh(at)
+        for jumped_at, by_mwh in self._jumps:
+            if jumped_at <= at:
+                energies = tuple(map(add, energies, by_mwh))
+        return energies
 
     def _at_installation(self, initial_mwh: int) -> Energies:
         """What to add to the curve so that it shows the initial register on that day."""
@@ -91,17 +137,10 @@ class EnergyCounter:
         return tuple(initial_mwh * share // shares[0] for share in shares[: 1 + self._tariffs])
 
     def _lost_until(self, at: datetime) -> Energies:
-        """What the curve would have used while the relay was open."""
-        moves = self._relay.moves
-        counted = min(len(moves), len(self._lost_mwh) - 1)
-        before = bisect_right(
-            moves,
-            at,
-            key=lambda move: move.at,
-            hi=counted,
-        )
+        """What the curve would have used while no current flowed."""
+        before = self._breaks_before(at)
         lost = self._lost_mwh[before]
-        last = moves[before - 1] if before else None
+        last = self.breaks[before - 1] if before else None
         if last is None or not last.to_open:
             return lost
         since = self.curve.energy_mwh(last.at, self._tariffs)

@@ -34,7 +34,8 @@ NO_OPERATOR: Final = bytes(4)
 class MeterEvent:
     """An event in the life of a meter at true site time `at`.
 
-    Its kind is control, relay, button, clock, freeze or exchange."""
+    Its kind is control, relay, button, clock, freeze or exchange, or bench for what was done to it
+    from outside."""
 
     at: datetime
     address: str
@@ -100,8 +101,12 @@ class MeterState:
         """Set by a meter that keeps event records: called for each movement, when it is counted."""
         self.relay_operator = NO_OPERATOR
         """Whose command the relay follows, four bytes as they came."""
+        self.has_power = True
+        """Without it the meter hears nothing, freezes nothing and its customer is dark."""
         self._journal = journal
         self._demand_clears: list[datetime] = []
+        self._outages: list[tuple[datetime, datetime]] = []
+        """True times between which it had no power; the last one ends in the far future."""
 
     # What is true
 
@@ -139,7 +144,7 @@ class MeterState:
         """Its own midnights that it could not freeze, newest first.
 
         Since the records of power failures were cleared."""
-        if not self.spec.outages:
+        if not (self.spec.outages or self._outages):
             return iter(())
         since = self.records.power_failures_since
         missed = filter(self._is_outage, self._midnights(at))
@@ -219,6 +224,23 @@ class MeterState:
         }
         self.note(at, "clock", detail)
 
+    def set_drift(self, at: datetime, drift_us_per_day: int) -> None:
+        """From the true time `at` on its clock gains so much a day, and jumps nowhere."""
+        self.clock.set(at, self.clock.shows(at), drift_us_per_day=drift_us_per_day)
+
+    def switch_power(self, *, is_on: bool) -> None:
+        """Its own supply, not the relay: the fuse before it, or the whole street."""
+        at = self.settle()
+        if is_on == self.has_power:
+            return
+        self.has_power = is_on
+        self.counter.power(at, is_on=is_on)
+        if is_on:
+            begin, _ = self._outages.pop()
+            self._outages.append((begin, at))
+        else:
+            self._outages.append((at, datetime.max))  # noqa: DTZ901
+
     def freeze_now(self, at: datetime, kept: int) -> None:
         """One more instant freeze, of which the newest `kept` are remembered."""
         shown = self.clock.shows(at)
@@ -280,6 +302,8 @@ class MeterState:
             yield Freeze(moment.stamp, self.clock.true_time(moment))
 
     def _is_outage(self, freeze: Freeze) -> bool:
+        if any(begin < freeze.at <= end for begin, end in self._outages):
+            return True
         return self.spec.outages.include(freeze.stamp)
 
 

@@ -145,11 +145,11 @@ def test_a_trip_over_the_wire_opens_the_relay_in_the_simulator(scenario: Path) -
         assert remote.relay_is_open(TRIPPED)
         assert remote.press_button(TRIPPED)["relay"] == "closed"
         told = [(event["number"], event["kind"], event["address"]) for event in remote.events()]
-        kinds = ["control", "relay", "control", "button", "relay"]
+        kinds = ["control", "relay", "control", "button", "relay", "bench"]
         assert told == [(number, kind, TRIPPED) for number, kind in enumerate(kinds, 1)]
         trip = remote.events()[0]
         assert (trip["action"], trip["expires"], trip["answer"]) == ("1A", "991231000000", "9C")
-        assert [event["number"] for event in remote.events(since=3)] == [4, 5]
+        assert [event["number"] for event in remote.events(since=3)] == [4, 5, 6]
 
 
 def test_the_truth_is_what_a_freeze_read_answers_and_outlives_a_restart(scenario: Path) -> None:
@@ -179,14 +179,14 @@ def test_a_line_is_cut_and_mended_from_outside(scenario: Path) -> None:
 def test_a_relay_that_somebody_else_moves(scenario: Path) -> None:
     with bench(scenario) as (_, remote):
         assert remote.force_relay(TRIPPED, "open")["relay"] == "open"
-        assert [event["kind"] for event in remote.events()] == ["relay"]
+        assert [event["kind"] for event in remote.events()] == ["relay", "bench"]
 
 
 REFUSALS: dict[str, Callable[[RemoteBench], object]] = {
     "there is no meter": lambda remote: remote.meter("12"),
     "line must be one of gate-1, bus-1": lambda remote: remote.cut("gate-9"),
-    "how must be": lambda remote: remote.cut("gate-1", "gently"),  # type: ignore[arg-type] # wrong
-    "state must be": lambda remote: remote.force_relay(TRIPPED, "ajar"),  # type: ignore[arg-type] # wrong
+    "how: 'gently' is none of hang_up, silence": lambda remote: remote.cut("gate-1", "gently"),  # type: ignore[arg-type] # wrong
+    "state: 'ajar' is none of open, closed": lambda remote: remote.force_relay(TRIPPED, "ajar"),  # type: ignore[arg-type] # wrong
     "do must be one of": lambda remote: remote._ask("dance"),
 }
 
@@ -256,3 +256,35 @@ def test_check_and_truth_only_print(scenario: Path) -> None:
         f"{number:012d}" for number in (1, 2, 3, 4, 5, 9)
     ]
     assert all(len(json.loads(line)["freezes"]) == 62 for line in lines)
+
+
+def test_a_bench_is_steered_from_the_command_line_and_recorded(
+    scenario: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run.toml"
+    with simulating(scenario, "--json", "--record", str(run), "--speed", "60") as (_, line):
+        port = str(json.loads(line)["control"]["port"])
+        off = meterd("steer", port, "power", f"address={TRIPPED}", "state=off")
+        assert json.loads(off.stdout)["power"] == "off"
+        late = meterd("steer", port, "fault_on", "line=gate-1", "kind=late", "chance=0.5")
+        assert (late.returncode, json.loads(late.stdout)) == (0, {})
+        refused = meterd("steer", port, "power", "line=gate-9", "state=off")
+        assert refused.returncode == 1
+        assert "line must be one of gate-1, bus-1" in refused.stderr
+    told = meterd("simulate", str(run), "--check", "--json")
+    assert json.loads(told.stdout)["ok"]
+    written = run.read_text()
+    assert [line for line in written.splitlines() if line.startswith(("do", "speed"))] == [
+        "speed = 60",
+        'do = "power"',
+        'do = "fault_on"',
+    ]
+
+
+def test_where_no_bench_runs_steer_says_so() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    nobody = meterd("steer", str(port), "state")
+    assert nobody.returncode == 1
+    assert "no bench answers at" in nobody.stderr
+    assert "Traceback" not in nobody.stderr
