@@ -48,6 +48,19 @@ def socket_path(data_directory: Path) -> Path:
     return path
 
 
+def is_running(data_directory: Path) -> bool:
+    """True while a daemon with this data directory answers. Asks it nothing. SocketUnusable."""
+    path = socket_path(data_directory)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        try:
+            connection.connect(str(path))
+        except (FileNotFoundError, ConnectionRefusedError, NotADirectoryError):
+            return False
+        except PermissionError:
+            return True
+    return True
+
+
 def ask(data_directory: Path, request: Mapping[str, Any]) -> Generator[dict[str, Any], None, None]:
     """What a running daemon answers, as it comes, its last object included.
 

@@ -28,6 +28,7 @@ COMMANDS: Final = {
     "read": "Read one meter over a given line.",
     "probe": "Show what Modbus registers could mean.",
     "scan": "Find the meters of a line.",
+    "doctor": "Say what is wrong with a line, by a few harmless questions.",
     "write": "Set a parameter of a meter.",
     "clock": "Show or set meters' clocks.",
     "decode": "Say what the bytes on a line mean.",

@@ -109,32 +109,8 @@ def line_options(*, baud: int, parity: str) -> Callable[[F], F]:
             )
             return command(connection=connection, **given)
 
-        with_speed: F = _with_options(
+        with_timing: F = _with_options(
             with_connection,
-            click.option(
-                "--baud",
-                type=BAUD,
-                default=baud,
-                show_default=True,
-            ),
-            click.option(
-                "--parity",
-                type=click.Choice(["E", "O", "N"]),
-                default=parity,
-                show_default=True,
-            ),
-            click.option(
-                "--data-bits",
-                type=click.Choice(["7", "8"]),
-                default="8",
-                show_default=True,
-            ),
-            click.option(
-                "--stop-bits",
-                type=click.Choice(["1", "2"]),
-                default="1",
-                show_default=True,
-            ),
             click.option(
                 "--timeout",
                 type=Seconds(0.05),
@@ -152,7 +128,29 @@ def line_options(*, baud: int, parity: str) -> Callable[[F], F]:
                 "--trace", is_flag=True, help="Show the bytes of the line on standard error."
             ),
         )
-        return place_options(with_speed)
+        return place_options(speed_options(baud=baud, parity=parity)(with_timing))
+
+    return add_all
+
+
+def speed_options(*, baud: int, parity: str) -> Callable[[F], F]:
+    """The options that say how a serial port is opened, with these defaults."""
+
+    def add_all(command: F) -> F:
+        with_speed: F = _with_options(
+            command,
+            click.option("--baud", type=BAUD, default=baud, show_default=True),
+            click.option(
+                "--parity", type=click.Choice(["E", "O", "N"]), default=parity, show_default=True
+            ),
+            click.option(
+                "--data-bits", type=click.Choice(["7", "8"]), default="8", show_default=True
+            ),
+            click.option(
+                "--stop-bits", type=click.Choice(["1", "2"]), default="1", show_default=True
+            ),
+        )
+        return with_speed
 
     return add_all
 
