@@ -15,7 +15,7 @@ FLOOR_BILLING = 99
 FLOOR_CONTROL = 100
 FLOOR_CODECS = 92
 
-.PHONY: faults guards simulate simulate-daemon stories demo test rest test-all test-hours quick coverage check bench bench-long fuzz mutation venv lock sbom fuzz-dlt645 fuzz-formats clean
+.PHONY: faults guards simulate simulate-control spoil-control utility simulate-daemon stories demo test rest test-all test-hours quick coverage check bench bench-long fuzz mutation venv lock sbom fuzz-dlt645 fuzz-formats clean
 
 demo: venv
 	.venv/bin/meterd demo
@@ -63,6 +63,19 @@ check: venv
 SEEDS ?= 200
 simulate: venv
 	PYTHONPATH=. .venv/bin/python tests/simulation/simulate.py $(SEEDS)
+
+# Small sites under control, where everything goes wrong that can: `make simulate-control SEED=7` is one of them.
+CONTROL_SEEDS ?= $(if $(SEED),1,1000)
+simulate-control: venv
+	PYTHONPATH=. .venv/bin/python tests/simulation/control/simulate.py $(CONTROL_SEEDS) $(or $(SEED),0)
+
+# Each rule of control taken out in turn: some seed has to see it.
+spoil-control: venv
+	PYTHONPATH=. .venv/bin/python tests/simulation/control/spoils.py
+
+# A month of five thousand customers.
+utility: venv
+	PYTHONPATH=. .venv/bin/python tests/simulation/control/utility.py
 
 # Ten of such sites told to the daemon: its transactions, a real database.
 simulate-daemon: venv

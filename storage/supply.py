@@ -343,9 +343,16 @@ async def resume(connection: Connection, *, now: datetime, trips_before: datetim
 
     What may be on its way is verified, trips that waited since `trips_before` are expired."""
     async with connection.transaction():
-        await connection.execute(SQL["expire_old_trips"], {"before": trips_before})
+        values = {"before": trips_before, "now": now}
+        await connection.execute(SQL["expire_trips"], values)
         await connection.execute(SQL["resume"], {"now": now})
         await due_at_once(connection, now)
+
+
+async def expire_trips(connection: Connection, now: datetime) -> None:
+    """Trips that were never sent and are past their expiry end, whatever became of their line."""
+    values = {"before": None, "now": now}
+    await connection.execute(SQL["expire_trips"], values)
 
 
 async def due_at_once(connection: Connection, now: datetime) -> None:

@@ -240,10 +240,10 @@ WHERE state IN ('sent', 'acked', 'unknown') OR (state = 'persisted' AND action =
 UPDATE command SET next_at = %(now)s
 WHERE state IN ('persisted', 'sent', 'acked', 'unknown', 'verifying') AND next_at > %(now)s
 
--- expire_old_trips -- a trip that waited over a restart is never sent late
+-- expire_trips -- a trip that waited too long, over a restart or for its line, is never sent late
 WITH expired AS (
-    UPDATE command SET state = 'expired', detail = 'waited over a restart'
-    WHERE state = 'persisted' AND action = 'trip' AND sends = 0 AND created_at < %(before)s
+    UPDATE command SET state = 'expired', detail = 'waited too long to be sent'
+    WHERE state = 'persisted' AND action = 'trip' AND sends = 0 AND (created_at < %(before)s::timestamptz OR expires_at <= %(now)s)
     RETURNING point_id
 )
 UPDATE point_supply v SET supply_state = 'energised' FROM expired WHERE v.point_id = expired.point_id

@@ -107,7 +107,7 @@ class LineCommands:
     `wake` when one may be waiting, also at the start: thousands of lines do not look by
     themselves."""
 
-    __slots__ = ("_authority", "_line", "_look_at_s", "_now", "_pool")
+    __slots__ = ("_authority", "_line", "_look_at_s", "_monotonic", "_now", "_pool")
 
     def __init__(
         self,
@@ -115,25 +115,27 @@ class LineCommands:
         pool: AsyncConnectionPool[Any],
         authority: Authority,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._line = line
         self._pool = pool
         self._authority = authority
         self._now = now
+        self._monotonic = monotonic
         self._look_at_s = inf
         """A monotonic second: a step of the wall clock must not keep a customer dark (A11)."""
 
     def wake(self) -> None:
         """Look at once."""
-        self._look_at_s = time.monotonic()
+        self._look_at_s = self._monotonic()
 
     def due_in_s(self) -> float:
         """Seconds until there is something to look at; infinite when nothing is known of."""
-        return max(MIN_WAIT_S, self._look_at_s - time.monotonic())
+        return max(MIN_WAIT_S, self._look_at_s - self._monotonic())
 
     def is_due(self) -> bool:
         """True if `serve` would look now."""
-        return self._look_at_s <= time.monotonic()
+        return self._look_at_s <= self._monotonic()
 
     async def serve(
         self,
@@ -145,7 +147,7 @@ class LineCommands:
         Without the database control stops. `far_end`: who is at the other end of the line."""
         if not self.is_due():
             return False
-        now_s = time.monotonic()
+        now_s = self._monotonic()
         retry_at_s = now_s + DATABASE_RETRY_S
         self._look_at_s = inf  # a wake from here on sets it again
         if self._is_hold_lost():
@@ -198,7 +200,7 @@ class LineCommands:
                     # What is due and was not released (shadow mode, hold on the site lost) is
                     # looked at later.
                     wait_s = max(DATABASE_RETRY_S, (next_due - now).total_seconds())
-                    self._look_no_later(time.monotonic() + wait_s)
+                    self._look_no_later(self._monotonic() + wait_s)
                 return None
         return LineCommandStep(
             due.kind,

@@ -26,6 +26,8 @@ async def sweep(connection: AsyncConnection[Any], authority: Authority, now: dat
     It heals whatever an event missed. Hundreds are looked at together and without a lock; where
     there is something to do, one transaction an account, so that no payment waits for the whole
     sweep."""
+    # A line that is down takes no step: what waits for it would wait as long as it is.
+    await supply.expire_trips(connection, now)
     accounts = await supply.accounts_to_look_at(connection)
     for start in range(0, len(accounts), ACCOUNTS_AT_ONCE):
         some = accounts[start : start + ACCOUNTS_AT_ONCE]

@@ -735,6 +735,18 @@ def test_all_points_of_an_account_are_restored_together(database_url: str) -> No
 # --- restart and sweep ----------------------------------------------------------------------------
 
 
+def test_a_trip_whose_line_is_down_expires_all_the_same(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        await exhausted(connection)
+        await sweep(connection, SHADOW, later(minutes=9, seconds=59))
+        assert await rows(connection, COMMANDS) == [("trip", "persisted")]
+        await sweep(connection, SHADOW, later(minutes=10))
+        assert await rows(connection, COMMANDS) == [("trip", "expired")]
+        assert await supply_of(connection) == "energised"
+
+    on(database_url, story)
+
+
 @pytest.mark.parametrize(("age_s", "state"), [(59, "persisted"), (61, "expired")])
 def test_a_trip_that_waited_over_a_restart_is_not_sent_late(
     database_url: str, age_s: int, state: str

@@ -1,0 +1,232 @@
+"""What must hold after every step (control.md, section 8), and that nobody is left in the dark."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final
+
+from daemon.acquisition.meter_port import Action
+from daemon.control.guard import MAX_TRIPS_PER_MINUTE
+from tests.simulation.control.kernel import Kernel
+from tests.simulation.control.meters import Meter
+from tests.simulation.control.model import Database, Key, Row, Session
+from tests.simulation.control.processes import Daemon
+from tests.simulation.control.truth import (
+    is_paid,
+    marks_of,
+    must_be_on,
+    open_commands,
+    reasons_against,
+)
+
+ALARM_WITHIN_S: Final = 16 * 60.0
+"""A command that is open for so long while somebody acts has an alarm (I5, I6)."""
+LIT_WITHIN_S: Final = 120.0
+"""Who paid is lit by then where nothing was wrong (control, service levels)."""
+LIT_AFTER_A_FAULT_S: Final = 32 * 60.0
+"""A reconnect is repeated every half an hour at the latest."""
+LIT_AFTER_A_REFUSAL_S: Final = 63 * 60.0
+
+
+@dataclass(eq=False)
+class Watch:
+    """Looks at everything that is committed or leaves; `mistakes` is what must not be."""
+
+    kernel: Kernel
+    database: Database
+    meters: Mapping[int, Meter]
+    acting: Callable[[], Daemon | None]
+    """The daemon that has the site, if any."""
+    mistakes: list[str] = field(default_factory=list)
+    alarmed: set[Any] = field(default_factory=set)
+    """Commands and points of which a person was told."""
+    told: dict[str, int] = field(default_factory=dict)
+    """How often what happened."""
+    _trips: deque[float] = field(default_factory=deque)
+    _dark_since_s: dict[int, float] = field(default_factory=dict)
+    _acting: tuple[Daemon | None, float] = (None, 0.0)
+
+    def count(self, what: str) -> None:
+        """It happened once more."""
+        self.told[what] = self.told.get(what, 0) + 1
+
+    def wrong(self, what: str) -> None:
+        """A mistake, with its time and step."""
+        at = self.database.now().isoformat(timespec="seconds")
+        self.mistakes.append(f"step {self.kernel.steps}, {at}: {what}")
+
+    def look_at_facts(self, session: Session) -> None:
+        """A release begins: what speaks against its trip from here to its commit, it has to see."""
+        session.noted = {
+            point: self._against(self.kernel.running.owner, point, self.database.now())
+            for point, row in self.database.tables["open"].items()
+            if self.database.tables["command"][row["id"]]["action"] == "trip"
+        }
+
+    def committed(self, session: Session, rows: Mapping[Key, Row | None]) -> None:
+        """Before the rows of a transaction are seen by all."""
+        for (table, number), row in rows.items():
+            before = self.database.tables[table].get(number)
+            if table == "command" and row is not None:
+                self._command(session, before, row)
+            elif table == "supply" and row is not None and before is not None:
+                self._supply(number, before, row)
+        self._money(rows)
+
+    def leaves(self, daemon: Daemon, meter: Meter, action: Action) -> None:
+        """A control frame leaves a process."""
+        self.count(f"frames {action}")
+        point, now = meter.point, self.database.now()
+        if daemon.terms.shadow_mode:
+            self.wrong(f"I16: {action} of P{point} left in shadow mode")
+        if action != "trip":
+            return
+        if is_paid(self.database, point):
+            self.wrong(f"I4: P{point} paid, and its trip left")
+        if must_be_on(self.database, point, now):
+            self.wrong(f"I9: P{point} is protected, and its trip left")
+        if marks := marks_of(self.database, point, now):
+            self.wrong(f"I2: the trip of P{point} left while there was {sorted(marks)}")
+        policy = daemon.authority.policy_for(self._account(point)["profile"])
+        local = now.astimezone(daemon.terms.zone).time()
+        if not policy.window_start <= local <= policy.window_end:
+            self.wrong(f"I12: the trip of P{point} left at {local}")
+        self._trips.append(self.kernel.now_s)
+        while self._trips[0] <= self.kernel.now_s - 60:
+            self._trips.popleft()
+        if len(self._trips) > MAX_TRIPS_PER_MINUTE:
+            self.wrong(f"I10: {len(self._trips)} trips within a minute")
+
+    def after_step(self) -> None:
+        """Everything that shows only as time goes by."""
+        daemon = self.acting()
+        if daemon is not self._acting[0]:
+            self._acting = (daemon, self.kernel.now_s)
+        if self.kernel.failed:
+            self.wrong(f"a task failed: {self.kernel.failed.pop()}")
+        for number, row in open_commands(self.database):
+            self._ends_or_is_told(number, row)
+        for point, meter in self.meters.items():
+            self._is_lit(point, meter)
+
+    def _against(self, owner: object, point: int, now: datetime) -> set[str]:
+        assert isinstance(owner, Daemon)
+        return reasons_against(self.database, owner, point, now + owner.ahead)
+
+    def _account(self, point: int) -> Row:
+        return self.database.tables["account"][self.database.tables["point"][point]["account_id"]]
+
+    def _command(self, session: Session, before: Row | None, row: Row) -> None:
+        sends = before["sends"] if before else 0
+        if row["sends"] == sends:
+            return
+        point, owner = row["point_id"], self.kernel.running.owner
+        assert isinstance(owner, Daemon)
+        holder = self.database.holder
+        # Lost while the transaction was under way, the site is nobody's yet.
+        has_lost = holder is not None and holder[0] is not owner
+        if has_lost and self.database.held_since_s < session.began_s:
+            self.wrong(f"fence: a daemon without the site released the {row['action']} of P{point}")
+        if owner.terms.shadow_mode:
+            self.wrong(f"I16: the {row['action']} of P{point} was released in shadow mode")
+        if row["action"] != "trip":
+            return
+        if not self.database.is_locked_by(session, ("account", self._points_account(point))):
+            self.wrong(f"I1: the trip of P{point} was released without its account's lock")
+        if not session.noted:
+            self.wrong(f"I10: the trip of P{point} was released beside others")
+        against = self._against(owner, point, self.database.now())
+        if both := against & session.noted.get(point, set()):
+            self.wrong(f"I2: the trip of P{point} was released although {sorted(both)}")
+        if row["sends"] > 1:
+            self.count("trips sent again")
+
+    def _points_account(self, point: int) -> int:
+        account: int = self.database.tables["point"][point]["account_id"]
+        return account
+
+    def _supply(self, point: int, before: Row, row: Row) -> None:
+        observed = row["relay_observed"]
+        if observed != before["relay_observed"]:
+            told = {"open" if it.relay_open else "closed" for it in self.meters[point].told}
+            if observed not in told:
+                self.wrong(f"I14: P{point} is kept as {observed}, which no meter told")
+        if row["supply_state"] != before["supply_state"]:
+            self.count(f"became {row['supply_state']}")
+
+    def _money(self, rows: Mapping[Key, Row | None]) -> None:
+        """I11, I15: balances move by what is posted under new keys, once."""
+        moved: dict[int, int] = {}
+        for (table, number), row in rows.items():
+            if table == "balance" and row is not None:
+                before = self.database.tables["balance"].get(number, {"fen": 0})["fen"]
+                moved[number] = moved.get(number, 0) + row["fen"] - before
+            elif table == "journal" and row is not None:
+                if number in self.database.tables["journal"]:
+                    self.wrong(f"I11: {number} was posted twice")
+                for name, fen in row["legs"]:
+                    if name.startswith("customer:"):
+                        account = int(name.split(":")[1].removeprefix("A"))
+                        moved[account] = moved.get(account, 0) - fen
+        if any(moved.values()):
+            self.wrong(f"I15: balances moved by other than what was posted: {moved}")
+
+    def _ends_or_is_told(self, number: Any, row: Row) -> None:
+        daemon, since_s = self._acting
+        if daemon is None or daemon.terms.shadow_mode:
+            return
+        age_s = (self.database.now() - row["created_at"]).total_seconds()
+        point = row["point_id"]
+        waits = self.database.tables["supply"][point]["supply_state"] == "wait_customer_button"
+        if row["action"] == "trip" and row["sends"]:
+            return  # until the alarms of ticks are there
+        if waits or min(age_s, self.kernel.now_s - since_s) <= ALARM_WITHIN_S:
+            return
+        if number not in self.alarmed and not self._has_job(point):
+            self.alarmed.add(number)
+            self.wrong(
+                f"I5: {row['action']} of P{point} is {row['state']} for {age_s:.0f} s, and silent"
+            )
+
+    def _has_job(self, point: int) -> bool:
+        jobs = self.database.tables["job"].values()
+        return any(job["point_id"] == point and job["closed_at"] is None for job in jobs)
+
+    def _is_lit(self, point: int, meter: Meter) -> None:
+        there = self.database.tables["supply"][point]
+        is_to_be_lit = is_paid(self.database, point) or must_be_on(
+            self.database, point, self.database.now()
+        )
+        # Ready and waiting for its customer's button is as good.
+        is_dark = meter.relay.is_open and meter.relay.command_open
+        if not (is_to_be_lit and is_dark):
+            self._dark_since_s.pop(point, None)
+            return
+        now_s = self.kernel.now_s
+        since_s = self._dark_since_s.setdefault(point, now_s)
+        daemon, acts_since_s = self._acting
+        is_calm = meter.is_calm and meter.line.is_calm and daemon is not None
+        if not is_calm or daemon is None or daemon.terms.shadow_mode:
+            meter.bad_at_s = now_s
+            return
+        bad_s = max(meter.bad_at_s, meter.line.bad_at_s, acts_since_s, self._database_bad_s())
+        limit_s = LIT_WITHIN_S if since_s - bad_s > 3_700 else LIT_AFTER_A_FAULT_S
+        if meter.was_refused_s > since_s - 3_700:
+            limit_s = LIT_AFTER_A_REFUSAL_S
+        if now_s - max(since_s, bad_s) > limit_s:
+            self._dark_since_s[point] = now_s + 1e6
+            told = [(it["action"], it["state"], it["detail"]) for it in self._commands(point)]
+            self.wrong(
+                f"liveness: P{point} is to be lit for {now_s - since_s:.0f} s and is dark,"
+                f" {there['supply_state']}: {told}"
+            )
+
+    def _commands(self, point: int) -> list[Row]:
+        ids = self.database.tables["of_point"].get(point, {"ids": ()})["ids"]
+        return [self.database.tables["command"][number] for number in ids[-2:]]
+
+    def _database_bad_s(self) -> float:
+        return max(self.database.down_until_s, self.database.hangs_until_s)

@@ -1,0 +1,786 @@
+"""What the model of the database makes of the statements that control puts.
+
+Each does to rows what its SQL says; that it says the same is what the stories on a real server show
+(test_real_control.py)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+import psycopg
+
+from daemon.control.facts import PointFacts
+from storage import archive, cut_requests, field_jobs, ledger, marks, site_lock, supply
+from storage.cut_requests import Owing
+from storage.ledger import AccountRow
+from storage.supply import Command
+from tests.simulation.control.model import Handler, Row, Session
+
+Values = Mapping[str, Any]
+ANSWERS: Final[dict[str, Handler]] = {}
+OPEN_STATES: Final = ("persisted", "sent", "acked", "unknown", "verifying")
+FAILED_STATES: Final = ("expired", "cancelled", "failed")
+
+
+def answers(statement: str) -> Callable[[Handler], Handler]:
+    """The decorated function stands for this statement."""
+
+    def known(handler: Handler) -> Handler:
+        ANSWERS[statement] = handler
+        return handler
+
+    return known
+
+
+# Accounts and money
+
+
+@answers(ledger.SQL["lock_accounts"])
+async def _lock_accounts(session: Session, values: Values) -> list[Any]:
+    for number in values["accounts"]:
+        await session.lock("account", number)
+    return []
+
+
+@answers(ledger.SQL["lock_accounts_by_number"])
+async def _lock_accounts_by_number(session: Session, values: Values) -> list[Any]:
+    wanted = [
+        number for number, row in session.rows("account") if row["number"] in values["numbers"]
+    ]
+    for number in sorted(wanted):
+        await session.lock("account", number)
+    return [(number,) for number in sorted(wanted)]
+
+
+@answers(ledger.SQL["accounts"])
+async def _accounts(session: Session, values: Values) -> list[Any]:
+    return [_account_row(session, number) for number in sorted(values["accounts"])]
+
+
+def _account_row(session: Session, number: int) -> AccountRow:
+    row = session.get("account", number)
+    assert row is not None, "accounts are never deleted"
+    episode = _open_episode(session, number)
+    return AccountRow(
+        id=number,
+        number=row["number"],
+        tariff_id="T",
+        state=row["state"],
+        opened_on=None,
+        agreement=row["agreement"],
+        warn_fen=row["warn_fen"],
+        trip_fen=row["trip_fen"],
+        reconnect_fen=row["reconnect_fen"],
+        credit_limit_fen=row["credit_limit_fen"],
+        credit_state=row["credit_state"],
+        episode_started_at=episode[1]["started_at"] if episode else None,
+    )
+
+
+def _open_episode(session: Session, account: int) -> tuple[int, Row] | None:
+    # The newest one is kept beside the account: it is asked for with every look.
+    newest = session.get("newest_episode", account)
+    if newest is None:
+        return None
+    row = session.get("episode", newest["id"])
+    assert row is not None
+    return None if row["ended_at"] is not None else (newest["id"], row)
+
+
+@answers(ledger.SQL["balances"])
+async def _balances(session: Session, values: Values) -> list[Any]:
+    return [(number, balance(session, number)) for number in values["accounts"]]
+
+
+def balance(session: Session, account: int) -> int:
+    """Of an account, as this session sees it."""
+    row = session.get("balance", account)
+    fen: int = row["fen"] if row else 0
+    return fen
+
+
+@answers(ledger.SQL["put_credit"])
+async def _put_credit(session: Session, values: Values) -> list[Any]:
+    for number, state in zip(values["accounts"], values["states"], strict=True):
+        await session.put("account", number, credit_state=state)
+    return []
+
+
+@answers(ledger.SQL["begin_episodes"])
+async def _begin_episodes(session: Session, values: Values) -> list[Any]:
+    for account, started_at in zip(values["accounts"], values["starts"], strict=True):
+        if _open_episode(session, account):
+            raise psycopg.errors.UniqueViolation("one_open_episode")
+        number = session.database.number()
+        row = {"account_id": account, "started_at": started_at, "ended_at": None}
+        await session.put("episode", number, **row)
+        await session.put("newest_episode", account, id=number)
+    return []
+
+
+@answers(ledger.SQL["end_episodes"])
+async def _end_episodes(session: Session, values: Values) -> list[Any]:
+    for account in values["accounts"]:
+        if found := _open_episode(session, account):
+            ended_at = max(values["now"], found[1]["started_at"])
+            await session.put("episode", found[0], ended_at=ended_at)
+    return []
+
+
+@answers(ledger.SQL["account_ids"])
+async def _ledger_account_ids(session: Session, values: Values) -> list[Any]:
+    # Names stand for themselves: the model keeps what is customers' and forgets the rest.
+    return [(name, name) for name in values["names"]]
+
+
+@answers(ledger.SQL["add_transactions"])
+async def _add_transactions(session: Session, values: Values) -> list[Any]:
+    new = []
+    for position in sorted(range(len(values["keys"])), key=lambda it: str(values["keys"][it])):
+        key = values["keys"][position]
+        await session.lock("journal", key)
+        if session.get("journal", key) is not None:
+            continue
+        names = values["accounts"][position].strip("{}").split(",")
+        fens = [int(fen) for fen in values["amounts"][position].strip("{}").split(",")]
+        if sum(fens):
+            raise psycopg.errors.CheckViolation("legs do not sum to zero")
+        kind, content = values["kinds"][position], values["contents"][position].obj
+        await session.put(
+            "journal", key, kind=kind, content=content, legs=tuple(zip(names, fens, strict=True))
+        )
+        for name, fen in zip(names, fens, strict=True):
+            if name.startswith("customer:"):
+                number = int(name.split(":")[1].removeprefix("A"))
+                await session.lock("balance", number)
+                await session.put("balance", number, fen=balance(session, number) + fen)
+        new.append((key,))
+    return new
+
+
+@answers(ledger.SQL["known_contents"])
+async def _known_contents(session: Session, values: Values) -> list[Any]:
+    found = ((key, session.get("journal", key)) for key in values["keys"])
+    return [(key, row["kind"], row["content"]) for key, row in found if row is not None]
+
+
+@answers(archive.SQL["payees"])
+async def _payees(session: Session, values: Values) -> list[Any]:
+    return [(number, "", None, "", None) for number in values["accounts"]]
+
+
+@answers(archive.SQL["account_id"])
+async def _account_id(session: Session, values: Values) -> list[Any]:
+    return [(int(values["account"].removeprefix("A")),)]
+
+
+@answers(archive.SQL["point_id"])
+async def _point_id(session: Session, values: Values) -> list[Any]:
+    return [(int(values["point"].removeprefix("P")),)]
+
+
+# What persons say
+
+
+@answers(marks.SQL["add_mark"])
+async def _add_mark(session: Session, values: Values) -> list[Any]:
+    number = session.database.number()
+    row = {**values, "from_at": values["from_at"] or session.database.now()}
+    await session.put("mark", number, **row, lifted_at=None, lift_actor=None)
+    return [(number,)]
+
+
+@answers(marks.SQL["is_known"])
+async def _is_known(session: Session, values: Values) -> list[Any]:
+    return [(True,)]
+
+
+@answers(marks.SQL["lock_mark"])
+async def _lock_mark(session: Session, values: Values) -> list[Any]:
+    await session.lock("mark", values["number"])
+    row = session.get("mark", values["number"])
+    return [] if row is None else [(row["kind"], row["lift_actor"], row["lifted_at"] is not None)]
+
+
+@answers(marks.SQL["ask_to_lift"])
+async def _ask_to_lift(session: Session, values: Values) -> list[Any]:
+    lifted_at = session.database.now() if values["at_once"] else None
+    await session.put("mark", values["number"], lift_actor=values["actor"], lifted_at=lifted_at)
+    return []
+
+
+@answers(marks.SQL["agree_to_lift"])
+async def _agree_to_lift(session: Session, values: Values) -> list[Any]:
+    await session.put("mark", values["number"], lifted_at=session.database.now())
+    return []
+
+
+@answers(supply.SQL["marks_that_hold"])
+async def _marks_that_hold(session: Session, values: Values) -> list[Any]:
+    holding = [row for _, row in session.rows("mark") if holds(row, values["now"])]
+    if not holding:
+        return []
+    found = []
+    for number in values["points"]:
+        point = session.get("point", number)
+        assert point is not None
+        kinds = sorted({row["kind"] for row in holding if is_of(row, number, point)})
+        if kinds:
+            found.append((number, kinds))
+    return found
+
+
+def holds(mark: Row, now: datetime) -> bool:
+    """Whether a mark holds at a time."""
+    is_begun = mark["from_at"] <= now and (mark["to_at"] is None or mark["to_at"] > now)
+    return mark["lifted_at"] is None and is_begun
+
+
+def is_of(mark: Row, number: int, point: Row) -> bool:
+    """Whether a mark is of this point, or of all."""
+    scope = {
+        "area": point["area"],
+        "line": point["line"],
+        "account_id": point["account_id"],
+        "point_id": number,
+    }
+    named = [name for name in scope if mark[name] is not None]
+    return not named or any(mark[name] == scope[name] for name in named)
+
+
+@answers(supply.SQL["delivered_notices"])
+async def _delivered_notices(session: Session, values: Values) -> list[Any]:
+    return [
+        (episode, it["kind"], it["delivered_at"], it["planned_at"])
+        for episode in values["episodes"]
+        for it in (session.get("notices", episode) or {"told": ()})["told"]
+        if it["delivered_at"] is not None
+    ]
+
+
+@answers(supply.SQL["approvals_given"])
+async def _approvals_given(session: Session, values: Values) -> list[Any]:
+    found: list[Any] = []
+    for episode in values["episodes"]:
+        request = _open_request(session, episode)
+        if request is None:
+            continue
+        head = (episode, request["requester"], request["debt_fen"])
+        told = [(it["approver"], it["approved_at"], it["expires_at"]) for it in request["given"]]
+        found += [(*head, *it) for it in told or [(None, None, None)]]
+    return found
+
+
+def _open_request(session: Session, episode: int | None) -> Row | None:
+    newest = session.get("newest_request", episode)
+    row = session.get("request", newest["id"]) if newest else None
+    return None if row is None or row["withdrawn_at"] is not None else row
+
+
+@answers(cut_requests.SQL["owing"])
+async def _owing(session: Session, values: Values) -> list[Any]:
+    account = int(values["account"].removeprefix("A"))
+    await session.lock("account", account)
+    row, episode = session.get("account", account), _open_episode(session, account)
+    assert row is not None
+    owed = row["trip_fen"] - row["credit_limit_fen"] - balance(session, account)
+    number = episode[0] if episode else None
+    request = _open_request(session, number)
+    return [Owing(account, row["number"], number, owed, request["id"] if request else None)]
+
+
+@answers(cut_requests.SQL["account_of"])
+async def _account_of(session: Session, values: Values) -> list[Any]:
+    row = session.get("request", values["number"])
+    return [] if row is None else [(f"A{row['account_id']}",)]
+
+
+@answers(cut_requests.SQL["add_request"])
+async def _add_request(session: Session, values: Values) -> list[Any]:
+    number = session.database.number()
+    row = {name: values[name] for name in ("account_id", "episode_id", "debt_fen")}
+    told = {"id": number, "requester": values["actor"], "withdrawn_at": None, "given": ()}
+    await session.put("request", number, **row, **told)
+    await session.put("newest_request", values["episode_id"], id=number)
+    return [(number,)]
+
+
+@answers(cut_requests.SQL["withdraw_request"])
+async def _withdraw_request(session: Session, values: Values) -> list[Any]:
+    await session.lock("request", values["number"])
+    row = session.get("request", values["number"])
+    if row is None or row["withdrawn_at"] is not None:
+        return []
+    await session.put("request", values["number"], withdrawn_at=session.database.now())
+    return [(values["number"],)]
+
+
+@answers(cut_requests.SQL["request"])
+async def _request(session: Session, values: Values) -> list[Any]:
+    row = session.get("request", values["number"])
+    assert row is not None
+    told = (row["requester"], row["debt_fen"], row["episode_id"], row["withdrawn_at"] is None)
+    return [told]
+
+
+@answers(cut_requests.SQL["approve"])
+async def _approve(session: Session, values: Values) -> list[Any]:
+    now = session.database.now()
+    await session.lock("request", values["number"])
+    row = session.get("request", values["number"])
+    assert row is not None
+    told = {"approver": values["actor"], "approved_at": now, "expires_at": now + timedelta(hours=4)}
+    await session.put("request", values["number"], given=(*row["given"], told))
+    return [(told["expires_at"],)]
+
+
+# What the guard must know
+
+
+@answers(supply.SQL["control_facts"])
+async def _control_facts(session: Session, values: Values) -> list[Any]:
+    wanted = set(values["accounts"])
+    of_site = _of_site(session, values["now"])
+    return [
+        _point_facts(session, number, point, values, of_site)
+        for account in sorted(wanted)
+        for number, point in _points_of(session, account)
+    ]
+
+
+def _points_of(session: Session, account: int) -> Iterator[tuple[int, Row]]:
+    row = session.get("account", account)
+    assert row is not None
+    for number in row["points"]:
+        point = session.get("point", number)
+        assert point is not None
+        yield number, point
+
+
+def _of_site(session: Session, now: datetime) -> Row:
+    """What is counted over all points."""
+    minute_ago = session.database.now() - timedelta(minutes=1)
+    trips = session.get("sent_trips", "site") or {"at": ()}
+    overdue = 0
+    reconnecting: set[int] = set()
+    for point, row in _open_commands(session):
+        if row["action"] == "trip":
+            continue
+        reconnecting.add(point)
+        is_old = row["created_at"] <= now - timedelta(minutes=10)
+        overdue += is_old and _there(session, point)["supply_state"] != "wait_customer_button"
+    return {
+        "trips": sum(at > minute_ago for at in trips["at"]),
+        "overdue": overdue,
+        "reconnecting": reconnecting,
+        "breakers": {it["area"] for _, it in session.rows("breaker") if it["reset_at"] is None},
+    }
+
+
+def _there(session: Session, point: int) -> Row:
+    """What is known of a point's supply."""
+    row = session.get("supply", point)
+    assert row is not None
+    return row
+
+
+def _moves(session: Session, point: int, now: datetime) -> list[datetime]:
+    row = session.get("moves", point) or {"at": ()}
+    return [at for at in row["at"] if at > now - timedelta(days=1)]
+
+
+def _open_commands(session: Session) -> Iterator[tuple[int, Row]]:
+    for point, index in session.rows("open"):
+        row = session.get("command", index["id"])
+        assert row is not None
+        yield point, {**row, "id": index["id"]}
+
+
+async def _locked_open_commands(
+    session: Session, points: Collection[int] | None = None
+) -> AsyncIterator[tuple[int, Row]]:
+    """What an UPDATE meets: rows that were waited for are looked at again."""
+    for point, row in list(_open_commands(session)):
+        if points is not None and point not in points:
+            continue
+        await session.lock("command", row["id"])
+        as_it_is = session.get("command", row["id"])
+        assert as_it_is is not None
+        if as_it_is["state"] in OPEN_STATES:
+            yield point, {**as_it_is, "id": row["id"]}
+
+
+def _point_facts(
+    session: Session, number: int, point: Row, values: Values, of_site: Row
+) -> PointFacts:
+    account, now_there = session.get("account", point["account_id"]), _there(session, number)
+    assert account is not None
+    episode = _open_episode(session, point["account_id"])
+    lines = {it["line"] for _, it in _points_of(session, point["account_id"])}
+    told = [(line, _told_by(session, line)) for line in sorted(lines)]
+    own = _told_by(session, point["line"])
+    since = values["sources_since"]
+    return PointFacts(
+        point_id=number,
+        point=point["number"],
+        account_id=point["account_id"],
+        account=account["number"],
+        supply_state=now_there["supply_state"],
+        relay_observed=now_there["relay_observed"],
+        relay_observed_at=now_there["relay_observed_at"],
+        keep_power_observed=now_there["keep_power_observed"],
+        has_relay=point["has_relay"],
+        relay_moves=_moves(session, number, values["now"]),
+        protected=point["protected"],
+        life_support=point["life_support"],
+        reconnect=point["reconnect"],
+        meter_id=number,
+        address=point["address"],
+        line=point["line"],
+        account_state=account["state"],
+        has_agreement=account["agreement"] is not None,
+        trip_fen=account["trip_fen"],
+        credit_limit_fen=account["credit_limit_fen"],
+        reconnect_fen=account["reconnect_fen"],
+        credit_state=account["credit_state"],
+        episode_id=episode[0] if episode else None,
+        episode_started_at=episode[1]["started_at"] if episode else None,
+        profile=account["profile"],
+        balance_fen=balance(session, point["account_id"]),
+        newest_state=point["newest_state"],
+        last_published_day=point["last_published_day"],
+        span_grace_until=account["span_grace_until"],
+        use_jump=point["use_jump"],
+        correction_open=point["correction_open"],
+        tariff_from=account["tariff_from"],
+        reconnect_pending=number in of_site["reconnecting"],
+        breaker_open=None in of_site["breakers"] or point["area"] in of_site["breakers"],
+        failed_restores=of_site["overdue"],
+        trips_last_minute=of_site["trips"],
+        source_identity=own[-1]["identity"] if own else None,
+        sources=[_source(rows, since) for _, rows in told if rows],
+    )
+
+
+def _told_by(session: Session, line: str) -> list[Row]:
+    return [row for _, row in session.rows("teller") if row["line"] == line]
+
+
+def _source(told: list[Row], since: datetime) -> list[int]:
+    young = [row for row in told if row["first_at"] > since]
+    old = [row for row in told if row["first_at"] <= since][-1:]
+    identities = {row["identity"] for row in young + old}
+    return [told[-1]["proof"], int(not old), int(len(identities) > 1)]
+
+
+@answers(supply.SQL["accounts_not_energised"])
+async def _accounts_not_energised(session: Session, values: Values) -> list[Any]:
+    return [
+        (account,)
+        for account in sorted(set(values["accounts"]))
+        if any(
+            _there(session, point)["supply_state"] != "energised"
+            for point, _ in _points_of(session, account)
+        )
+    ]
+
+
+@answers(supply.SQL["accounts_to_look_at"])
+async def _accounts_to_look_at(session: Session, values: Values) -> list[Any]:
+    found: set[int] = set()
+    for number, there in session.rows("supply"):
+        point = session.get("point", number)
+        assert point is not None
+        account = session.get("account", point["account_id"])
+        assert account is not None
+        if there["supply_state"] == "energised":
+            if account["credit_state"] == "exhausted":
+                found.add(point["account_id"])
+        elif there["supply_state"] in ("disconnected", "trip_commanded"):
+            is_paid = balance(session, point["account_id"]) >= account["reconnect_fen"]
+            must_be_on = point["protected"] or point["life_support"]
+            marked = any(
+                mark["kind"] in ("protected", "life_support")
+                and mark["lifted_at"] is None
+                and (
+                    mark["point_id"] == number
+                    or mark["account_id"] == point["account_id"]
+                    or mark["area"] == point["area"]
+                )
+                for _, mark in session.rows("mark")
+            )
+            if is_paid or must_be_on or marked:
+                found.add(point["account_id"])
+    return [(account,) for account in sorted(found)]
+
+
+@answers(supply.SQL["last_verdicts"])
+async def _last_verdicts(session: Session, values: Values) -> list[Any]:
+    found = ((number, session.get("verdict", number)) for number in values["points"])
+    return [(number, row["decision"], row["reasons"]) for number, row in found if row is not None]
+
+
+@answers(supply.SQL["add_verdict"])
+async def _add_verdict(session: Session, values: Values) -> list[Any]:
+    row = {"decision": values["decision"], "reasons": values["reasons"], "at": values["at"]}
+    await session.put("verdict", values["point"], **row)
+    return []
+
+
+@answers(supply.SQL["database_clock"])
+async def _database_clock(session: Session, values: Values) -> list[Any]:
+    return [(session.database.now(),)]
+
+
+@answers(site_lock.SQL["holds_site"])
+async def _holds_site(session: Session, values: Values) -> list[Any]:
+    holder = session.database.holder
+    return [(holder is not None and holder[1] == values["process"],)]
+
+
+# Commands
+
+
+@answers(supply.SQL["recently_tried"])
+async def _recently_tried(session: Session, values: Values) -> list[Any]:
+    found = set()
+    for point in values["points"]:
+        for number in (session.get("of_point", point) or {"ids": ()})["ids"]:
+            row = session.get("command", number)
+            assert row is not None
+            of_kind = (row["action"] == "trip") == values["is_trip"]
+            has_failed = row["state"] in FAILED_STATES and row["created_at"] > values["since"]
+            was_refused = row["state"] == "refused" and row["created_at"] > values["refused_since"]
+            if of_kind and row["created_at"] <= values["now"] and (has_failed or was_refused):
+                found.add(point)
+    return [(point,) for point in found]
+
+
+@answers(supply.SQL["add_command"])
+async def _add_command(session: Session, values: Values) -> list[Any]:
+    point = values["point_id"]
+    await session.lock("open", point)
+    if session.get("open", point) is not None:
+        raise psycopg.errors.UniqueViolation("one_open_command_of_a_point")
+    kept = ("point_id", "meter_id", "address", "line", "action", "cause", "guard", "expires_at")
+    await _write(
+        session,
+        values["id"],
+        **{name: values[name] for name in kept},
+        sequence=session.database.number(),
+        state="persisted",
+        created_at=values["now"],
+        next_at=values["now"],
+        sends=0,
+        checks=0,
+        sent_at=None,
+        detail="",
+    )
+    session.lines.append(values["line"])
+    return []
+
+
+async def _write(session: Session, number: Any, **changes: Any) -> None:
+    """Change a command, and what is found by it."""
+    before = session.get("command", number)
+    row = await session.put("command", number, **changes)
+    point = row["point_id"]
+    if before is None:
+        ids = (session.get("of_point", point) or {"ids": ()})["ids"]
+        await session.put("of_point", point, ids=(*ids[-7:], number))
+        await session.put("open", point, id=number)
+    if row["state"] not in OPEN_STATES:
+        await session.delete("open", point)
+    if before is not None and row["sends"] > before["sends"]:
+        moves = (session.get("moves", point) or {"at": ()})["at"]
+        await session.put("moves", point, at=(*moves[-15:], row["sent_at"]))
+        if row["action"] == "trip":
+            trips = (session.get("sent_trips", "site") or {"at": ()})["at"]
+            await session.put("sent_trips", "site", at=(*trips[-31:], session.database.now()))
+
+
+@answers(supply.SQL["set_supply"])
+async def _set_supply(session: Session, values: Values) -> list[Any]:
+    for point in values["points"]:
+        await session.put("supply", point, supply_state=values["supply_state"])
+    return []
+
+
+@answers(supply.SQL["end_open_trips"])
+async def _end_open_trips(session: Session, values: Values) -> list[Any]:
+    ended = []
+    async for point, row in _locked_open_commands(session, values["points"]):
+        if row["action"] == "trip":
+            state = "superseded" if row["sends"] else "cancelled"
+            await _write(session, row["id"], state=state, detail=values["detail"])
+            ended.append((point, row["sends"]))
+    return ended
+
+
+@answers(supply.SQL["due_command"])
+async def _due_command(session: Session, values: Values) -> list[Any]:
+    due = [
+        (row["action"] == "trip", row["next_at"], row["sequence"], row["id"], point)
+        for point, row in _open_commands(session)
+        if _line_of(session, point) == values["line"]
+        and row["next_at"] <= values["now"]
+        and (values["sending"] or row["state"] != "persisted")
+    ]
+    if not due:
+        return []
+    *_, command, point = min(due)
+    found = session.get("point", point)
+    assert found is not None
+    return [(command, found["account_id"])]
+
+
+def _line_of(session: Session, point: int) -> str:
+    row = session.get("point", point)
+    assert row is not None
+    line: str = row["line"]
+    return line
+
+
+@answers(supply.SQL["next_due"])
+async def _next_due(session: Session, values: Values) -> list[Any]:
+    due = [
+        row["next_at"]
+        for point, row in _open_commands(session)
+        if _line_of(session, point) == values["line"]
+    ]
+    return [(min(due, default=None),)]
+
+
+@answers(supply.SQL["lines_with_commands"])
+async def _lines_with_commands(session: Session, values: Values) -> list[Any]:
+    return [(it,) for it in {_line_of(session, point) for point, _ in _open_commands(session)}]
+
+
+@answers(supply.SQL["is_sent"])
+async def _is_sent(session: Session, values: Values) -> list[Any]:
+    row, now = session.get("command", values["id"]), session.database.now()
+    assert row is not None
+    is_sent = row["state"] == "sent" and row["sends"] == values["sends"]
+    names = ("area", "line", "account_id", "point_id")
+    is_held = any(
+        mark["kind"] == "hold" and holds(mark, now) and all(mark[name] is None for name in names)
+        for _, mark in session.rows("mark")
+    )
+    return [(is_sent and not (row["action"] == "trip" and is_held),)]
+
+
+@answers(supply.SQL["lock_account_of"])
+async def _lock_account_of(session: Session, values: Values) -> list[Any]:
+    point = session.get("point", values["point"])
+    assert point is not None
+    await session.lock("account", point["account_id"])
+    return []
+
+
+@answers(supply.SQL["lock_trips"])
+async def _lock_trips(session: Session, values: Values) -> list[Any]:
+    await session.lock("advisory", values["lock"])
+    session.database.releasing(session)
+    return []
+
+
+@answers(supply.SQL["lock_command"])
+async def _lock_command(session: Session, values: Values) -> list[Any]:
+    row = session.get("command", values["id"])
+    if row is None or row["state"] not in OPEN_STATES:
+        return []
+    await session.lock("command", values["id"])
+    row = session.get("command", values["id"])
+    assert row is not None
+    if row["state"] not in OPEN_STATES:
+        return []
+    return [Command(id=values["id"], point=f"P{row['point_id']}", **row)]
+
+
+@answers(supply.SQL["move_command"])
+async def _move_command(session: Session, values: Values) -> list[Any]:
+    await session.lock("command", values["id"])
+    row = session.get("command", values["id"])
+    assert row is not None
+    changes = {name: values[name] for name in ("state", "detail", "next_at")}
+    if values["guard"] is not None:
+        changes["guard"] = values["guard"].obj
+    if values["expires_at"] is not None:
+        changes["expires_at"] = values["expires_at"]
+    if values["sends"]:
+        changes["sent_at"] = values["now"]
+    for counter in ("sends", "checks"):
+        changes[counter] = row[counter] + values[counter]
+    await _write(session, values["id"], **changes)
+    return []
+
+
+@answers(supply.SQL["answer_command"])
+async def _answer_command(session: Session, values: Values) -> list[Any]:
+    await session.lock("command", values["id"])
+    row = session.get("command", values["id"])
+    assert row is not None
+    if row["state"] != "sent":
+        return []
+    await _write(session, values["id"], state=values["state"], detail=values["detail"])
+    return [(row["point_id"],)]
+
+
+@answers(supply.SQL["observe_relay"])
+async def _observe_relay(session: Session, values: Values) -> list[Any]:
+    await session.put(
+        "supply",
+        values["point"],
+        relay_observed=values["relay"],
+        relay_observed_at=values["now"],
+        keep_power_observed=values["keep_power"],
+    )
+    return []
+
+
+@answers(supply.SQL["resume"])
+async def _resume(session: Session, values: Values) -> list[Any]:
+    async for _, row in _locked_open_commands(session):
+        was_sent = row["state"] in ("sent", "acked", "unknown")
+        waits_again = row["state"] == "persisted" and row["action"] == "trip" and row["sends"]
+        if was_sent or waits_again:
+            changes = {"next_at": values["now"], "detail": "daemon restarted"}
+            await _write(session, row["id"], state="verifying", **changes)
+    return []
+
+
+@answers(supply.SQL["due_at_once"])
+async def _due_at_once(session: Session, values: Values) -> list[Any]:
+    async for _, row in _locked_open_commands(session):
+        if row["next_at"] > values["now"]:
+            await _write(session, row["id"], next_at=values["now"])
+    return []
+
+
+@answers(supply.SQL["expire_trips"])
+async def _expire_trips(session: Session, values: Values) -> list[Any]:
+    async for point, row in _locked_open_commands(session):
+        is_unsent = row["state"] == "persisted" and row["action"] == "trip" and not row["sends"]
+        is_old = values["before"] is not None and row["created_at"] < values["before"]
+        if is_unsent and (is_old or row["expires_at"] <= values["now"]):
+            await _write(session, row["id"], state="expired", detail="waited too long to be sent")
+            await session.put("supply", point, supply_state="energised")
+    return []
+
+
+@answers(field_jobs.SQL["open_restore_jobs"])
+async def _open_restore_jobs(session: Session, values: Values) -> list[Any]:
+    now, opened = session.database.now(), []
+    has_job = {job["point_id"] for _, job in session.rows("job") if job["closed_at"] is None}
+    for point, row in list(_open_commands(session)):
+        waits = _there(session, point)["supply_state"] == "wait_customer_button"
+        age = now - row["created_at"]
+        is_due = timedelta(minutes=10) <= age <= timedelta(hours=24)
+        if row["action"] != "trip" and not waits and is_due and point not in has_job:
+            number = session.database.number()
+            job = {"point_id": point, "command_id": row["id"], "opened_at": now, "closed_at": None}
+            await session.put("job", number, **job)
+            opened.append((number,))
+    return opened
