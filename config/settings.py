@@ -324,6 +324,7 @@ class ControlSection(ControlPart, Section):
     holidays: Days = frozenset()
     makeup_workdays: Days = frozenset()
     max_reading_age: Hours = Field(default=timedelta(hours=36), alias="max_reading_age_h")
+    max_relay_age: Hours = Field(default=timedelta(hours=36), alias="max_relay_age_h")
     written_notice_required: bool = True
     written_notice_min: Hours = Field(default=timedelta(hours=72), alias="written_notice_min_h")
     written_notice_max: Hours = Field(default=timedelta(hours=168), alias="written_notice_max_h")

@@ -402,12 +402,15 @@ async def _hear(daemon: _Daemon, documented: asyncio.Event) -> None:
                 with bounded(connection, ANSWER_S):
                     await connection.execute("LISTEN meterd_command")
                     await connection.execute("LISTEN meterd_document")
+                    await connection.execute("LISTEN meterd_relay")
                     daemon.lines.wake(await supply.lines_with_commands(connection))
                 documented.set()
                 while True:
                     async for notice in connection.notifies(timeout=SILENCE_S):
                         if notice.channel == "meterd_document":
                             documented.set()
+                        elif notice.channel == "meterd_relay":
+                            daemon.lines.look_at_relay(int(notice.payload))
                         else:
                             daemon.lines.wake([notice.payload])
                     # Silence is usual, and so it is where the connection leads nowhere any more.

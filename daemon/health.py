@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 from daemon.acquisition.line import Line
 from daemon.billing.day_close import late_days
 from daemon.billing.standstill import oldest_unwanted
+from daemon.control.alarms import Alarm
 from daemon.control.authority import Authority
 from daemon.runtime import systemd
 from daemon.runtime.kernel_clock import is_synchronised
@@ -45,16 +46,20 @@ class WorkDone:
     `achieved`: when each tick last did its work. `counts`: what the last look for points that are
     not billed to yesterday found, by reason (points, age of the oldest in days). Health is degraded
     when one stands still for more than `most_days`. `next_day`: the first day of the site that is
-    not closed; None while nobody looked, or no account was opened."""
+    not closed; None while nobody looked, or no account was opened. `alarms`: what a person has to
+    know of supply, by kind."""
 
     most_days: int
     counts: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     next_day: date | None = None
+    alarms: Mapping[str, Alarm] = field(default_factory=dict)
     achieved: Achieved = field(default_factory=Achieved)
 
     def is_well(self, late: int) -> bool:
-        """No point stands still for too long, and no day waits to be closed."""
-        return oldest_unwanted(self.counts) <= self.most_days and not late
+        """No point stands still for too long, no day waits to be closed, and of supply nobody has
+        to know anything."""
+        is_billed = oldest_unwanted(self.counts) <= self.most_days and not late
+        return is_billed and not self.alarms
 
     def late_days(self, now: datetime, zone: ZoneInfo) -> int:
         """How many days of the site are over for hours and not closed."""
@@ -109,6 +114,10 @@ def health(
         },
         "days_not_closed": late,
         "notices": notices,
+        "alarms": {
+            kind: {"count": it.count, "oldest_s": round(it.oldest_s), "first": it.first}
+            for kind, it in work.alarms.items()
+        },
         "stuck": stuck,
         "down": down,
         "lines": shown,

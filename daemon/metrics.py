@@ -126,6 +126,17 @@ LEDGER_FAULTS = Gauge(
 )
 LEDGER_TRANSACTIONS = Gauge("meterd_ledger_transactions", "Transactions in the ledger.")
 COMMANDS = Gauge("meterd_commands", "Supply commands by action and state.", ["action", "state"])
+ALARMS = Gauge(
+    "meterd_supply_alarms", "What a person has to know of supply, by kind; 0 is well.", ["alarm"]
+)
+ALARM_AGE = Gauge(
+    "meterd_supply_alarm_oldest_seconds", "Age of the oldest of them; 0 without one.", ["alarm"]
+)
+FOREIGN_WRITES = Counter(
+    "meterd_foreign_writes_total",
+    "Frames on a line by which somebody else controls a meter or writes to it.",
+    ["line"],
+)
 HOST_CLOCK_DOUBTED = Gauge(
     "meterd_host_clock_doubted",
     "1 while the host's clock is not believed: no host freeze, no clock is set, nobody is cut.",
@@ -172,5 +183,6 @@ def forget_line(name: str) -> None:
         HOST_FREEZES_MISSED,
         LEAVING,
         SLOTS_LOST,
+        FOREIGN_WRITES,
     ):
         metric.remove_by_labels({"line": name})

@@ -25,6 +25,7 @@ from daemon import metrics
 from daemon.acquisition.line import Line
 from daemon.acquisition.lines import Lines
 from daemon.billing.standstill import REASONS, REMEMBERED
+from daemon.control.alarms import ALARMS, news
 from daemon.control.authority import Authority
 from daemon.health import WorkDone
 from daemon.quality.gap import gap_day
@@ -41,6 +42,7 @@ from daemon.transactions.soft_findings import (
     look_at_settings,
     look_at_uses,
 )
+from daemon.transactions.supply_cases import open_cases, supply_alarms
 from daemon.transactions.sweep import sweep
 from storage import gaps, ledger, retention, settling, standstill, supply
 from storage.database import LONG_USE_S, Pool
@@ -59,6 +61,7 @@ FAILURES_S = 5
 DAY_CLOSE_S = 60
 SEAL_S = 10
 NOTICES_S = 10
+ALARMS_S = 15
 WARNINGS_S = 60 * 60
 AUDIT_S = 60 * 60
 GAP_SCAN_S = 15 * 60
@@ -156,10 +159,14 @@ async def ticking(
     for reason in REASONS:  # an alarm needs a series that is there before anything is wrong
         metrics.STANDSTILL.labels(reason).set(0)
         metrics.STANDSTILL_AGE.labels(reason).set(0)
+    for kind in ALARMS:
+        metrics.ALARMS.labels(kind).set(0)
+        metrics.ALARM_AGE.labels(kind).set(0)
     ticks = [
         Tick("sweep", partial(_sweep, pool, authority, settle_soon), SWEEP_S),
         Tick("figures", partial(_show_figures, pool, lines, listeners, work.achieved), FIGURES_S),
         Tick("doubts", look_for_doubts, DOUBTS_S),
+        Tick("alarms", _Alarms(pool, authority, lines, work).run, ALARMS_S),
         Tick("failures", partial(_write_failures, pool, lines), FAILURES_S),
         Tick("seal", partial(_seal, pool), SEAL_S),
         Tick(
@@ -354,6 +361,36 @@ async def _write_failures(pool: Pool, lines: Lines) -> None:
 async def _seal(pool: Pool) -> None:
     async with pool.connection(lasts_s=LONG_USE_S) as connection:
         await seal(connection, datetime.now(UTC))
+
+
+@dataclass(slots=True)
+class _Alarms:
+    """What a person has to know of supply, told when there is more of it, and when it is over."""
+
+    pool: Pool
+    authority: Authority
+    lines: Lines
+    work: WorkDone
+
+    async def run(self) -> None:
+        async with self.pool.connection(lasts_s=LONG_USE_S) as connection:
+            await open_cases(connection)
+            found = await supply_alarms(
+                connection,
+                [line.name for line in self.lines],
+                await supply.database_clock(connection),
+                shadow_mode=self.authority.shadow_mode,
+            )
+        more, over = news(self.work.alarms, found)
+        self.work.alarms = found
+        for alarm in more:
+            log.error(alarm.word, alarm=alarm.kind, count=alarm.count, first=alarm.first)
+        for kind in over:
+            log.info("alarm is over", alarm=kind)
+        for kind in ALARMS:
+            alarm_now = found.get(kind)
+            metrics.ALARMS.labels(kind).set(alarm_now.count if alarm_now else 0)
+            metrics.ALARM_AGE.labels(kind).set(alarm_now.oldest_s if alarm_now else 0)
 
 
 async def close_over_days(

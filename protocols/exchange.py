@@ -66,6 +66,8 @@ class Codec(Generic[F]):
     has_secret: Callable[[F], bool] = lambda request: False
     """True for a frame that carries a password: it is kept out of the wire trace. Control frames
     always are."""
+    is_write: Callable[[F], bool] = lambda frame: False
+    """True for a frame by which somebody moves a relay or changes a meter, or that answers one."""
 
 
 class Meaning(Enum):

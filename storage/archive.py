@@ -116,6 +116,8 @@ class SiteMeter:
     """Since when it is read here, by UTC; None: since it was installed."""
     keeps_standard_time: bool = False
     """Its clock is not put forward in summer."""
+    relay_seen_on: date | None = None
+    """When its relay was seen last, by UTC."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -390,10 +390,11 @@ SELECT m.id AS meter_id, m.address, m.line, m.protocol, m.profile, i.modulus, i.
        (m.identity_read_at AT TIME ZONE 'UTC')::date AS identity_read_on,
        (m.taken_in_at AT TIME ZONE 'UTC')::date AS taken_in_on,
        coalesce((SELECT c.clock = 'standard' FROM clock_setting c WHERE c.meter_id = m.id ORDER BY c.rev DESC LIMIT 1), false)
-           AS keeps_standard_time
+           AS keeps_standard_time, (v.relay_observed_at AT TIME ZONE 'UTC')::date AS relay_seen_on
 FROM meter m
 JOIN installation i ON i.meter_id = m.id AND i.to_at IS NULL
 JOIN point p ON p.id = i.point_id
+JOIN point_supply v ON v.point_id = p.id
 CROSS JOIN LATERAL limit_now(p.id) l
 WHERE (%(lines)s::text[] IS NULL OR m.line = ANY(%(lines)s::text[]))
   AND (%(addresses)s::text[] IS NULL OR m.address = ANY(%(addresses)s::text[]))

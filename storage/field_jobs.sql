@@ -27,5 +27,10 @@ INSERT INTO field_job_owner (job_id, owner, actor)
 SELECT id, %(owner)s, %(actor)s FROM field_job WHERE id = %(number)s AND closed_at IS NULL RETURNING job_id
 
 -- close_job -- what came of it
-UPDATE field_job SET closed_at = now(), closed_by = %(actor)s, result = %(result)s
-WHERE id = %(number)s AND closed_at IS NULL RETURNING id
+WITH closed AS (
+    UPDATE field_job SET closed_at = now(), closed_by = %(actor)s, result = %(result)s
+    WHERE id = %(number)s AND closed_at IS NULL RETURNING id, point_id, kind
+)
+-- Whether it is so is seen at once.
+SELECT c.id, pg_notify('meterd_relay', i.meter_id::text) FROM closed c
+LEFT JOIN installation i ON i.point_id = c.point_id AND i.to_at IS NULL AND c.kind IN ('foreign_open', 'foreign_closed')

@@ -84,6 +84,26 @@ class NewVerdict:
     facts: Mapping[str, Any]
 
 
+@dataclass(frozen=True, slots=True)
+class PayerSupply:
+    """An account with a point that is dark, or may be: whose relay was never seen."""
+
+    account_id: int
+    is_dark: bool
+    is_unknown: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RelaySeen:
+    """Where the relay of a meter was, and where it was ordered to be, when its line looked."""
+
+    meter_id: int
+    is_open: bool
+    is_ordered_open: bool
+    keep_power: bool
+    at: datetime
+
+
 async def control_facts(
     connection: Connection,
     accounts: Iterable[int],
@@ -325,17 +345,48 @@ async def observe_relay(
     point: int,
     *,
     is_open: bool,
+    is_ordered_open: bool,
     keep_power: bool,
     now: datetime,
 ) -> None:
     """Keep what status word 3 said; never inferred from a command."""
     values = {
         "point": point,
-        "relay": "open" if is_open else "closed",
+        "relay": _position(is_open),
+        "command": _position(is_ordered_open),
         "keep_power": keep_power,
         "now": now,
     }
     await connection.execute(SQL["observe_relay"], values)
+
+
+async def accounts_of_meters(connection: Connection, meters: Iterable[int]) -> list[int]:
+    """Who is billed for what these meters serve."""
+    rows = await fetch_rows(connection, SQL["accounts_of_meters"], {"meters": list(meters)})
+    return [account for (account,) in rows]
+
+
+async def see_relays(connection: Connection, seen: Sequence[RelaySeen]) -> None:
+    """Keep where relays were when lines looked; what was seen later stays."""
+    values = {
+        "meters": [it.meter_id for it in seen],
+        "relays": [_position(it.is_open) for it in seen],
+        "commands": [_position(it.is_ordered_open) for it in seen],
+        "keep_powers": [it.keep_power for it in seen],
+        "ats": [it.at for it in seen],
+    }
+    await connection.execute(SQL["see_relays"], values)
+
+
+async def payers_to_look_at(connection: Connection, accounts: Iterable[int]) -> list[PayerSupply]:
+    """Those of these accounts whose supply is not certainly as it should be."""
+    values = {"accounts": list(accounts)}
+    return await fetch_records(connection, PayerSupply, SQL["payers_to_look_at"], values)
+
+
+async def ask_for_relays(connection: Connection, accounts: Iterable[int]) -> None:
+    """Let lines look at once at the relays of these accounts that were never seen."""
+    await connection.execute(SQL["ask_for_relays"], {"accounts": list(accounts)})
 
 
 async def resume(connection: Connection, *, now: datetime, trips_before: datetime) -> None:
@@ -388,6 +439,10 @@ async def command_history(connection: Connection, point: str) -> list[dict[str, 
 async def verdict_history(connection: Connection, point: str, most: int) -> list[dict[str, Any]]:
     """The guard's newest `most` changes of mind about a point: at, decision, reasons."""
     return await fetch_dicts(connection, SQL["verdict_history"], {"point": point, "most": most})
+
+
+def _position(is_open: bool) -> str:
+    return "open" if is_open else "closed"
 
 
 def _json_or_none(facts: Mapping[str, Any] | None) -> Jsonb | None:

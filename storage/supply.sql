@@ -9,8 +9,11 @@ WITH trips AS (
 ), moves AS (
     SELECT point_id, array_agg(sent_at) AS sent FROM command WHERE sent_at > %(now)s::timestamptz - interval '1 day' GROUP BY 1
 ), waiting AS (
-    SELECT d.point, d.content ->> 'account' AS account
-    FROM document d LEFT JOIN document_review r ON r.document_id = d.id WHERE d.waits AND r.document_id IS NULL
+    -- A payment that is to be taken back names itself, and itself its account.
+    SELECT d.point, coalesce(d.content ->> 'account', paid.content ->> 'account') AS account
+    FROM document d LEFT JOIN document_review r ON r.document_id = d.id
+    LEFT JOIN journal paid ON d.kind = 'payment_reversal' AND paid.key = d.content ->> 'payment'
+    WHERE d.waits AND r.document_id IS NULL
 ), undecided AS (
     SELECT d.point_id FROM decision d
     WHERE NOT d.takes_effect
@@ -121,10 +124,25 @@ ORDER BY a.id
 -- accounts_exhausted -- those of these accounts whose money has run out
 SELECT id FROM account WHERE id = ANY(%(accounts)s) AND credit_state = 'exhausted' ORDER BY 1
 
--- accounts_not_energised -- those of these accounts that have a point that is cut, or on its way to or from it
+-- accounts_not_energised -- those of these accounts that have a point that is cut, on its way to or from it, or seen open
 SELECT DISTINCT x.account_id
 FROM point_account x JOIN point_supply v ON v.point_id = x.point_id
-WHERE x.account_id = ANY(%(accounts)s) AND x.to_day IS NULL AND v.supply_state <> 'energised'
+WHERE x.account_id = ANY(%(accounts)s) AND x.to_day IS NULL AND (v.supply_state <> 'energised' OR v.relay_observed = 'open')
+
+-- payers_to_look_at -- those of these accounts that are cut, on the way to or from it, seen open, or never seen
+SELECT x.account_id, bool_or(v.supply_state <> 'energised' OR v.relay_observed = 'open') AS is_dark,
+       bool_or(v.relay_observed = 'unknown') AS is_unknown
+FROM point_account x JOIN point_supply v ON v.point_id = x.point_id
+WHERE x.account_id = ANY(%(accounts)s) AND x.to_day IS NULL
+GROUP BY 1
+HAVING bool_or(v.supply_state <> 'energised' OR v.relay_observed <> 'closed')
+
+-- ask_for_relays -- lines look at the relays of these accounts' points that were never seen
+SELECT pg_notify('meterd_relay', i.meter_id::text)
+FROM point_account x
+JOIN point_supply v ON v.point_id = x.point_id AND v.relay_observed = 'unknown'
+JOIN installation i ON i.point_id = x.point_id AND i.to_at IS NULL AND i.has_relay
+WHERE x.account_id = ANY(%(accounts)s) AND x.to_day IS NULL
 
 -- accounts_to_look_at -- accounts whose money and supply may not fit together
 SELECT x.account_id
@@ -142,6 +160,12 @@ WHERE v.supply_state <> 'energised' AND v.supply_state IN ('disconnected', 'trip
   AND (coalesce(b.balance_fen, 0) >= a.reconnect_fen OR p.protected OR p.life_support
        OR EXISTS (SELECT FROM supply_mark k WHERE k.kind IN ('protected', 'life_support') AND k.lifted_at IS NULL
                   AND (k.point_id = p.id OR k.account_id = a.id OR k.area = p.area)))
+UNION
+-- Opened by somebody else.
+SELECT x.account_id
+FROM point_supply v
+JOIN point_account x ON x.point_id = v.point_id AND x.to_day IS NULL
+WHERE v.relay_observed = 'open' AND v.supply_state = 'energised'
 ORDER BY 1
 
 -- last_verdicts -- what the guard said last about each point
@@ -229,8 +253,21 @@ UPDATE command SET state = %(state)s, detail = %(detail)s
 WHERE id = %(id)s AND state = 'sent' RETURNING point_id
 
 -- observe_relay -- what status word 3 said
-UPDATE point_supply SET relay_observed = %(relay)s, relay_observed_at = %(now)s, keep_power_observed = %(keep_power)s
+UPDATE point_supply SET relay_observed = %(relay)s, command_observed = %(command)s, relay_observed_at = %(now)s,
+    keep_power_observed = %(keep_power)s, relay_evidence = evidence_of_relay(point_id)
 WHERE point_id = %(point)s
+
+-- accounts_of_meters -- who is billed for what these meters serve
+SELECT DISTINCT x.account_id FROM installation i JOIN point_account x ON x.point_id = i.point_id AND x.to_day IS NULL
+WHERE i.meter_id = ANY(%(meters)s) AND i.to_at IS NULL ORDER BY 1
+
+-- see_relays -- where relays were when a line looked; what was seen later stays
+UPDATE point_supply v SET relay_observed = t.relay, command_observed = t.command, relay_observed_at = t.at,
+    keep_power_observed = t.keep_power, relay_evidence = evidence_of_relay(v.point_id)
+FROM unnest(%(meters)s::int[], %(relays)s::text[], %(commands)s::text[], %(keep_powers)s::boolean[], %(ats)s::timestamptz[])
+     AS t (meter_id, relay, command, keep_power, at)
+JOIN installation i ON i.meter_id = t.meter_id AND i.to_at IS NULL
+WHERE v.point_id = i.point_id AND coalesce(v.relay_observed_at, '-infinity') < t.at
 
 -- resume -- after a restart: look at the relay before anything else
 UPDATE command SET state = 'verifying', next_at = %(now)s, detail = 'daemon restarted'
@@ -253,6 +290,7 @@ SELECT action, state, count(*) FROM command GROUP BY action, state
 
 -- supply -- points with their supply and last command
 SELECT p.number AS point_id, a.number AS account_id, m.address, m.line, u.supply_state, u.relay_observed, u.relay_observed_at,
+       u.relay_evidence, coalesce(i.has_relay, false) AS has_relay,
        c.action, c.state AS command_state, c.created_at, c.detail,
        v.decision, v.reasons, v.at AS verdict_at
 FROM point p

@@ -12,7 +12,7 @@ from daemon.acquisition.commands import CommandStep
 from daemon.acquisition.parts import LineParts, Pace
 from daemon.acquisition.site_clock import SiteClock
 from daemon.control.sources import FarEnd
-from daemon.quality.arrival import Arrival, IdentityRead, PolledFreeze
+from daemon.quality.arrival import Arrival, IdentityRead, PolledFreeze, RelayRead
 from storage.archive import SiteMeter
 
 ZONE = ZoneInfo("Asia/Shanghai")
@@ -45,10 +45,16 @@ class Sink:
         self.identities: list[IdentityRead] = []
         self.refused: list[IdentityRead] = []
         """Those that found no room."""
+        self.relays: list[RelayRead] = []
         self.has_room = True
 
     def identified(self, read: IdentityRead) -> bool:
         (self.identities if self.has_room else self.refused).append(read)
+        return self.has_room
+
+    def relay_seen(self, read: RelayRead) -> bool:
+        if self.has_room:
+            self.relays.append(read)
         return self.has_room
 
 

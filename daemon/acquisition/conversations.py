@@ -116,8 +116,9 @@ class Conversations:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
         # What was received here is dropped; its rest may still be under way.
-        if not receiving.cancelled() and receiving.result():
+        if not receiving.cancelled() and (data := receiving.result()):
             self.dirty = True
+            self._overhear(data)
 
     async def _listen_in_place(
         self,
@@ -126,7 +127,7 @@ class Conversations:
         timeout_s: float,
     ) -> None:
         """The same without a task: thousands of lines are idle at a time."""
-        stray = _StrayListener(woken)
+        stray = _StrayListener(woken, self._overhear)
         try:
             channel.listen(stray)
             async with asyncio.timeout(timeout_s):
@@ -139,19 +140,26 @@ class Conversations:
         if stray.error is not None:
             raise stray.error
 
+    def _overhear(self, data: bytes) -> None:
+        """Each knows the frames of its own protocol alone."""
+        for conversation in self._by_codec.values():
+            conversation.overhear(data)
+
 
 class _StrayListener:
     """Listens to an idle line."""
 
-    __slots__ = ("_woken", "error", "was_heard")
+    __slots__ = ("_overhear", "_woken", "error", "was_heard")
 
-    def __init__(self, woken: Signal) -> None:
+    def __init__(self, woken: Signal, overhear: Callable[[bytes], None]) -> None:
         self._woken = woken
+        self._overhear = overhear
         self.was_heard = False
         self.error: LineDown | None = None
 
     def heard(self, data: bytes) -> None:
         self.was_heard = True
+        self._overhear(data)
 
     def lost(self, error: LineDown) -> None:
         self.error = error

@@ -2,7 +2,7 @@
 
 The jobs themselves are in modules of their own, each a function of this and of the ports of the
 meters: rounds.py says which comes next; commands.py, host_freezes.py, answering.py, slots.py,
-rereading.py, first_looks.py and identification.py do them.
+rereading.py, relay_looks.py, first_looks.py and identification.py do them.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from daemon.acquisition.planning.attempts import Attempts, Cause
 from daemon.acquisition.planning.first_contacts import FirstContacts
 from daemon.acquisition.planning.midnight import Midnights
 from daemon.acquisition.planning.reads import ReadRequests
+from daemon.acquisition.planning.relay_looks import RelayLooks
 from daemon.acquisition.planning.reply_times import ReplyTimeouts
 from daemon.acquisition.planning.rereads import Rereads
 from daemon.acquisition.planning.wanted import Wanted
@@ -62,6 +63,7 @@ class Jobs:
         "parts",
         "progress",
         "question",
+        "relay_looks",
         "reply_timeouts",
         "requests",
         "rereads",
@@ -107,6 +109,7 @@ class Jobs:
         )
         self.requests = ReadRequests()
         self.rereads = Rereads()
+        self.relay_looks = RelayLooks([meter.relay_seen_on for meter in parts.meters])
         self.identities = FirstContacts([meter.identity_read_on for meter in parts.meters])
         self.first_looks = None if all(has_memory) else FirstContacts([None] * len(parts.meters))
         """At meters without memory; None where there are none."""

@@ -127,6 +127,11 @@ class Line(ABC):
         if self._jobs.rereads.refresh(here, time.monotonic()):
             self._interrupt()
 
+    def look_at_relay(self, meter_id: int) -> None:
+        """Somebody wants to know where this meter's relay is."""
+        self._jobs.relay_looks.ask(self._jobs.numbers[meter_id])
+        self._interrupt()
+
     def wake(self) -> None:
         """A command may be waiting."""
         self._jobs.parts.commands.wake()

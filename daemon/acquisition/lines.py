@@ -55,6 +55,12 @@ class Lines:
             if line is not None:
                 line.wake()
 
+    def look_at_relay(self, meter_id: int) -> None:
+        """Somebody wants to know where this meter's relay is."""
+        line = self._of_meter.get(meter_id)
+        if line is not None:
+            line.look_at_relay(meter_id)
+
     def challenge(self, name: str) -> None:
         """Somebody else says to be at the far end of this line."""
         line = self._lines.get(name)

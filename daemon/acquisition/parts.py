@@ -8,7 +8,7 @@ from typing import Protocol
 
 from daemon.acquisition.commands import CommandSource
 from daemon.acquisition.site_clock import SiteClock
-from daemon.quality.arrival import Arrival, IdentityRead, PolledFreeze
+from daemon.quality.arrival import Arrival, IdentityRead, PolledFreeze, RelayRead
 from storage.archive import SiteMeter
 
 
@@ -20,6 +20,9 @@ class ReadingSink(Protocol):
 
     def identified(self, read: IdentityRead) -> bool:
         """Take who a meter said it is; False when there is no room for it now."""
+
+    def relay_seen(self, read: RelayRead) -> bool:
+        """Take where a relay was; False when there is no room for it now."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -126,7 +126,8 @@ class Requests:
         path = request.get("path")
         if not isinstance(path, str):
             raise BadRequest("path must be the path of a meterd.toml")
-        yield (await self.configuration.plan(Path(path))).as_dict()
+        leave_dark = _lines_to_leave_dark(request)
+        yield (await self.configuration.plan(Path(path), leave_dark)).as_dict()
 
     async def _reload(self, request: Mapping[str, Any]) -> Answers:
         """What a reload did that `actor` asks for. `path`: the file that the daemon runs with."""
@@ -140,7 +141,8 @@ class Requests:
         actor = request.get("actor")
         if not isinstance(actor, str) or not actor:
             raise BadRequest("actor must be the name of who asks")
-        yield (await self.configuration.reload(actor)).as_dict()
+        leave_dark = _lines_to_leave_dark(request)
+        yield (await self.configuration.reload(actor, leave_dark)).as_dict()
 
     async def _top_up(self, request: Mapping[str, Any]) -> Answers:
         """What became of a payment: `as_told` of daemon/api/payment_request.py."""
@@ -198,3 +200,10 @@ def _duration_s(seconds: Any) -> float:
     if not is_number(seconds) or seconds <= 0:
         raise BadRequest("seconds must be a number above 0")
     return float(seconds)
+
+
+def _lines_to_leave_dark(request: Mapping[str, Any]) -> frozenset[str]:
+    named = request.get("leave_dark", [])
+    if not isinstance(named, list) or not all(isinstance(name, str) for name in named):
+        raise BadRequest("leave_dark must be a list of lines")
+    return frozenset(named)

@@ -9,7 +9,7 @@ import click
 from config.problems import ConfigError
 from daemon.cli.actor import acting, actor_option
 from daemon.cli.output import BAD_CONFIG, as_json, fail, print_json
-from daemon.cli.running import daemon_asked, print_difference
+from daemon.cli.running import daemon_asked, leave_dark_option, print_difference
 from daemon.cli.site_option import site_option
 
 REFUSED = (
@@ -19,19 +19,21 @@ REFUSED = (
 
 @click.command()
 @actor_option
+@leave_dark_option
 @site_option
 @as_json
-def reload(actor: str | None, site_path: Path, as_json: bool) -> None:
+def reload(actor: str | None, leave_dark: tuple[str, ...], site_path: Path, as_json: bool) -> None:
     """Let the running daemon read its configuration again.
 
     Only lines that changed are stopped and started.
 
-    A file with mistakes, or one that contradicts what was billed, changes nothing. SIGHUP does
-    the same."""
+    A file with mistakes, one that contradicts what was billed, or one that stops a line on which
+    points are cut, changes nothing. SIGHUP does the same."""
     request = {
         "do": "reload",
         "path": str(site_path.absolute()),
         "actor": acting(actor),
+        "leave_dark": list(leave_dark),
     }
     try:
         with daemon_asked(site_path, request, refused=REFUSED) as answers:

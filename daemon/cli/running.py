@@ -7,6 +7,8 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
+import click
+
 from config.problems import ConfigError, Problem
 from config.toml_lines import read_toml
 from daemon.api.asking import NotRunning, RequestFailed, ask
@@ -15,6 +17,15 @@ from daemon.cli.output import BAD_CONFIG, FAILED, NOT_RUNNING, USAGE, echo, fail
 Answers = Generator[dict[str, Any], None, None]
 CODES: Final = {"ConfigError": BAD_CONFIG, "NoMidnightYet": USAGE}
 """Exit codes of what the daemon refuses; for the rest it is FAILED."""
+
+
+leave_dark_option = click.option(
+    "--leave-dark",
+    "leave_dark",
+    metavar="LINE",
+    multiple=True,
+    help="LINE may stop although points on it are cut: nobody restores them then.",
+)
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from config.settings_file import load_settings
 from daemon.cli.on_site import on_database
 from daemon.cli.output import as_json, fail, print_columns, print_json, print_json_rows
 from daemon.cli.site_option import site_option
+from daemon.cli.supply_alarms import alarms
 from daemon.cli.supply_holds import hold, holds, release
 from daemon.cli.supply_plan import plan
 from daemon.cli.typed import Whole
@@ -26,7 +27,7 @@ def supply() -> None:
     """Look at supply states and commands; hold cuts."""
 
 
-for command in (hold, release, holds, plan):
+for command in (hold, release, holds, plan, alarms):
     supply.add_command(command)
 
 
@@ -36,7 +37,7 @@ for command in (hold, release, holds, plan):
 @site_option
 @as_json
 def show(account: str | None, point: str | None, site_path: Path, as_json: bool) -> None:
-    """Supply state, observed relay, last command and the guard's last word of each point."""
+    """Supply state, relay as seen, last command and the guard's last word, and since when."""
 
     async def ask(connection: AsyncConnection[Any]) -> tuple[list[Any], list[Any]]:
         points = await storage.supply(connection, account=account, point=point)
@@ -56,10 +57,13 @@ def show(account: str | None, point: str | None, site_path: Path, as_json: bool)
             "point": "point_id",
             "account": "account_id",
             "meter": "address",
-            "supply": "supply_state",
+            "supply": "supply",
             "relay": "relay_observed",
+            "seen": "relay_observed_at",
+            "evidence": "relay_evidence",
             "last command": "last_command",
             "guard": "guard",
+            "said at": "verdict_at",
         },
         [_in_words(row) for row in points],
     )
@@ -120,4 +124,14 @@ def _in_words(row: Mapping[str, Any]) -> dict[str, Any]:
     guard = None
     if row["decision"]:
         guard = " ".join([row["decision"], *row["reasons"]])
-    return {**row, "last_command": last_command, "guard": guard}
+    return {**row, "supply": _supply(row), "last_command": last_command, "guard": guard}
+
+
+def _supply(row: Mapping[str, Any]) -> str:
+    """What is only ordered is not called so, and what was never seen is not known (I14)."""
+    state: str = row["supply_state"]
+    if state == "energised" and row["relay_observed"] == "unknown" and row["has_relay"]:
+        return "unknown"
+    if state == "disconnected" and row["relay_evidence"] == "C":
+        return "disconnected (commanded, unproven)"
+    return state

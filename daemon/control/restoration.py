@@ -15,12 +15,27 @@ RestoreStep = Literal["cancel", "wait", "reconnect"]
 
 
 def is_to_be_restored(point: PointFacts) -> bool:
-    """A cut point whose balance is back at the reconnect threshold, or that must not be cut."""
-    if point.supply_state not in ("disconnected", "trip_commanded"):
-        return False
+    """A cut point whose balance is back at the reconnect threshold, or that must not be cut; and
+    one that somebody else opened although money is no reason for it."""
     # I9: protection or life support that was added after the cut restores without money.
     must_be_on = is_protected(point) or depends_on_supply(point)
-    return must_be_on or point.balance_fen >= point.reconnect_fen
+    is_paid = point.balance_fen >= point.reconnect_fen
+    if point.supply_state in ("disconnected", "trip_commanded"):
+        return must_be_on or is_paid
+    return is_opened_by_others(point) and (must_be_on or _is_owed_supply(point, is_paid=is_paid))
+
+
+def is_opened_by_others(point: PointFacts) -> bool:
+    """FOREIGN_OPEN: the relay was seen open, and not by a trip of ours."""
+    is_open = point.supply_state == "energised" and point.relay_observed == "open"
+    return is_open and point.has_relay
+
+
+def _is_owed_supply(point: PointFacts, *, is_paid: bool) -> bool:
+    """Not in arrears; and nobody works there, nor is the account of one who moved out."""
+    is_in_arrears = point.episode_started_at is not None and not is_paid
+    is_worked_on = "planned_outage" in point.said.marks
+    return point.account_state == "active" and not is_in_arrears and not is_worked_on
 
 
 def restore_step(point: PointFacts, *, trip_sends: int | None, was_just_tried: bool) -> RestoreStep:

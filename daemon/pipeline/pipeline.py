@@ -28,7 +28,7 @@ from daemon.pipeline.pauses import USUAL, Pauses
 from daemon.pipeline.portions import next_portion
 from daemon.pipeline.reading_store import CannotStore, ReadingStore
 from daemon.pipeline.settlement import Settlement
-from daemon.quality.arrival import Arrival, IdentityRead, PolledFreeze
+from daemon.quality.arrival import Arrival, IdentityRead, PolledFreeze, RelayRead
 from daemon.quality.freeze import freeze_day
 from daemon.spool.spool import Kind, Spool, kind_of
 from daemon.transactions.right_of_way import RightOfWay
@@ -38,7 +38,9 @@ QUEUE_READINGS: Final = 10_000
 """Maximum of readings by which the database is behind before lines wait; frozen data stay in the
 meters meanwhile."""
 MOST_IDENTITIES: Final = 1000
-"""Answers of meters that wait: more are asked for later."""
+MOST_RELAYS: Final = 200
+"""Answers of meters that wait: more are asked for later. As many accounts are locked at once for
+what their relays told."""
 
 
 class Pipeline:
@@ -63,6 +65,7 @@ class Pipeline:
         self._drain_readings = batch_readings
         self._memory = InMemory()
         self._identities: list[IdentityRead] = []
+        self._relays: list[RelayRead] = []
         self._missed = 0
         """How many dropped readings were told of."""
         self._work = asyncio.Event()
@@ -106,6 +109,14 @@ class Pipeline:
         if not self._database.stores or len(self._identities) >= MOST_IDENTITIES:
             return False
         self._identities.append(read)
+        self._work.set()
+        return True
+
+    def relay_seen(self, read: RelayRead) -> bool:
+        """Take where a relay was; False when there is no room for it now."""
+        if not self._database.stores or len(self._relays) >= MOST_RELAYS:
+            return False
+        self._relays.append(read)
         self._work.set()
         return True
 
@@ -168,9 +179,13 @@ class Pipeline:
             is_reading_there = len(self._memory) or self._spool.readings
             if self._identities and (self._database.stores or not is_reading_there):
                 await self._is_done(self._store_identities)
+            if self._relays and (self._database.stores or not is_reading_there):
+                await self._is_done(self._store_relays)
             if not self._database.stores:
                 await self._database.pause()
-            elif not (len(self._memory) or self._spool.readings or self._identities):
+            elif not (
+                len(self._memory) or self._spool.readings or self._identities or self._relays
+            ):
                 self._work.clear()
                 self._tell_what_was_missed()
 
@@ -223,6 +238,12 @@ class Pipeline:
         reads = self._identities[:MOST_IDENTITIES]
         await self._store.store_identities(reads)
         del self._identities[: len(reads)]
+
+    async def _store_relays(self) -> None:
+        """All that are there; what is not stored is seen again."""
+        reads = self._relays[:MOST_RELAYS]
+        await self._store.store_relays(reads)
+        del self._relays[: len(reads)]
 
     async def _is_done(self, store: Callable[[], Awaitable[None]]) -> bool:
         """Whether the database stores; a change is noted."""

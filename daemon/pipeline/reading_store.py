@@ -13,7 +13,7 @@ from psycopg import AsyncConnection
 from daemon import metrics
 from daemon.control.authority import Authority
 from daemon.pipeline.outlet import Outlet, slots_of
-from daemon.quality.arrival import Arrival, IdentityRead, PolledFreeze, Teller
+from daemon.quality.arrival import Arrival, IdentityRead, PolledFreeze, RelayRead, Teller
 from daemon.quality.meter import Meter
 from daemon.spool.record import WaitingReading, arrival_of, as_content, waiting
 from daemon.transactions import tellers
@@ -21,6 +21,7 @@ from daemon.transactions.collect import Collected, collect
 from daemon.transactions.dead_letters import UNKNOWN_METER, reason_of
 from daemon.transactions.identify import take_identities
 from daemon.transactions.known_tails import KnownTails
+from daemon.transactions.relays import take_relays
 from storage import archive, dead_letters
 from storage.blame import is_of_the_whole, lost_a_race
 from storage.database import Pool
@@ -156,6 +157,19 @@ class ReadingStore:
             raise
         except Exception:
             log.exception("who meters are is not stored", meters=len(reads))
+
+    async def store_relays(self, reads: Sequence[RelayRead]) -> None:
+        """Where relays were; what the database will never take is logged."""
+
+        async def take(connection: AsyncConnection[Any]) -> None:
+            await take_relays(connection, reads)
+
+        try:
+            await self._with_database(take)
+        except CannotStore:
+            raise
+        except Exception:
+            log.exception("where relays are is not stored", meters=len(reads))
 
     async def forget_connections(self) -> None:
         """What was open may lead to a server that is gone, or that may only be read now."""

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from daemon.quality.meter import Meter
 from protocols.dlt645.prepared.one import as_kwh
 from protocols.peer import Peer
-from protocols.reading import DailyFreeze, MeterIdentity, Quantity
+from protocols.reading import DailyFreeze, MeterIdentity, Quantity, RelayState
 
 
 @dataclass(eq=False, slots=True)
@@ -63,6 +63,15 @@ class IdentityRead:
     at: datetime
     settings: SettingsRead = SettingsRead()
     told_by: Teller | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RelayRead:
+    """Where a meter's relay was when somebody looked, not because of a command; `at` aware UTC."""
+
+    meter: Meter
+    relay: RelayState
+    at: datetime
 
 
 class PolledFreeze(NamedTuple):

@@ -21,6 +21,7 @@ class Purpose:
 
 PURPOSES: Final[Mapping[str, Purpose]] = {
     "sweep": Purpose(30, "nobody looks who is to be cut or restored"),
+    "alarms": Purpose(60, "nobody looks whose supply is not as it should be"),
     "seal": Purpose(5 * 60, "the ledger is not sealed"),
     "day_close": Purpose(5 * 60, "days that are over are not closed"),
     "standstill": Purpose(20 * 60, "nobody looks who is not billed"),

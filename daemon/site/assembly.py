@@ -252,6 +252,7 @@ def policy_of(section: ControlSection) -> Policy:
     """The guard's policy from the site's settings."""
     return Policy(
         max_reading_age=section.max_reading_age,
+        max_relay_age=section.max_relay_age,
         window_start=section.window_start,
         window_end=section.window_end,
         working_days_only=section.working_days_only,

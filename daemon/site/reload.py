@@ -8,9 +8,9 @@ import asyncio
 import gc
 import sys
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -40,7 +40,7 @@ from daemon.transactions.archive import (
 from daemon.transactions.disputes import judge_waiting
 from daemon.transactions.tariff_versions import DAEMON
 from protocols.errors import MeterdError
-from storage import archive, readings, supply
+from storage import archive, readings, supply, supply_cases
 from storage.archive import SiteMeter
 from storage.database import LONG_USE_S, Pool
 
@@ -48,10 +48,16 @@ log = structlog.get_logger("daemon")
 
 ALL_BUT_TODAY = (1 << MEMORY_DAYS) - 2
 """The days before the newest one, as bits."""
+NAMED = 5
+"""Points that a refusal names."""
 SWITCH_S = 0.0005
 """After this time a thread gives the interpreter to another one that wants it.
 
 With the usual 5 ms every line that wakes would wait as long while a large site is loaded."""
+
+
+class DarkLeft(MeterdError):
+    """A line would stop although points on it are cut. The operator restores them, or says so."""
 
 
 class NoDatabaseYet(MeterdError):
@@ -60,6 +66,14 @@ class NoDatabaseYet(MeterdError):
 
 OVERLAP = timedelta(minutes=2)
 """A transaction that was open when slots were looked at last may have changed some of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Who asks for a reload. `leave_dark`: lines that may stop although points on them are cut."""
+
+    actor: str = DAEMON
+    leave_dark: frozenset[str] = frozenset()
 
 
 class Configuration:
@@ -80,8 +94,8 @@ class Configuration:
         self._assembly = assembly
         self._pool = pool
         self._asked = asked
-        self._waiting: list[tuple[asyncio.Future[Difference], str]] = []
-        """Who wants to know what came of the next reload, with the names of who asked."""
+        self._waiting: list[tuple[asyncio.Future[Difference], Asked]] = []
+        """Who wants to know what came of the next reload, and who asked for what."""
         self._one_at_a_time = asyncio.Lock()
         self._is_alone = False
         self._known_at = datetime.now(UTC) - OVERLAP
@@ -121,7 +135,9 @@ class Configuration:
             # Who asks from here on waits for the next one: this one may have read its files.
             waiting = self._waiting
             self._waiting = []
-            outcome = await self._try(waiting[0][1] if waiting else DAEMON)
+            asked = [by for _, by in waiting] or [Asked()]
+            permitted = frozenset().union(*(by.leave_dark for by in asked))
+            outcome = await self._try(replace(asked[0], leave_dark=permitted))
             for future, _ in waiting:
                 if future.done():
                     continue
@@ -130,22 +146,26 @@ class Configuration:
                 else:
                     future.set_result(outcome)
 
-    async def reload(self, actor: str = DAEMON) -> Difference:
+    async def reload(
+        self, actor: str = DAEMON, leave_dark: frozenset[str] = frozenset()
+    ) -> Difference:
         """Read the site's files again and bring the daemon to them, as `actor` asks.
 
-        What needs a restart stays as it was. ConfigError, ArchiveConflict, NoDatabaseYet or a
-        database that is away change nothing. A caller that is cancelled does not stop it."""
+        `leave_dark`: lines that may stop although points on them are cut.
+        What needs a restart stays as it was. ConfigError, ArchiveConflict, DarkLeft, NoDatabaseYet
+        or a database that is away change nothing. A caller that is cancelled does not stop it."""
         if self._is_alone:
             raise NoDatabaseYet("the daemon waits for its database; reload when that is there")
         outcome: asyncio.Future[Difference] = asyncio.get_running_loop().create_future()
-        self._waiting.append((outcome, actor))
+        self._waiting.append((outcome, Asked(actor, leave_dark)))
         self._asked.set()
         return await outcome
 
-    async def plan(self, path: Path) -> Difference:
+    async def plan(self, path: Path, leave_dark: frozenset[str] = frozenset()) -> Difference:
         """What `reload` would do if the site's file were `path`; raises what it would raise."""
         async with self._one_at_a_time:
             new, found = await self._compare(path)
+            await self._refuse_to_leave_dark(found, leave_dark)
             if not found.archive:
                 return await self._with_what_waits(new, found)
             part, points = await in_thread(partial(changed_part, self.site, new))
@@ -208,9 +228,9 @@ class Configuration:
                 await self._apply(self.site, Difference(changed=changed), DAEMON)
                 log.info("lines follow documents", lines=",".join(others))
 
-    async def _try(self, actor: str) -> Difference | Exception:
+    async def _try(self, asked: Asked) -> Difference | Exception:
         try:
-            return await self._reload(actor)
+            return await self._reload(asked)
         except (MeterdError, psycopg.Error) as error:
             log.error("reload refused, nothing was changed", error=str(error).strip())
             return error
@@ -218,12 +238,13 @@ class Configuration:
             log.exception("reload failed, nothing was changed")
             return error
 
-    async def _reload(self, actor: str) -> Difference:
+    async def _reload(self, asked: Asked) -> Difference:
         async with self._one_at_a_time:
             systemd.notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
             try:
                 new, found = await self._compare(self.site.path)
-                await self._apply(new, found, actor)
+                await self._refuse_to_leave_dark(found, asked.leave_dark)
+                await self._apply(new, found, asked.actor)
                 found = await self._with_what_waits(new, found)
             finally:
                 systemd.notify("READY=1")
@@ -240,6 +261,21 @@ class Configuration:
     async def _compare(self, path: Path) -> tuple[LoadedSite, Difference]:
         """The next configuration, as far as it can be applied, and what it changes."""
         return await in_thread(partial(_load_and_compare, self.site, path))
+
+    async def _refuse_to_leave_dark(self, found: Difference, permitted: frozenset[str]) -> None:
+        """A line that does not run restores nobody (A12)."""
+        stopping = set(found.removed) - permitted
+        if not stopping:
+            return
+        async with self._pool.connection() as connection:
+            dark = await supply_cases.dark_on_lines(connection, stopping)
+        moved = {address for address, _, _ in found.moved}
+        left: defaultdict[str, list[str]] = defaultdict(list)
+        for line, address, point in dark:
+            if address not in moved:
+                left[line].append(point)
+        if left:
+            raise DarkLeft("; ".join(_left_in_words(line, it) for line, it in left.items()))
 
     async def _apply(self, new: LoadedSite, found: Difference, actor: str) -> None:
         """Exchange the lines that change, or leave everything as it was.
@@ -366,6 +402,14 @@ class Configuration:
                 wanted=count,
                 present=filled[name],
             )
+
+
+def _left_in_words(line: str, points: Sequence[str]) -> str:
+    shown = ", ".join(points[:NAMED]) + (" ..." if len(points) > NAMED else "")
+    return (
+        f"line {line} would stop, and {len(points)} points on it are cut: {shown}. "
+        f"Nobody could restore them. Restore them first, or say --leave-dark {line}"
+    )
 
 
 def _expect(lines: Iterable[Line], waiting: Sequence[tuple[str, date]]) -> None:

@@ -67,6 +67,7 @@ async def take_observation(
                 connection,
                 command.point_id,
                 is_open=relay.relay_open,
+                is_ordered_open=relay.command_open,
                 keep_power=relay.keep_power,
                 now=now,
             )

@@ -110,7 +110,11 @@ async def take_in(
         outcomes = await ledger.post_each(connection, [_transaction(it) for it in known])
         credits_now = await update_credit(connection, locked.values(), now)
         # Most who pay are not cut: then control need not be asked.
-        dark = await supply.accounts_not_energised(connection, locked)
+        payers = await supply.payers_to_look_at(connection, locked)
+        dark = [it.account_id for it in payers if it.is_dark]
+        unknown = [it.account_id for it in payers if it.is_unknown]
+        if unknown:
+            await supply.ask_for_relays(connection, unknown)
         commands = await _restore(connection, dark, known, ids, now)
         points = await control_facts(connection, dark, now) if dark else []
         payees = await archive.payees(connection, locked)

@@ -13,7 +13,7 @@ from psycopg import AsyncConnection
 from daemon.control.authority import Authority
 from daemon.control.commands import RECONNECT_EXPIRY, TRY_AGAIN_AFTER, TRY_AGAIN_AFTER_REFUSAL
 from daemon.control.facts import PointFacts
-from daemon.control.restoration import is_to_be_restored, restorations
+from daemon.control.restoration import is_opened_by_others, is_to_be_restored, restorations
 from daemon.control.trips import GuardedTrip, guard_trip, is_trip_due, trip_expires_at
 from daemon.transactions.control_facts import control_facts
 from storage import supply
@@ -59,7 +59,7 @@ async def restore(
     cause: str,
     now: datetime,
 ) -> list[UUID]:
-    """Restore every cut point whose balance is back or that is protected; returns the reconnects.
+    """Restore every point that is dark and must not be; returns the reconnects.
 
     I4: unsent trips are cancelled in this very transaction; what may have reached a meter is
     followed by a reconnect. The caller holds the locks on the account rows."""
@@ -78,10 +78,12 @@ async def restore(
     for point in never_cut:
         log.info("trip cancelled", point=point.point, cause=cause)
     for point, command in zip(reconnect, commands, strict=True):
-        log.info(
+        # Somebody else, or something else, has the relay in hand: a person should know.
+        log_at_level = log.error if is_opened_by_others(point) else log.info
+        log_at_level(
             "reconnect requested",
             point=point.point,
-            cause=cause,
+            cause=command.cause,
             command=str(command.id),
         )
     return [command.id for command in commands]
@@ -158,7 +160,7 @@ def _reconnect(point: PointFacts, cause: str, now: datetime) -> NewCommand:
         line=point.line,
         # R89b: allow close or direct close, by the point's safety class.
         action=point.reconnect,
-        cause=cause,
+        cause=f"opened by somebody else; {cause}" if is_opened_by_others(point) else cause,
         guard=None,
         created_at=now,
         expires_at=now + RECONNECT_EXPIRY,

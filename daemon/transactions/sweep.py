@@ -10,7 +10,7 @@ import structlog
 from psycopg import AsyncConnection
 
 from daemon.control.authority import Authority
-from daemon.control.restoration import is_to_be_restored
+from daemon.control.restoration import is_opened_by_others, is_to_be_restored
 from daemon.control.trips import guard_trip, is_trip_due
 from daemon.transactions.control_facts import control_facts
 from daemon.transactions.supply import request_trips, restore
@@ -35,7 +35,7 @@ async def sweep(connection: AsyncConnection[Any], authority: Authority, now: dat
             async with connection.transaction():
                 # What was found a moment ago may have changed: all is looked at again here.
                 await ledger.lock_accounts(connection, [account])
-                await restore(connection, [account], "balance is back, or protected", now)
+                await restore(connection, [account], "balance is good, or protected", now)
                 await request_trips(connection, authority, [account], now)
     # R89a, A12: what is overdue is seen from here, whatever became of its line.
     for number in await field_jobs.open_restore_jobs(connection):
@@ -47,7 +47,12 @@ async def _to_act_on(
 ) -> list[int]:
     """Those to be restored or cut, or of which the guard says something new."""
     points = await control_facts(connection, accounts, now)
-    found = {point.account_id for point in points if is_to_be_restored(point)}
+    found = {
+        point.account_id
+        for point in points
+        # In shadow mode it could only wait: whoever cut then is another, and still does.
+        if is_to_be_restored(point) and not (authority.shadow_mode and is_opened_by_others(point))
+    }
     trips = [guard_trip(point, authority, now) for point in points if is_trip_due(point)]
     last = await supply.last_verdicts(connection, [trip.point.point_id for trip in trips])
     found |= {

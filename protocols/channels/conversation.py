@@ -67,6 +67,7 @@ class Conversation(Generic[F]):
         may_control: bool = False,
         wire: Wire | None = None,
         on_outcome: Callable[[str], None] = lambda outcome: None,
+        on_foreign_write: Callable[[str], None] = lambda addressee: None,
     ) -> None:
         self.line = line
         self.timing = timing
@@ -76,6 +77,8 @@ class Conversation(Generic[F]):
         self.on_outcome = on_outcome
         """Called with ok, no_reply, refused, bad_frame, late or foreign, once for each such
         event."""
+        self.on_foreign_write = on_foreign_write
+        """Called with whom it is for when somebody else controls a meter or writes to it."""
         self.dirty = False
         """Something may still be under way on the line; it is listened to before the next
         question."""
@@ -84,6 +87,8 @@ class Conversation(Generic[F]):
         self._matcher = AnswerMatcher(codec)
         self._sent_secret = b""
         """The last frame sent, if it carries a password."""
+        self._sent_write: F | None = None
+        """The last of ours that changed a meter: its answers are no one else's."""
         self.busy_at = -inf
         """When a byte went over the line last."""
         self._surplus_until = 0.0
@@ -132,6 +137,8 @@ class Conversation(Generic[F]):
         frame = codec.encode(request)
         is_secret = is_control or codec.has_secret(request)
         self._sent_secret = frame if is_secret else b""
+        if codec.is_write(request):
+            self._sent_write = request
         heard = _Heard()
         for attempt in range(tries):
             await self._pause()
@@ -193,9 +200,24 @@ class Conversation(Generic[F]):
                 heard.count(item.meaning)
         return answer
 
+    def overhear(self, data: bytes) -> None:
+        """Bytes that came while nothing was asked."""
+        for item in self._matcher.feed(data, ()):
+            self._heed(item)
+
     def _count(self, item: Received[F]) -> None:
         if item.meaning in OUTCOMES:
             self.on_outcome(OUTCOMES[item.meaning])
+        self._heed(item)
+
+    def _heed(self, item: Received[F]) -> None:
+        """Notice that somebody else changes a meter."""
+        frame = item.frame
+        if item.meaning is not Meaning.FOREIGN or frame is None or not self._codec.is_write(frame):
+            return
+        ours = self._sent_write
+        if ours is None or not (frame == ours or self._codec.is_answer(ours, frame)):
+            self.on_foreign_write(self._codec.addressee(frame))
 
     async def _pause(self) -> None:
         """Keep the silence that the line needs between two frames."""

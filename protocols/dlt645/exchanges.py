@@ -394,4 +394,5 @@ CODEC_2007: Final[Codec[Frame]] = Codec(
     has_answer=_has_answer,
     is_control=_is_control,
     has_secret=_has_secret,
+    is_write=_has_secret,
 )

@@ -101,6 +101,7 @@ codec_rtu: Final[Codec[Frame]] = Codec(
     is_answer=is_answer,
     has_answer=lambda frame: frame.unit != BROADCAST,
     is_control=_is_control,
+    is_write=lambda frame: frame.function in WRITES,
 )
 """RTU, on a serial line or over TCP: the bytes are the same."""
 codec_tcp: Final[Codec[Frame]] = Codec(
@@ -110,6 +111,7 @@ codec_tcp: Final[Codec[Frame]] = Codec(
     is_answer=_is_answer_tcp,
     has_answer=lambda frame: True,
     is_control=_is_control,
+    is_write=lambda frame: frame.function in WRITES,
 )
 """Modbus TCP. An answer must repeat the number of its request, so a late one is never taken for the
 next."""

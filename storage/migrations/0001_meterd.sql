@@ -331,6 +331,7 @@ CREATE TABLE point_supply (
 COMMENT ON COLUMN point_supply.relay_evidence IS 'A: relay feedback, and no current flows or no energy was counted; B: relay feedback; C: the command state only';
 COMMENT ON COLUMN point_supply.command_observed IS 'where the meter says its relay is ordered to be: ordered open and not open yet is a trip that comes later';
 CREATE INDEX points_not_energised ON point_supply (point_id) WHERE supply_state <> 'energised';
+CREATE INDEX relays_seen_open ON point_supply (point_id) WHERE relay_observed = 'open';
 CREATE FUNCTION add_point_supply() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     INSERT INTO point_supply (point_id) SELECT id FROM new_point;
@@ -451,6 +452,10 @@ COMMENT ON COLUMN installation.first_day IS 'whose 00:00 is the first at or afte
 COMMENT ON COLUMN installation.initial IS 'total and rates when it began, NULL: not known';
 COMMENT ON COLUMN installation.modulus IS 'the register rolls over here, in its smallest step (1000000 kWh with 2 decimals = 100000000)';
 COMMENT ON COLUMN installation.has_relay IS 'it may be switched from afar; without a relay its point is never cut';
+CREATE FUNCTION evidence_of_relay(point integer) RETURNS text STABLE LANGUAGE sql AS $$
+    SELECT CASE WHEN relay_type = 'external' THEN 'C' ELSE 'B' END FROM installation WHERE point_id = point AND to_at IS NULL
+$$;
+COMMENT ON FUNCTION evidence_of_relay IS 'what a meter''s word about its relay is worth: an external one may only mirror the command';
 COMMENT ON COLUMN installation.relay_type IS 'allow close leaves an internal one open until the customer holds the button, an external one closes at once; NULL: not known';
 COMMENT ON COLUMN installation.wire_decimals IS 'of the registers as the meter sends them (V11)';
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from datetime import date
 
 from daemon.acquisition.parts import ReadingSink
-from daemon.quality.arrival import Arrival, IdentityRead, PolledFreeze
+from daemon.quality.arrival import Arrival, IdentityRead, PolledFreeze, RelayRead
 from daemon.quality.freeze import freeze_day
 
 Slot = tuple[int, date]
@@ -51,6 +51,10 @@ class Delivery:
     def identified(self, read: IdentityRead) -> bool:
         """See ReadingSink."""
         return self._sink.identified(read)
+
+    def relay_seen(self, read: RelayRead) -> bool:
+        """See ReadingSink."""
+        return self._sink.relay_seen(read)
 
     def keep(self, slot: Slot, acknowledge: Callable[[], None]) -> bool:
         """Let a message wait for a slot's value; False if that is safe already."""

@@ -99,7 +99,9 @@ def test_each_cause_is_told_of_what_is_written_down(database_url: str) -> None:
         assert await causes(connection, ["P1"]) == ["button"]
 
         (seen,) = await rows(connection, "SELECT id FROM point WHERE number = 'P2'")
-        await supply.observe_relay(connection, seen, is_open=True, keep_power=False, now=NOW)
+        await supply.observe_relay(
+            connection, seen, is_open=True, is_ordered_open=True, keep_power=False, now=NOW
+        )
         assert await causes(connection, ["P2"]) == ["foreign_open"]
 
         await silence(connection, 3, 5, 7)

@@ -1,0 +1,61 @@
+"""What is wrong with supply, looked for in the tables: cases for persons, and alarms (A10, A12)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any, Final
+
+import structlog
+from psycopg import AsyncConnection
+
+from daemon.control.alarms import RECONNECT_LATE, SILENT, TRIP_LATE, UNSEEN, Alarm, alarms_of
+from daemon.control.cases import CASE_LASTS, HeldSupply, case_of, is_proven_dark
+from storage import ledger, supply_cases
+from storage.supply_cases import AlarmAges, NewCase
+
+log = structlog.get_logger("control")
+AGES: Final = AlarmAges(reconnect=RECONNECT_LATE, trip=TRIP_LATE, silent=SILENT, unseen=UNSEEN)
+
+
+async def open_cases(connection: AsyncConnection[Any]) -> None:
+    """Open a case for each supply that is not as we hold it, and keep what is proven by now."""
+    held = await supply_cases.held_supplies(connection, HeldSupply)
+    for it in held:
+        case = case_of(it)
+        if case is None:
+            continue
+        new = NewCase(
+            case.kind,
+            it.point_id,
+            it.account_id,
+            it.address,
+            it.line,
+            case.cause,
+            case.seen_at,
+            CASE_LASTS,
+        )
+        number = await supply_cases.open_case(connection, new)
+        if number is not None:
+            log.error(case.kind, point=it.point, line=it.line, cause=case.cause, job=number)
+    proven = [it for it in held if is_proven_dark(it)]
+    if proven:
+        async with connection.transaction():
+            accounts = [it.account_id for it in proven if it.account_id is not None]
+            await ledger.lock_accounts(connection, accounts)
+            await supply_cases.prove_dark(connection, [it.point_id for it in proven])
+
+
+async def supply_alarms(
+    connection: AsyncConnection[Any], lines: Iterable[str], now: datetime, *, shadow_mode: bool
+) -> dict[str, Alarm]:
+    """What a person has to know of supply now, by kind. `lines`: those that run."""
+    rows = await supply_alarm_rows(connection, lines, shadow_mode=shadow_mode)
+    return alarms_of(rows, now)
+
+
+async def supply_alarm_rows(
+    connection: AsyncConnection[Any], lines: Iterable[str], *, shadow_mode: bool
+) -> list[dict[str, Any]]:
+    """The same one by one: kind, point, account, line, since, detail."""
+    return await supply_cases.alarms(connection, lines, AGES, shadow_mode=shadow_mode)
