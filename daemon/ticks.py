@@ -374,11 +374,12 @@ class _Alarms:
 
     async def run(self) -> None:
         async with self.pool.connection(lasts_s=LONG_USE_S) as connection:
-            await open_cases(connection)
+            now = await supply.database_clock(connection)
+            await open_cases(connection, now)
             found = await supply_alarms(
                 connection,
                 [line.name for line in self.lines],
-                await supply.database_clock(connection),
+                now,
                 shadow_mode=self.authority.shadow_mode,
             )
         more, over = news(self.work.alarms, found)

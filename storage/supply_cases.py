@@ -24,6 +24,7 @@ class NewCase:
     line: str
     cause: str
     seen_at: datetime | None
+    opened_at: datetime
     lasts: timedelta
 
 
@@ -52,6 +53,7 @@ async def open_case(connection: Connection, case: NewCase) -> int | None:
         "line": case.line,
         "cause": case.cause,
         "seen_at": case.seen_at,
+        "now": case.opened_at,
         "lasts": case.lasts,
     }
     row = await fetch_row(connection, SQL["open_case"], values)
@@ -64,13 +66,19 @@ async def prove_dark(connection: Connection, points: Sequence[int]) -> None:
 
 
 async def alarms(
-    connection: Connection, lines: Iterable[str], ages: AlarmAges, *, shadow_mode: bool
+    connection: Connection,
+    lines: Iterable[str],
+    ages: AlarmAges,
+    now: datetime,
+    *,
+    shadow_mode: bool,
 ) -> list[dict[str, Any]]:
     """What a person has to know now: kind, point, account, line, since, detail.
 
     `lines`: those that run, or would. In shadow mode whoever is cut stays so."""
     values = {
         "lines": list(lines),
+        "now": now,
         "reconnect_after": ages.reconnect,
         "trip_after": ages.trip,
         "silent_after": ages.silent,

@@ -27,7 +27,7 @@ ORDER BY p.id
 
 -- open_case -- somebody looks into it, unless somebody did since it was seen
 INSERT INTO field_job (kind, account_id, point_id, address, route, cause, opened_at, due_at)
-SELECT %(kind)s, %(account)s, %(point)s, %(address)s, %(line)s, %(cause)s, now(), now() + %(lasts)s
+SELECT %(kind)s, %(account)s, %(point)s, %(address)s, %(line)s, %(cause)s, %(now)s::timestamptz, %(now)s::timestamptz + %(lasts)s
 WHERE NOT EXISTS (SELECT FROM field_job j WHERE j.point_id = %(point)s AND j.kind = %(kind)s AND j.closed_at >= %(seen_at)s::timestamptz)
 ON CONFLICT DO NOTHING
 RETURNING id
@@ -38,7 +38,7 @@ UPDATE point_supply SET relay_evidence = 'A' WHERE point_id = ANY(%(points)s) AN
 -- alarms -- what a person has to know of supply, each with its age, whatever became of its line
 WITH dark AS (
     SELECT v.point_id, v.supply_state, v.relay_observed_at, p.number AS point, m.line,
-           coalesce((SELECT max(c.created_at) FROM command c WHERE c.point_id = v.point_id), now()) AS since
+           coalesce((SELECT max(c.created_at) FROM command c WHERE c.point_id = v.point_id), %(now)s::timestamptz) AS since
     FROM point_supply v JOIN point p ON p.id = v.point_id
     LEFT JOIN installation i ON i.point_id = p.id AND i.to_at IS NULL
     LEFT JOIN meter m ON m.id = i.meter_id
@@ -47,21 +47,21 @@ WITH dark AS (
     SELECT 'reconnect_late' AS kind, p.number AS point, m.line, c.created_at AS since, c.state || ' ' || c.detail AS detail
     FROM command c JOIN point p ON p.id = c.point_id JOIN meter m ON m.id = c.meter_id JOIN point_supply v ON v.point_id = p.id
     WHERE c.action <> 'trip' AND c.state IN ('persisted', 'sent', 'acked', 'unknown', 'verifying')
-      AND v.supply_state <> 'wait_customer_button' AND c.created_at <= now() - %(reconnect_after)s::interval
+      AND v.supply_state <> 'wait_customer_button' AND c.created_at <= %(now)s::timestamptz - %(reconnect_after)s::interval
     UNION ALL
     SELECT 'trip_unverified', p.number, m.line, c.sent_at, c.state || ' ' || c.detail
     FROM command c JOIN point p ON p.id = c.point_id JOIN meter m ON m.id = c.meter_id
     WHERE c.action = 'trip' AND c.state IN ('persisted', 'sent', 'acked', 'unknown', 'verifying')
-      AND c.sent_at <= now() - %(trip_after)s::interval
+      AND c.sent_at <= %(now)s::timestamptz - %(trip_after)s::interval
     UNION ALL
     SELECT 'cut_on_disabled_line', d.point, d.line, d.since, d.supply_state FROM dark d WHERE NOT coalesce(d.line = ANY(%(lines)s), false)
     UNION ALL
     SELECT 'cut_on_silent_line', d.point, d.line, o.since, o.reason
     FROM dark d JOIN outage o ON o.line = d.line
-    WHERE d.line = ANY(%(lines)s) AND o.since <= now() - %(silent_after)s::interval
+    WHERE d.line = ANY(%(lines)s) AND o.since <= %(now)s::timestamptz - %(silent_after)s::interval
     UNION ALL
     SELECT 'cut_not_seen', d.point, d.line, coalesce(d.relay_observed_at, d.since), d.supply_state
-    FROM dark d WHERE coalesce(d.relay_observed_at, d.since) <= now() - %(unseen_after)s::interval
+    FROM dark d WHERE coalesce(d.relay_observed_at, d.since) <= %(now)s::timestamptz - %(unseen_after)s::interval
     UNION ALL
     SELECT 'cut_in_shadow', d.point, d.line, d.since, d.supply_state FROM dark d WHERE %(shadow_mode)s
     UNION ALL
@@ -72,7 +72,7 @@ WITH dark AS (
     WHERE j.closed_at IS NULL AND j.kind IN ('notice', 'foreign_open', 'foreign_closed')
     UNION ALL
     SELECT 'job_overdue', p.number, j.route, j.due_at, j.kind || ': ' || j.cause
-    FROM field_job j LEFT JOIN point p ON p.id = j.point_id WHERE j.closed_at IS NULL AND j.due_at < now()
+    FROM field_job j LEFT JOIN point p ON p.id = j.point_id WHERE j.closed_at IS NULL AND j.due_at < %(now)s::timestamptz
 )
 SELECT f.kind, f.point, a.number AS account, f.line, f.since, btrim(f.detail) AS detail
 FROM found f

@@ -14,6 +14,7 @@ from config.settings_file import load_settings
 from daemon.cli.on_site import on_database
 from daemon.cli.output import as_json, echo, print_columns, print_json_rows
 from daemon.cli.site_option import site_option
+from storage.supply import database_clock
 
 
 @click.command()
@@ -31,7 +32,8 @@ def alarms(site_path: Path, as_json: bool) -> None:
     is_shadow = site.settings.control.mode == "shadow"
 
     async def ask(connection: AsyncConnection[Any]) -> list[dict[str, Any]]:
-        return await supply_alarm_rows(connection, lines, shadow_mode=is_shadow)
+        now = await database_clock(connection)
+        return await supply_alarm_rows(connection, lines, now, shadow_mode=is_shadow)
 
     rows = on_database(load_settings(site_path), ask)
     if as_json:

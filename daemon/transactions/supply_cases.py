@@ -18,7 +18,7 @@ log = structlog.get_logger("control")
 AGES: Final = AlarmAges(reconnect=RECONNECT_LATE, trip=TRIP_LATE, silent=SILENT, unseen=UNSEEN)
 
 
-async def open_cases(connection: AsyncConnection[Any]) -> None:
+async def open_cases(connection: AsyncConnection[Any], now: datetime) -> None:
     """Open a case for each supply that is not as we hold it, and keep what is proven by now."""
     held = await supply_cases.held_supplies(connection, HeldSupply)
     for it in held:
@@ -33,6 +33,7 @@ async def open_cases(connection: AsyncConnection[Any]) -> None:
             it.line,
             case.cause,
             case.seen_at,
+            now,
             CASE_LASTS,
         )
         number = await supply_cases.open_case(connection, new)
@@ -50,12 +51,12 @@ async def supply_alarms(
     connection: AsyncConnection[Any], lines: Iterable[str], now: datetime, *, shadow_mode: bool
 ) -> dict[str, Alarm]:
     """What a person has to know of supply now, by kind. `lines`: those that run."""
-    rows = await supply_alarm_rows(connection, lines, shadow_mode=shadow_mode)
+    rows = await supply_alarm_rows(connection, lines, now, shadow_mode=shadow_mode)
     return alarms_of(rows, now)
 
 
 async def supply_alarm_rows(
-    connection: AsyncConnection[Any], lines: Iterable[str], *, shadow_mode: bool
+    connection: AsyncConnection[Any], lines: Iterable[str], now: datetime, *, shadow_mode: bool
 ) -> list[dict[str, Any]]:
     """The same one by one: kind, point, account, line, since, detail."""
-    return await supply_cases.alarms(connection, lines, AGES, shadow_mode=shadow_mode)
+    return await supply_cases.alarms(connection, lines, AGES, now, shadow_mode=shadow_mode)

@@ -223,6 +223,39 @@ def test_what_is_cut_is_restored_at_the_threshold_or_under_protection(
     assert is_to_be_restored(replace(CUT, **change)) is is_restored
 
 
+OPENED_BY_OTHERS = replace(
+    EXHAUSTED,
+    relay_observed="open",
+    balance_fen=100,
+    credit_state="low",
+    episode_started_at=None,
+    reconnect_fen=500,
+)
+
+
+@pytest.mark.parametrize(
+    ("change", "is_restored"),
+    [
+        ({}, True),
+        ({"relay_observed": "closed"}, False),
+        ({"relay_observed": "unknown"}, False),
+        ({"has_relay": False}, False),
+        ({"supply_state": "wait_customer_button"}, False),
+        ({"episode_started_at": NOW}, False),
+        ({"episode_started_at": NOW, "balance_fen": 500}, True),
+        ({"episode_started_at": NOW, "protected": True}, True),
+        ({"account_state": "closing"}, False),
+        ({"account_state": "closing", "life_support": True}, True),
+        (marked("planned_outage"), False),
+        (marked("hold"), True),
+    ],
+)
+def test_who_was_opened_by_somebody_else_and_owes_nothing_is_restored(
+    change: dict[str, Any], is_restored: bool
+) -> None:
+    assert is_to_be_restored(replace(OPENED_BY_OTHERS, **change)) is is_restored
+
+
 @pytest.mark.parametrize(
     ("supply_state", "trip_sends", "was_just_tried", "step"),
     [
