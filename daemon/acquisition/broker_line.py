@@ -29,7 +29,7 @@ from daemon.acquisition.meter_port import MeterPorts, Urgency
 from daemon.acquisition.parts import LineParts
 from daemon.acquisition.planning.midnight import nearest_midnight
 from daemon.acquisition.planning.wanted import first_day
-from daemon.acquisition.relay_looks import look_at_asked_relay, look_at_due_relay
+from daemon.acquisition.relay_looks import look_at_due_relay
 from daemon.acquisition.rereading import reread_one
 from daemon.acquisition.rounds import begin_round, do_urgent, idle_for_s, is_urgent
 from daemon.acquisition.slots import read_slot, wanted_slots
@@ -187,7 +187,6 @@ class BrokerLine(Line):
             self._is_up(await self._subscriptions.check(connection))
             is_done = (
                 await do_urgent(self._jobs, ports)
-                or await self._if_online(look_at_asked_relay, ports)
                 or await self._if_online(look_at_one, ports)
                 or await self._if_online(reread_one, ports)
                 or await self._if_online(look_at_due_relay, ports)

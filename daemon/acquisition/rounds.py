@@ -19,6 +19,7 @@ from daemon.acquisition.commands import CommandStep, execute
 from daemon.acquisition.host_freezes import freeze_at_midnight, tell_missed
 from daemon.acquisition.jobs import IDLE_S, Jobs
 from daemon.acquisition.meter_port import MeterPorts, Urgency
+from daemon.acquisition.relay_looks import look_at_asked_relay
 
 log = structlog.get_logger("line")
 
@@ -44,13 +45,15 @@ async def do_urgent(jobs: Jobs, ports: MeterPorts) -> bool:
         await jobs.parts.commands.serve(partial(_execute, jobs, ports), jobs.far_end())
         or await freeze_at_midnight(jobs, ports)
         or await answer_requests(jobs, ports)
+        or await look_at_asked_relay(jobs, ports)
     )
 
 
 def is_urgent(jobs: Jobs) -> bool:
-    """True if a command or a request waits that may be begun."""
+    """True if a command, a request or a look waits that may be begun."""
     is_request_due = bool(jobs.requests) and not are_requests_held(jobs)
-    return is_request_due or jobs.parts.commands.is_due()
+    is_look_due = jobs.relay_looks.is_asked and not jobs.is_midnight_near()
+    return is_request_due or is_look_due or jobs.parts.commands.is_due()
 
 
 def must_give_way(jobs: Jobs, urgency: Urgency) -> bool:

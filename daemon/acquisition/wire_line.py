@@ -1,14 +1,14 @@
 """A line with a channel of its own: the task that owns it. Nothing else writes to it.
 
 In this order: supply commands, host freezes while it is midnight, on-demand reads, today's freezes,
-values in doubt, the slot that is wanted most, clocks to be set, who the meters are. Between two
-exchanges it looks whether something more urgent came.
+values in doubt, relays, the slot that is wanted most, clocks to be set, who the meters are. Between
+two exchanges it looks whether something more urgent came.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -34,10 +34,11 @@ from daemon.acquisition.identification import identify_one
 from daemon.acquisition.jobs import BEFORE_MIDNIGHT_S, Jobs
 from daemon.acquisition.line import Line
 from daemon.acquisition.meter_port import MeterPorts, Urgency
+from daemon.acquisition.overheard import Overheard
 from daemon.acquisition.parts import LineParts
 from daemon.acquisition.polling.batch import BatchPoller
 from daemon.acquisition.polling.poll import Poll
-from daemon.acquisition.relay_looks import look_at_asked_relay, look_at_due_relay
+from daemon.acquisition.relay_looks import look_at_due_relay
 from daemon.acquisition.rereading import reread_one
 from daemon.acquisition.rounds import (
     begin_round,
@@ -71,8 +72,6 @@ at all of them; how long they take is bounded by LONGEST_POLL_S."""
 REOPEN_S = 300.0
 """A line on which no meter answers is opened anew at this interval: the far end may have forgotten
 the connection."""
-HEED_AGAIN_S = 600.0
-"""Frames by which somebody else controls a meter are told, and relays looked at, so often."""
 LONGEST_POLL_S = 3.0
 """After this time at the latest the line looks again what is wanted most."""
 REQUESTS_OF_A_SLOT = 8
@@ -105,7 +104,7 @@ class WireLine(Line):
         "_counters",
         "_drivers",
         "_freezes",
-        "_heed_again_s",
+        "_overheard",
         "_parts",
         "_poll",
         "trace",
@@ -148,8 +147,7 @@ class WireLine(Line):
             silence=self._record_silence,
         )
         self._connections = Connections()
-        self._heed_again_s = 0.0
-        """Until then a frame of somebody else is no news."""
+        self._overheard = Overheard(jobs)
         self._counters: dict[str, Counter] = {}
         """By outcome: to find one by its labels costs more than to count."""
 
@@ -192,7 +190,7 @@ class WireLine(Line):
             may_control=self._jobs.parts.may_control,
             wire=self.trace,
             on_outcome=self._count,
-            on_foreign_write=self._overheard,
+            on_foreign_write=self._overheard.note,
         )
 
     async def _work(self, conversations: Conversations, fresh_until: float) -> None:
@@ -204,13 +202,12 @@ class WireLine(Line):
             self._connections.begin_round()
             is_done = (
                 await do_urgent(jobs, ports)
-                or await look_at_asked_relay(jobs, ports)
                 or await look_at_one(jobs, ports)
                 or await reread_one(jobs, ports)
-                or await self._look_at_due_relay(ports)
+                or await self._if_there_is_time(look_at_due_relay, ports)
                 or await self._collect(conversations)
                 or await self._set_one_clock(conversations)
-                or await self._identify_one(ports)
+                or await self._if_there_is_time(identify_one, ports)
             )
             if not is_done:
                 self._woken.clear()
@@ -372,16 +369,8 @@ class WireLine(Line):
                 # that is astray is not polled.
                 is_of_today = day_number >= today
                 skew = timedelta(seconds=self._clocks.skew_s[number]) if is_of_today else None
-                if not submit(
-                    PolledFreeze(
-                        self.meters[number],
-                        day,
-                        registers,
-                        now,
-                        skew,
-                        jobs.told_by,
-                    )
-                ):
+                meter = self.meters[number]
+                if not submit(PolledFreeze(meter, day, registers, now, skew, jobs.told_by)):
                     break
                 jobs.wanted.take(number, day)
                 taken += 1
@@ -428,11 +417,10 @@ class WireLine(Line):
             self._clocks.was_set(number, skew)
         return True
 
-    async def _look_at_due_relay(self, ports: MeterPorts) -> bool:
-        return self._parts.may_backfill() and await look_at_due_relay(self._jobs, ports)
-
-    async def _identify_one(self, ports: MeterPorts) -> bool:
-        return self._parts.may_backfill() and await identify_one(self._jobs, ports)
+    async def _if_there_is_time(
+        self, do_one: Callable[[Jobs, MeterPorts], Awaitable[bool]], ports: MeterPorts
+    ) -> bool:
+        return self._parts.may_backfill() and await do_one(self._jobs, ports)
 
     # --- what came
 
@@ -451,20 +439,6 @@ class WireLine(Line):
             counter = metrics.REPLIES.labels(self.shown_as, outcome)
             self._counters[outcome] = counter
         counter.inc(times)
-
-    def _overheard(self, addressee: str) -> None:
-        """Somebody else controls a meter of this line, or writes to it: relays are looked at."""
-        metrics.FOREIGN_WRITES.labels(self.shown_as).inc()
-        now_s = time.monotonic()
-        # Another master that goes on writing must not keep the line from its own work.
-        if now_s < self._heed_again_s:
-            return
-        self._heed_again_s = now_s + HEED_AGAIN_S
-        log.error("somebody else controls a meter", line=self.name, meter=addressee)
-        looks = self._jobs.relay_looks
-        for number, meter in enumerate(self.meters):
-            if addressee == meter.address or not addressee.isdigit():
-                looks.ask(number)
 
     def _show_bytes(self, direction: str, data: bytes) -> None:
         shown = data.hex(" ").upper()
