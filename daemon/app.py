@@ -87,6 +87,7 @@ class _Daemon:
     clock: HostClock
     stepped: asyncio.Event
     outbox: Outbox
+    receipts: Receipts
 
 
 async def run(site: LoadedSite) -> None:
@@ -223,13 +224,11 @@ async def _open(
         WorkDone(settings.health.standstill_days),
         clock,
         asyncio.Event(),
-        Outbox(
-            pool,
-            telling_of(site, authority),
-            open_channels(settings.notice_channel),
-            {it.name: it.timeout_s for it in settings.notice_channel},
-        ),
+        Outbox(pool, telling_of(site, authority), {}, {}),
+        Receipts(pool, {}),
     )
+    _prepare_channels(daemon, site)()
+    configuration.prepare = partial(_prepare_channels, daemon)
     told_step = partial(_clock_stepped, daemon)
     running.start("clock", lambda: host_clock.watch(clock, lines.clock_skews_s, told_step))
     opened.callback(_begin_to_stop, daemon)
@@ -259,8 +258,7 @@ async def _start(daemon: _Daemon, joined: Joined, opened: AsyncExitStack) -> Non
         daemon.work,
     )
     reschedule = await opened.enter_async_context(ticks)
-    if daemon.site.settings.notice_channel:
-        await opened.enter_async_context(telling(daemon.outbox, daemon.work))
+    await opened.enter_async_context(telling(daemon.outbox, daemon.work))
     documented = asyncio.Event()
     daemon.running.start("notifications", lambda: _hear(daemon, documented))
     daemon.running.start("missed", lambda: _whenever(daemon.missed, configuration.rebuild))
@@ -300,9 +298,7 @@ def _serve(daemon: _Daemon) -> None:
         lambda: daemon.clock.doubt,
         daemon.outbox.condition,
     )
-    keys = {it.name: it.key for it in settings.notice_channel if it.key is not None}
-    receipts = Receipts(daemon.pool, keys) if keys else None
-    daemon.running.start("http", lambda: http.serve(daemon.port, told, receipts))
+    daemon.running.start("http", lambda: http.serve(daemon.port, told, daemon.receipts))
     daemon.asking.start("requests", lambda: unix_socket.serve(daemon.listening, requests.answer))
     daemon.asking.start("watchdog", lambda: feed_watchdog(lines, daemon.pipeline.condition))
     spare_what_is_there()
@@ -315,6 +311,19 @@ def _serve(daemon: _Daemon) -> None:
         mode=settings.control.mode,
         http=f"{settings.http.listen[0]}:{daemon.port.getsockname()[1]}",
     )
+
+
+def _prepare_channels(daemon: _Daemon, site: LoadedSite) -> Callable[[], None]:
+    """The ways for notices of these files, opened; what takes them into use is returned."""
+    channels = site.settings.notice_channel
+    telling_now = telling_of(site, daemon.authority)
+    send = open_channels(channels)
+
+    def take_over() -> None:
+        daemon.outbox.change(telling_now, send, {it.name: it.timeout_s for it in channels})
+        daemon.receipts.keys = {it.name: it.key for it in channels if it.key is not None}
+
+    return take_over
 
 
 def _begin_to_stop(daemon: _Daemon) -> None:

@@ -33,7 +33,10 @@ async def look_at_due_relay(jobs: Jobs, ports: MeterPorts) -> bool:
     began_s = time.monotonic()
     timeouts = jobs.reply_timeouts
     today = jobs.parts.clock.local_now().date()
-    number = jobs.relay_looks.next_due(today, began_s, timeouts.answering(began_s))
+    wanted_at = jobs.wanted.next_at(timeouts.ready_at())
+    others_wait = wanted_at is not None and wanted_at <= began_s
+    answering = timeouts.answering(began_s)
+    number = jobs.relay_looks.next_due(today, began_s, answering, others_wait=others_wait)
     if number is None or jobs.wanted.has_today(began_s, timeouts.ready(began_s)):
         return False
     if await _look(jobs, number, ports(number, Urgency.SLOT)):

@@ -38,7 +38,7 @@ class Posted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     receipts: Annotated[list[Receipt], msgspec.Meta(max_length=1000)]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Receipts:
     """Where receipts are taken in. `keys`: of the channels that have one."""
 

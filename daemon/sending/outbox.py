@@ -41,8 +41,18 @@ class Outbox:
     waiting: int = 0
     oldest_at: datetime | None = None
 
+    def change(
+        self, telling: Telling, send: Mapping[str, Send], timeouts_s: Mapping[str, float]
+    ) -> None:
+        """From now on over these channels; what is being sent goes on over the former."""
+        self.telling = telling
+        self.send = send
+        self.timeouts_s = timeouts_s
+
     async def look(self) -> None:
         """Make what is due of those who are short of money, cut or ready, and send."""
+        if not self.send:
+            return
         async with self.pool.connection(lasts_s=LONG_USE_S) as connection:
             accounts = await notices.accounts_to_look_at(connection)
             await make_notices(connection, self.telling, accounts, datetime.now(UTC))
@@ -53,6 +63,8 @@ class Outbox:
 
     async def look_ahead(self) -> None:
         """Make warnings of balances that are good and will not last."""
+        if not self.send:
+            return
         async with self.pool.connection(lasts_s=LONG_USE_S) as connection:
             accounts = await notices.accounts_that_are_good(connection)
             await make_notices(connection, self.telling, accounts, datetime.now(UTC))

@@ -89,7 +89,12 @@ def difference(old: LoadedSite, new: LoadedSite) -> Difference:
         unchanged=len(reasons) - len(changed),
         moved=tuple(_moved_meters(rows["meters"])),
         archive={table: len(changed) for table, changed in rows.items() if changed},
-        settings=(*settings.applied, *listeners.applied, *_changed_callers(old, new)),
+        settings=(
+            *settings.applied,
+            *listeners.applied,
+            *_changed_callers(old, new),
+            *_changed_channels(old.settings, new.settings),
+        ),
         needs_restart=(*settings.needing_restart, *listeners.needing_restart),
     )
 
@@ -313,6 +318,18 @@ def _changed_listeners(old: Site, new: Site) -> _Changed:
             elif key not in OF_TERMINALS:
                 found.applied.append(f"listener.{name}.{key}")
     return found
+
+
+def _changed_channels(old: Site, new: Site) -> Iterator[str]:
+    """The ways for notices: notice_channel.NAME.KEY, only notice_channel.NAME of one that comes or
+    goes."""
+    was = {channel.name: _by_key(channel) for channel in old.notice_channel}
+    now = {channel.name: _by_key(channel) for channel in new.notice_channel}
+    for name in _lacking(was, now):
+        yield f"notice_channel.{name}"
+    for name in [name for name in was if name in now]:
+        for key in _differing(was[name], now[name]):
+            yield f"notice_channel.{name}.{key}"
 
 
 def _changed_callers(old: LoadedSite, new: LoadedSite) -> Iterator[str]:

@@ -9,7 +9,7 @@ import gc
 import sys
 import time
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
@@ -98,6 +98,9 @@ class Configuration:
         """Who wants to know what came of the next reload, and who asked for what."""
         self._one_at_a_time = asyncio.Lock()
         self._is_alone = False
+        self.prepare: Callable[[LoadedSite], Callable[[], None]] = lambda site: lambda: None
+        """Makes ready, before a reload, what else runs by the site's files, or refuses it
+        (MeterdError); what it returns is called when nothing can be refused any more."""
         self._known_at = datetime.now(UTC) - OVERLAP
         """What slots showed at this time is known to the lines."""
 
@@ -285,6 +288,7 @@ class Configuration:
         were."""
         touched = map(self._lines.get, found.touched)
         running = [line for line in touched if line is not None]
+        take_over = self.prepare(new)
         built: list[Line] = []
         try:
             if found.archive or found.touched:
@@ -295,6 +299,7 @@ class Configuration:
             raise
         # Nothing below can be refused: from here on the daemon runs by the new files.
         self.site = new
+        take_over()
         logs.configure(new.settings.log.format, new.settings.log.level)
         for section in enabled_listeners(new.settings):
             listed = new.terminals[section.name]

@@ -22,7 +22,7 @@ NO_ROOM_S = 60.0
 class RelayLooks:
     """Meters are numbered from 0 in the order given; seconds are of any monotonic clock."""
 
-    __slots__ = ("_contacts", "_rest_until_s", "_wanted")
+    __slots__ = ("_contacts", "_full_until_s", "_rest_until_s", "_wanted")
 
     def __init__(self, seen_on: Sequence[date | None]) -> None:
         """`seen_on`: the day on which each relay was seen last; None for one that never was."""
@@ -31,6 +31,8 @@ class RelayLooks:
         """Those that somebody waits for, in order."""
         self._rest_until_s = 0.0
         """The line has its time for other jobs until then."""
+        self._full_until_s = 0.0
+        """There is no room for what is seen until then."""
 
     @property
     def is_asked(self) -> bool:
@@ -46,9 +48,14 @@ class RelayLooks:
         """The one that somebody waits for longest."""
         return next(iter(self._wanted), None)
 
-    def next_due(self, today: date, now_s: float, ready: NDArray[np.bool_]) -> int | None:
-        """The one that was not seen for longest; None when none is due, or others have the line."""
-        return None if now_s < self._rest_until_s else self._contacts.next(today, now_s, ready)
+    def next_due(
+        self, today: date, now_s: float, ready: NDArray[np.bool_], *, others_wait: bool
+    ) -> int | None:
+        """The one that was not seen for longest; None when none is due.
+
+        `others_wait`: for the line, of which looks have a share then."""
+        until_s = max(self._full_until_s, self._rest_until_s if others_wait else 0.0)
+        return None if now_s < until_s else self._contacts.next(today, now_s, ready)
 
     def seen(self, number: int, today: date) -> None:
         """The meter told where its relay is."""
@@ -68,9 +75,8 @@ class RelayLooks:
     def no_room(self, number: int, now_s: float) -> None:
         """What it told found no room: it is due again."""
         self._wanted.pop(number, None)
-        self._rest_until_s = now_s + NO_ROOM_S
+        self._full_until_s = now_s + NO_ROOM_S
 
     def rest(self, began_s: float, now_s: float) -> None:
         """A look took so long."""
-        pause_s = (now_s - began_s) * (1 / SHARE - 1)
-        self._rest_until_s = max(self._rest_until_s, now_s + pause_s)
+        self._rest_until_s = now_s + (now_s - began_s) * (1 / SHARE - 1)

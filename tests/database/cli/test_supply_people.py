@@ -55,6 +55,33 @@ def test_what_protects_is_lifted_by_two_persons(place: Place) -> None:
     assert told(place, "protect", "list", "--all")["lift_second"] == "wang"
 
 
+def test_what_is_wrong_with_supply_is_told_from_the_tables(place: Place) -> None:
+    assert said(place, "supply", "alarms") == "nothing is wrong with supply\n"
+    on(place.url, _p1_is_cut)
+    found = told(place, "supply", "alarms")
+    assert (found["kind"], found["point"], found["account"]) == ("cut_in_shadow", "P1", "A1")
+    words = said(place, "supply", "alarms")
+    assert "points are cut, and in shadow mode nobody is restored" in words
+
+
+def test_the_last_verdict_and_look_are_told_with_their_times(place: Place) -> None:
+    shown = said(place, "supply", "show", "--point", "P1")
+    assert "unknown" in shown
+    on(place.url, _p1_is_cut)
+    (row,) = map(json.loads, said(place, "supply", "show", "--point", "P1", "--json").splitlines())
+    assert row["relay_evidence"] == "C"
+    assert row["relay_observed_at"] is not None
+    assert row["verdict_at"] is not None
+    assert "commanded, unproven" in said(place, "supply", "show", "--point", "P1")
+
+
+async def _p1_is_cut(connection: AsyncConnection[Any]) -> None:
+    await connection.execute(
+        "UPDATE point_supply SET supply_state = 'disconnected', relay_observed = 'open', "
+        "relay_observed_at = now(), relay_evidence = 'C' FROM point WHERE id = point_id AND number = 'P1'"
+    )
+
+
 def test_a_dispute_and_a_hold_are_ended_by_one(place: Place) -> None:
     dispute = str(told(place, "dispute", "open", "A1", *SAID)["mark"])
     hold = str(told(place, "supply", "hold", "--line", "line", *SAID)["mark"])

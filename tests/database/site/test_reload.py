@@ -11,7 +11,7 @@ import pytest
 
 from daemon.acquisition.lines import Lines
 from daemon.acquisition.planning.wanted import due_day
-from daemon.site.reload import Configuration
+from daemon.site.reload import Configuration, DarkLeft
 from tests.database.site.running import ZONE, edit, with_a_running_site
 from tests.database.small_site import connect, freeze, store
 
@@ -116,6 +116,55 @@ def test_a_version_that_waits_is_told_by_plan_and_reload_with_the_command_that_a
         again = await configuration.plan(tmp_path / "meterd.toml")
         assert again.is_empty
         assert again.waiting == found.waiting
+
+    with_a_running_site(database_url, tmp_path, test)
+
+
+LINE_B = '[[line]]\nname = "b"\ntcp = "127.0.0.1:8"\n'
+
+
+def cut(url: str, point: str, supply_state: str = "disconnected") -> None:
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(
+            "UPDATE point_supply SET supply_state = %s FROM point WHERE id = point_id AND number = %s",
+            (supply_state, point),
+        )
+
+
+@pytest.mark.parametrize("supply_state", ["disconnected", "reconnect_commanded"])
+def test_a_line_on_which_somebody_is_cut_stops_only_by_its_name(
+    database_url: str, tmp_path: Path, supply_state: str
+) -> None:
+    async def test(configuration: Configuration, lines: Lines) -> None:
+        cut(database_url, "P2", supply_state)
+        before = {line.name: line for line in lines}
+        edit(tmp_path, "meterd.toml", LINE_B, f"{LINE_B}enabled = false\n")
+        refusal = "line b would stop, and 1 points on it are cut: P2. .* --leave-dark b"
+        with pytest.raises(DarkLeft, match=refusal):
+            await configuration.plan(tmp_path / "meterd.toml")
+        for leave_dark in (frozenset(), frozenset({"a"})):
+            with pytest.raises(DarkLeft, match=refusal):
+                await configuration.reload("li", leave_dark)
+        assert {line.name: line for line in lines} == before
+        leave_dark = frozenset({"b"})
+        plan = await configuration.plan(tmp_path / "meterd.toml", leave_dark)
+        assert plan.removed == ("b",)
+        assert await configuration.reload("li", leave_dark) == plan
+        assert [line.name for line in lines] == ["a"]
+
+    with_a_running_site(database_url, tmp_path, test)
+
+
+def test_a_line_may_stop_whose_points_are_on_or_go_to_another_line(
+    database_url: str, tmp_path: Path
+) -> None:
+    async def test(configuration: Configuration, lines: Lines) -> None:
+        cut(database_url, "P1")
+        cut(database_url, "P2")
+        edit(tmp_path, "meters.csv", "000000000002,b", "000000000002,a")
+        edit(tmp_path, "meterd.toml", LINE_B, f"{LINE_B}enabled = false\n")
+        assert (await configuration.reload()).removed == ("b",)
+        assert [line.name for line in lines] == ["a"]
 
     with_a_running_site(database_url, tmp_path, test)
 

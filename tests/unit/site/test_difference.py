@@ -192,6 +192,31 @@ def test_a_difference_shows_no_secret(site: Callable[..., LoadedSite]) -> None:
     assert "654321" not in told
 
 
+def test_ways_for_notices_are_taken_over_and_named_by_their_keys_without_secrets(
+    site: Callable[..., LoadedSite],
+) -> None:
+    def channels(*named: tuple[str, float]) -> LoadedSite:
+        tables = "".join(
+            f'[[notice_channel]]\nname = "{name}"\ntimeout_s = {timeout_s}\n'
+            'apprise = { file = "broker" }\n'
+            for name, timeout_s in named
+        )
+        secret = ("broker", "broker-secret", "json://user:pass@host/{address}")
+        return site(in_meterd("[http]", f"{tables}[http]"), secret)
+
+    old = channels(("sms", 5.0), ("mail", 5.0))
+    new = channels(("mail", 6.0), ("app", 5.0))
+    found = difference(old, new)
+    assert found.settings == (
+        "notice_channel.sms",
+        "notice_channel.app",
+        "notice_channel.mail.timeout_s",
+    )
+    assert found.needs_restart == ()
+    assert applicable(old, new).settings.notice_channel == new.settings.notice_channel
+    assert difference(channels(), old).settings == ("notice_channel.sms", "notice_channel.mail")
+
+
 def test_what_needs_a_restart_stays_as_it_was_and_is_named_again(
     site: Callable[..., LoadedSite],
 ) -> None:

@@ -31,7 +31,7 @@ from tests.wire.acquisition.test_wire_line import (
 
 STATUS = "04000503"
 CLOSED, OPEN = b"\x00\x00", b"\x50\x00"
-TRIP = bytes.fromhex("02000000" "00000000" "1A00" "010101010130")
+TRIP = bytes.fromhex("02000000000000001A00010101010130")
 
 
 class RelaySite(Site):
