@@ -124,10 +124,10 @@ ORDER BY a.id
 -- accounts_exhausted -- those of these accounts whose money has run out
 SELECT id FROM account WHERE id = ANY(%(accounts)s) AND credit_state = 'exhausted' ORDER BY 1
 
--- accounts_not_energised -- those of these accounts that have a point that is cut, on its way to or from it, or seen open
+-- accounts_not_energised -- those of these accounts that have a point that is cut, or on its way to or from it
 SELECT DISTINCT x.account_id
 FROM point_account x JOIN point_supply v ON v.point_id = x.point_id
-WHERE x.account_id = ANY(%(accounts)s) AND x.to_day IS NULL AND (v.supply_state <> 'energised' OR v.relay_observed = 'open')
+WHERE x.account_id = ANY(%(accounts)s) AND x.to_day IS NULL AND v.supply_state <> 'energised'
 
 -- payers_to_look_at -- those of these accounts that are cut, on the way to or from it, seen open, or never seen
 SELECT x.account_id, bool_or(v.supply_state <> 'energised' OR v.relay_observed = 'open') AS is_dark,

@@ -174,7 +174,7 @@ async def _restore(
     sweep."""
     causes = {ids[it.account]: f"payment {it.key}" for it in payments if ids[it.account] in dark}
     return {
-        account: await restore(connection, [account], cause, now)
+        account: await restore(connection, [account], cause, now, of_others=True)
         for account, cause in sorted(causes.items())
     }
 

@@ -58,13 +58,21 @@ async def restore(
     accounts: Iterable[int],
     cause: str,
     now: datetime,
+    *,
+    of_others: bool = False,
 ) -> list[UUID]:
-    """Restore every point that is dark and must not be; returns the reconnects.
+    """Restore every point that we cut and that must not be dark; returns the reconnects.
+
+    `of_others`: also those that somebody else opened.
 
     I4: unsent trips are cancelled in this very transaction; what may have reached a meter is
     followed by a reconnect. The caller holds the locks on the account rows."""
     points = await control_facts(connection, accounts, now)
-    cut = [point for point in points if is_to_be_restored(point)]
+    cut = [
+        point
+        for point in points
+        if is_to_be_restored(point) and (of_others or not is_opened_by_others(point))
+    ]
     # Before anything else is decided: from here on no line can release one of these trips.
     sends = await supply.end_open_trips(connection, [point.point_id for point in cut], cause)
     just_tried = await _just_tried(connection, cut, now, is_trip=False)

@@ -35,7 +35,13 @@ async def sweep(connection: AsyncConnection[Any], authority: Authority, now: dat
             async with connection.transaction():
                 # What was found a moment ago may have changed: all is looked at again here.
                 await ledger.lock_accounts(connection, [account])
-                await restore(connection, [account], "balance is good, or protected", now)
+                await restore(
+                    connection,
+                    [account],
+                    "balance is good, or protected",
+                    now,
+                    of_others=not authority.shadow_mode,
+                )
                 await request_trips(connection, authority, [account], now)
     # R89a, A12: what is overdue is seen from here, whatever became of its line.
     for number in await field_jobs.open_restore_jobs(connection):
