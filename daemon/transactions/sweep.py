@@ -18,6 +18,7 @@ from storage import field_jobs, ledger, supply
 
 log = structlog.get_logger("control")
 ACCOUNTS_AT_ONCE: Final = 1000
+CAUSE: Final = "balance is good, or protected"
 
 
 async def sweep(connection: AsyncConnection[Any], authority: Authority, now: datetime) -> None:
@@ -28,6 +29,8 @@ async def sweep(connection: AsyncConnection[Any], authority: Authority, now: dat
     sweep."""
     # A line that is down takes no step: what waits for it would wait as long as it is.
     await supply.expire_trips(connection, now)
+    # In shadow mode it could only wait: whoever opened it is another, and still has it in hand.
+    of_others = not authority.shadow_mode
     accounts = await supply.accounts_to_look_at(connection)
     for start in range(0, len(accounts), ACCOUNTS_AT_ONCE):
         some = accounts[start : start + ACCOUNTS_AT_ONCE]
@@ -35,13 +38,7 @@ async def sweep(connection: AsyncConnection[Any], authority: Authority, now: dat
             async with connection.transaction():
                 # What was found a moment ago may have changed: all is looked at again here.
                 await ledger.lock_accounts(connection, [account])
-                await restore(
-                    connection,
-                    [account],
-                    "balance is good, or protected",
-                    now,
-                    of_others=not authority.shadow_mode,
-                )
+                await restore(connection, [account], CAUSE, now, of_others=of_others)
                 await request_trips(connection, authority, [account], now)
     # R89a, A12: what is overdue is seen from here, whatever became of its line.
     for number in await field_jobs.open_restore_jobs(connection):
@@ -56,7 +53,6 @@ async def _to_act_on(
     found = {
         point.account_id
         for point in points
-        # In shadow mode it could only wait: whoever cut then is another, and still does.
         if is_to_be_restored(point) and not (authority.shadow_mode and is_opened_by_others(point))
     }
     trips = [guard_trip(point, authority, now) for point in points if is_trip_due(point)]

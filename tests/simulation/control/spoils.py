@@ -235,7 +235,7 @@ def locks_and_looks() -> Iterator[Spoil]:
     yield Spoil(
         "the sweep restores",
         "daemon.transactions.sweep",
-        'await restore(connection, [account], "balance is back, or protected", now)',
+        "await restore(connection, [account], CAUSE, now, of_others=of_others)",
         "pass",
     )
     yield Spoil(

@@ -15,7 +15,7 @@ from daemon.control.facts import PointFacts
 from storage import archive, cut_requests, field_jobs, ledger, marks, site_lock, supply
 from storage.cut_requests import Owing
 from storage.ledger import AccountRow
-from storage.supply import Command
+from storage.supply import Command, PayerSupply
 from tests.simulation.control.model import Handler, Row, Session
 
 Values = Mapping[str, Any]
@@ -487,6 +487,20 @@ async def _accounts_not_energised(session: Session, values: Values) -> list[Any]
     ]
 
 
+@answers(supply.SQL["payers_to_look_at"])
+async def _payers_to_look_at(session: Session, values: Values) -> list[Any]:
+    found: list[Any] = []
+    for account in sorted(set(values["accounts"])):
+        states = [_there(session, point) for point, _ in _points_of(session, account)]
+        is_dark = any(
+            it["supply_state"] != "energised" or it["relay_observed"] == "open" for it in states
+        )
+        is_unknown = any(it["relay_observed"] == "unknown" for it in states)
+        if is_dark or is_unknown:
+            found.append(PayerSupply(account, is_dark, is_unknown))
+    return found
+
+
 @answers(supply.SQL["accounts_to_look_at"])
 async def _accounts_to_look_at(session: Session, values: Values) -> list[Any]:
     found: set[int] = set()
@@ -496,7 +510,7 @@ async def _accounts_to_look_at(session: Session, values: Values) -> list[Any]:
         account = session.get("account", point["account_id"])
         assert account is not None
         if there["supply_state"] == "energised":
-            if account["credit_state"] == "exhausted":
+            if account["credit_state"] == "exhausted" or there["relay_observed"] == "open":
                 found.add(point["account_id"])
         elif there["supply_state"] in ("disconnected", "trip_commanded"):
             is_paid = balance(session, point["account_id"]) >= account["reconnect_fen"]
