@@ -24,6 +24,7 @@ COMMANDS: Final = {
     "check": "Name every mistake of a configuration.",
     "demo": "Show the whole loop in about a minute.",
     "simulate": "Run simulated meters for a test bench.",
+    "bench": "Let a site live a month in minutes, on simulated meters.",
     "steer": "Let something happen to simulated meters that run.",
     "read": "Read one meter over a given line.",
     "probe": "Show what Modbus registers could mean.",

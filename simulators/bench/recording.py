@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 from config.toml_lines import locate
+from config.toml_writing import as_toml
 
 
 class Recording:
@@ -28,7 +28,7 @@ class Recording:
     def change(self, after: timedelta, request: Mapping[str, Any]) -> None:
         """One more, so long after the start."""
         after_s = Decimal(after // timedelta(microseconds=1)).scaleb(-6)
-        lines = [f"{key} = {_toml(value)}" for key, value in request.items() if value is not None]
+        lines = [f"{key} = {as_toml(value)}" for key, value in request.items() if value is not None]
         table = "\n".join(["[[actions]]", f"after_s = {after_s}", *lines])
         self._file.write(f"\n{table}\n")
         self._file.flush()
@@ -44,18 +44,3 @@ def _without_start(text: str) -> str:
     own = {numbers.get(("start",)), numbers.get(("speed",))}
     lines = text.removeprefix("\ufeff").split("\n")
     return "\n".join(line for number, line in enumerate(lines, 1) if number not in own)
-
-
-def _toml(value: Any) -> str:
-    match value:
-        case dict():
-            parts = (f"{json.dumps(key)} = {_toml(part)}" for key, part in value.items())
-            return "{ " + ", ".join(parts) + " }"
-        case list():
-            return "[" + ", ".join(map(_toml, value)) + "]"
-        case Decimal():
-            return f"{value:f}"
-        case datetime() | date():
-            return value.isoformat()
-        case _:
-            return json.dumps(value)

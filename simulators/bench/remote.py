@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
-from datetime import date, datetime
+from datetime import date
 from decimal import Decimal
 from typing import Any, Literal
 
@@ -110,25 +110,13 @@ class RemoteBench:
         """This kind, or nothing, goes wrong at `line` or `address` any more."""
         self._ask("fault_off", kind=kind, **what)
 
-    def set_clock(self, address: str, to: datetime) -> Facts:
-        """The meter shows this from now on."""
-        return self._ask("clock", address=address, set=to.isoformat())
+    def clock(self, address: str, **how: Any) -> Facts:
+        """The meter's clock: `set` to an ISO time, moved `by_s`, from now on `drift_s_per_day`."""
+        return self._ask("clock", address=address, **how)
 
-    def move_clock(self, address: str, by_s: float) -> Facts:
-        """The meter's clock jumps."""
-        return self._ask("clock", address=address, by_s=by_s)
-
-    def set_drift(self, address: str, drift_s_per_day: float) -> Facts:
-        """The meter's clock gains so much a day from now on."""
-        return self._ask("clock", address=address, drift_s_per_day=drift_s_per_day)
-
-    def set_register(self, address: str, kwh: str) -> Facts:
-        """The forward active register shows this from now on."""
-        return self._ask("register", address=address, set_kwh=kwh)
-
-    def jump_register(self, address: str, by_kwh: str) -> Facts:
-        """The forward active register jumps."""
-        return self._ask("register", address=address, jump_kwh=by_kwh)
+    def register(self, address: str, **how: str) -> Facts:
+        """The forward active register: `set_kwh`, or `jump_kwh`."""
+        return self._ask("register", address=address, **how)
 
     def power(self, state: Literal["on", "off"], **place: str) -> None:
         """Supply of the meter itself, at `line` or `address`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AsyncExitStack, contextmanager, suppress
 from datetime import datetime
 from typing import Any
 
@@ -50,7 +50,16 @@ class Bench:
         self._scenario = scenario
         self._recording = recording
         self._started_at = self.now()
+        self._moved = asyncio.Event()
         self._open = AsyncExitStack()
+
+    def action_times(self) -> list[datetime]:
+        """When the scenario does something."""
+        return [self._started_at + action.after for action in self._scenario.actions]
+
+    def clock_moved(self) -> None:
+        """Whoever handed in `now` made it jump: what is due by it happens."""
+        self._moved.set()
 
     async def __aenter__(self) -> Bench:
         try:
@@ -63,8 +72,7 @@ class Bench:
                 self.control_port = await control.open(self.control_port)
             self._open.push_async_callback(control.close)
             if self._scenario.actions:
-                playing = asyncio.create_task(self._play())
-                self._open.callback(playing.cancel)
+                self._open.push_async_callback(_end, asyncio.create_task(self._play()))
         except BaseException:
             await self._open.aclose()
             raise
@@ -103,10 +111,18 @@ class Bench:
                 self.stage.note(_subject(action.change), "bench", detail)
 
     async def _until(self, at: datetime) -> None:
-        # A host's clock that is set moves the time that is waited for.
         while self.now() < at:
             left_s = (at - self.now()).total_seconds() / float(self._scenario.speed)
-            await asyncio.sleep(max(left_s, 0))
+            self._moved.clear()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._moved.wait(), max(left_s, 0))
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    """Cancel it; what ended it before is raised."""
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
 
 
 def _subject(change: Change) -> str:

@@ -175,3 +175,19 @@ def test_a_bench_lives_faster_than_its_host() -> None:
     assert clock() == START
     seconds += 24
     assert clock() == START + timedelta(days=1)
+
+
+def test_a_clock_that_jumps_lets_happen_what_is_due_by_it() -> None:
+    text = SCENARIO + ('[[actions]]\nafter_s = 86400\ndo = "power"\nline = "gate"\nstate = "off"\n')
+    now = START
+
+    async def run() -> None:
+        nonlocal now
+        async with Bench(parse_scenario(text), now=lambda: now) as bench:
+            assert bench.action_times() == [START + timedelta(days=1)]
+            now = START + timedelta(days=1)
+            bench.clock_moved()
+            while bench.meters[METER].has_power:  # noqa: ASYNC110
+                await asyncio.sleep(0)
+
+    asyncio.run(asyncio.wait_for(run(), 30))

@@ -1,0 +1,344 @@
+"""Lets a site live: one clock that goes from event to event, and everybody on it."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+
+import requests
+from psycopg import AsyncConnection
+
+from config.contacts import row_of
+from config.load import LoadedSite, load_site
+from daemon.bench import files
+from daemon.bench.customers import Customer
+from daemon.bench.notices import Inbox, give_receipts, open_inbox
+from daemon.bench.report import Fate, Span, fates
+from daemon.bench.stepped_clock import SteppedClock
+from daemon.transactions.payment import top_up
+from protocols.errors import MeterdError
+from simulators.bench.running import Bench
+from simulators.bench.scenario import Scenario, site_clock
+from storage import bench as questions
+from storage.database import open_database
+from storage.notices import import_contacts
+
+HOURS: Final = ((0, 1), (6, 5), (9, 2), (9, 45), (12, 0), (14, 30), (20, 0))
+"""When the clock stops in a day of the site: at its midnight, the daemon's daily work, and before,
+in and behind the hours in which customers are cut."""
+MORNING: Final = HOURS[1]
+"""By then the freezes of midnight are there, and billed."""
+READY_S: Final = 120.0
+QUIET_S: Final = 60.0
+"""Real time after which a moment that does not come to rest is left."""
+NO_PROGRESS_S: Final = 2.0
+"""What is owed and has not become less for so long is not to be had now."""
+LOOK_EVERY_S: Final = 0.04
+CALM_LOOKS: Final = 4
+"""Between two statements of one transaction it looks as if there were nothing to do."""
+STOP_S: Final = 15.0
+ANSWER_S: Final = 10.0
+CLOCKS_AGREE_S: Final = 5.0
+LOG_TAIL_LINES: Final = 10
+_WORKS: Final = ("sweep", "seal", "day_close")
+"""What the daemon has to have done at a moment before the next one comes."""
+
+PROGRAM: Final = "from daemon.cli import main; main()"
+"""This very one, never another checkout's."""
+
+Say = Callable[[str], None]
+
+
+class BenchFailed(MeterdError):
+    """The bench could not be started, or came to no rest."""
+
+
+@dataclass(slots=True)
+class Living:
+    """What runs, and what became of it so far."""
+
+    site: LoadedSite
+    clock: SteppedClock
+    bench: Bench
+    inbox: Inbox
+    customers: Sequence[Customer]
+    connection: AsyncConnection[Any]
+    daemon: Daemon
+    say: Say
+    restless: list[datetime] = field(default_factory=list)
+    """Site times at which the daemon had still something to do when it was left."""
+    _told: int = 0
+
+    async def through(self, first: date, days: int) -> Span:
+        """All days from `first` on. BenchFailed."""
+        zone = self.site.settings.site.zone
+        last = first + timedelta(days=days)
+        for moment in _moments(first, last, self.bench):
+            at = moment.replace(tzinfo=zone)
+            if at > self.clock.now():
+                await self._come_to(at)
+                await self._let_pay()
+            if (moment.hour, moment.minute) == MORNING:
+                self.say(f"{moment:%Y-%m-%d}: {self._summary()}")
+        return Span(first, last, self.bench.now())
+
+    async def begin(self) -> None:
+        """What is there is collected, and everybody has paid the first amount."""
+        await self._rest(timedelta.max)
+        for customer in self.customers:
+            await self._pay(customer, customer.deposit_fen)
+        await self._rest(timedelta.max)
+
+    async def _come_to(self, at: datetime) -> None:
+        by = self.clock.step_to(at)
+        self.bench.clock_moved()
+        await self._rest(by)
+        database = await questions.clock(self.connection)
+        if abs((database - self.clock.now()).total_seconds()) > CLOCKS_AGREE_S:
+            raise BenchFailed(f"the database does not live on the bench's clock: {database}")
+
+    async def _rest(self, jumped: timedelta) -> None:
+        """Until the daemon has nothing to do at this moment, `jumped` later than the one before."""
+        began = time.monotonic()
+        left = _Left()
+        while time.monotonic() - began < QUIET_S:
+            health = await self.daemon.health()
+            await asyncio.to_thread(self._answer_notices)
+            left.see(health, await questions.work_left(self.connection))
+            passed_s = time.monotonic() - began
+            works = health["achieved"]["seconds_since"]
+            is_done = all(works.get(name, 0) <= passed_s + 0.1 for name in _WORKS)
+            if (is_done or jumped == timedelta.max) and left.is_nothing:
+                return
+            await asyncio.sleep(LOOK_EVERY_S)
+        self.restless.append(self.bench.now())
+
+    def _answer_notices(self) -> None:
+        give_receipts(self.inbox.unanswered(), self.daemon.url("/receipts"), self.clock.now)
+
+    async def _let_pay(self) -> None:
+        by_account = {customer.account: customer for customer in self.customers}
+        now = self.clock.now()
+        for notice in self.inbox.all[self._told :]:
+            customer = by_account.get(notice["account"])
+            if customer is not None and notice["kind"] in ("written", "final"):
+                customer.told_at = customer.told_at or now
+        self._told = len(self.inbox.all)
+        dark = self._dark_accounts()
+        paying = []
+        for customer in self.customers:
+            if customer.account in dark:
+                customer.dark_since = customer.dark_since or now
+            if customer.wants_to_pay(now):
+                paying.append(customer)
+        for customer in paying:
+            await self._pay(customer, customer.top_up_fen)
+        if paying:
+            await self._rest(timedelta.max)
+
+    async def _pay(self, customer: Customer, amount_fen: int) -> None:
+        if not amount_fen:
+            return
+        now = self.clock.now()
+        await top_up(
+            self.connection,
+            customer.account,
+            amount_fen,
+            channel="bench",
+            reference=f"{customer.account}-{now:%Y%m%d%H%M%S}",
+            now=now,
+        )
+        customer.has_paid(amount_fen)
+
+    def _dark_accounts(self) -> set[str]:
+        accounts = {point.point: point.account for point in self.site.archive.points}
+        meters = self.bench.stage.meters
+        return {
+            accounts[meter.point] or ""
+            for meter in self.site.archive.meters
+            if meter.address in meters and meters[meter.address].relay.is_open
+        }
+
+    def _summary(self) -> str:
+        told = len(self.inbox.all)
+        return f"{len(self._dark_accounts())} dark, {told} notices"
+
+
+@dataclass(slots=True)
+class _Left:
+    """What the daemon has still to do, and since when that did not become less."""
+
+    owed: int = 0
+    work: int = 0
+    calm_looks: int = 0
+    since_s: float = field(default_factory=time.monotonic)
+
+    def see(self, health: dict[str, Any], work: int) -> None:
+        owed = sum(line["wanted"] for line in health["lines"].values())
+        storing = health["storing"]
+        work += storing["in_memory"] + storing["spooled"]
+        if owed != self.owed or work != self.work:
+            self.since_s = time.monotonic()
+        self.owed = owed
+        self.work = work
+        self.calm_looks = 0 if work else self.calm_looks + 1
+
+    @property
+    def is_nothing(self) -> bool:
+        """Nothing is left, or nothing that could be had now."""
+        if self.calm_looks < CALM_LOOKS:
+            return False
+        return self.owed == 0 or time.monotonic() - self.since_s > NO_PROGRESS_S
+
+
+@dataclass(frozen=True, slots=True)
+class Daemon:
+    """`meterd run` as another process."""
+
+    process: subprocess.Popen[bytes]
+    http_port: int
+    log: Path
+
+    def url(self, path: str) -> str:
+        """Of its HTTP port."""
+        return f"http://127.0.0.1:{self.http_port}{path}"
+
+    async def health(self) -> dict[str, Any]:
+        """What /healthz shows; asking wakes whatever is due. BenchFailed when it has ended."""
+        give_up_at = time.monotonic() + READY_S
+        while time.monotonic() < give_up_at:
+            try:
+                return await asyncio.to_thread(self._ask)
+            except OSError:
+                code = self.process.poll()
+                if code is not None:
+                    raise BenchFailed(f"the daemon ended with {code}{self._log_tail()}") from None
+                await asyncio.sleep(LOOK_EVERY_S)
+        raise BenchFailed(f"the daemon does not answer{self._log_tail()}")
+
+    def _ask(self) -> dict[str, Any]:
+        # 503 is an answer too: it is not well, and says how.
+        answer = requests.get(self.url("/healthz"), timeout=ANSWER_S)
+        health: dict[str, Any] = answer.json()
+        return health
+
+    def _log_tail(self) -> str:
+        text = self.log.read_text(encoding="utf-8", errors="replace")
+        return "\n".join(["\nthe end of its log:", *text.splitlines()[-LOG_TAIL_LINES:]])
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a bench found."""
+
+    fates: Sequence[Fate]
+    span: Span
+    restless: Sequence[datetime]
+
+
+async def live(
+    site: LoadedSite,
+    scenario: Scenario,
+    customers: Sequence[Customer],
+    days: int,
+    folder: Path,
+    say: Say,
+) -> Result:
+    """Meters, database and daemon through so many days from today on. MeterdError."""
+    async with AsyncExitStack() as opened:
+        prices = files.flat_prices(site)
+        clock = SteppedClock(folder)
+        wall = site_clock(site.settings.site.zone, clock.now)
+        first = wall().date()
+        bench = await opened.enter_async_context(Bench(replace(scenario, start=None), now=wall))
+        inbox = opened.enter_context(open_inbox())
+        http_port = _free_port()
+        copy = files.copy_site(
+            site,
+            folder / "site",
+            {name: line.place for name, line in bench.lines.items()},
+            first=first,
+            http_port=http_port,
+            inbox_url=inbox.url,
+        )
+        say(f"{len(bench.meters)} simulated meters, {days} days from {first} on, in {folder}")
+        daemon = opened.enter_context(_running(copy, clock, http_port, folder / "meterd.log"))
+        await daemon.health()
+        data = folder / "site" / "data"
+        database = opened.enter_context(open_database(None, data, create=False))
+        connection = await AsyncConnection.connect(database.url, autocommit=True)
+        opened.push_async_callback(connection.close)
+        copied = load_site(copy)
+        await import_contacts(connection, map(row_of, copied.contacts))
+        living = Living(
+            site=copied,
+            clock=clock,
+            bench=bench,
+            inbox=inbox,
+            customers=customers,
+            connection=connection,
+            daemon=daemon,
+            say=say,
+        )
+        await living.begin()
+        span = await living.through(first, days)
+        found = fates(
+            living.site,
+            bench.stage,
+            span,
+            prices,
+            inbox.all,
+            customers,
+            await questions.outcomes(connection),
+        )
+        return Result(found, span, living.restless)
+
+
+@contextmanager
+def _running(site: Path, clock: SteppedClock, http_port: int, log: Path) -> Iterator[Daemon]:
+    with log.open("wb") as file:
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-c", PROGRAM, "run", "-c", str(site)],
+            stderr=file,
+            env=dict(clock.environment()),
+        )
+    try:
+        yield Daemon(process, http_port, log)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _moments(first: date, last: date, bench: Bench) -> list[datetime]:
+    """Site times at which the clock stops: the hours of every day up to the morning of the last
+    one, and when the scenario does something."""
+    day = datetime.combine(first, datetime.min.time())
+    end = datetime.combine(last, datetime.min.time()) + _into_day(MORNING)
+    moments = set(bench.action_times())
+    while day <= end:
+        moments |= {day + _into_day(hour) for hour in HOURS}
+        day += timedelta(days=1)
+    return sorted(moment for moment in moments if moment <= end)
+
+
+def _into_day(hour: tuple[int, int]) -> timedelta:
+    return timedelta(hours=hour[0], minutes=hour[1])
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        return int(found.getsockname()[1])

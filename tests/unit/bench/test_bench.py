@@ -1,0 +1,146 @@
+"""What surrounds a bench: its clock, its customers, the copy of a site. Nothing runs."""
+
+import tomllib
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from config.load import load_site
+from config.toml_writing import toml_document
+from daemon.bench import files
+from daemon.bench.customers import THINKS, Customer, moods
+from daemon.bench.report import Fate
+from daemon.bench.stepped_clock import NoSteppedClock, SteppedClock, library
+from simulators.bench.scenario import parse_scenario
+from tests.servers.packages import install
+
+FIRST = date(2026, 11, 30)
+NOON = datetime(2026, 11, 30, 12, tzinfo=UTC)
+PLACES = {"gate-1": "127.0.0.1:4001", "gate-2": "127.0.0.1:4002"}
+
+
+def test_without_the_library_it_is_said_what_to_install(tmp_path: Path) -> None:
+    with pytest.raises(NoSteppedClock, match="apt install libfaketime"):
+        library([str(tmp_path)])
+
+
+def test_the_clock_goes_on_from_where_it_was_stepped_to_and_never_back(tmp_path: Path) -> None:
+    install(["libfaketime"])
+    clock = SteppedClock(tmp_path)
+    assert (tmp_path / "clock").read_text() == "+0.000000\n"
+    at = clock.now() + timedelta(days=2)
+    moved = clock.step_to(at)
+    assert timedelta(days=1, hours=23, minutes=59) < moved <= timedelta(days=2)
+    assert at <= clock.now() < at + timedelta(minutes=1)
+    assert clock.step_to(at - timedelta(days=1)) == timedelta(0)
+    assert clock.now() >= at
+    ahead_s = float((tmp_path / "clock").read_text())
+    assert ahead_s == moved.total_seconds()
+
+
+@pytest.mark.parametrize(("pays", "knows"), [("told", "told_at"), ("dark", "dark_since")])
+def test_a_customer_thinks_and_then_pays_once(pays: str, knows: str) -> None:
+    customer = Customer("A", 100, 200, pays)  # type: ignore[arg-type] # one of them
+    assert not customer.wants_to_pay(NOON)
+    setattr(customer, knows, NOON)
+    assert not customer.wants_to_pay(NOON + THINKS - timedelta(seconds=1))
+    assert customer.wants_to_pay(NOON + THINKS)
+    customer.has_paid(200)
+    assert customer.paid_fen == 200
+    assert not customer.wants_to_pay(NOON + THINKS)
+
+
+def test_one_who_never_pays_does_not() -> None:
+    customer = Customer("A", 100, 200, "never", dark_since=NOON, told_at=NOON)
+    assert not customer.wants_to_pay(NOON + timedelta(days=99))
+
+
+def test_the_example_has_customers_of_every_mood() -> None:
+    customers = moods([f"C{number}" for number in range(64)])
+    assert {customer.pays for customer in customers} == {"told", "dark", "never"}
+    assert {customer.deposit_fen for customer in customers} == {5_000, 40_000}
+
+
+def test_the_example_is_a_site_without_a_mistake_and_a_scenario_of_all_its_meters(
+    tmp_path: Path,
+) -> None:
+    site = load_site(files.example_site(tmp_path, FIRST))
+    scenario = parse_scenario(files.scenario_text(site, seed=3))
+    assert scenario.meter_count == len(site.archive.meters) == files.EXAMPLE_METERS
+    assert files.flat_prices(site) == {"home": [(FIRST, Decimal(files.EXAMPLE_PRICE))]}
+
+
+def test_a_copy_reads_the_bench_and_touches_nothing_of_the_site(tmp_path: Path) -> None:
+    site = load_site(files.example_site(tmp_path / "own", date(2020, 1, 1)))
+    before = {path: path.read_bytes() for path in (tmp_path / "own").rglob("*") if path.is_file()}
+    copied = files.copy_site(
+        site,
+        tmp_path / "copy",
+        PLACES,
+        first=FIRST,
+        http_port=4003,
+        inbox_url="http://127.0.0.1:4004/",
+    )
+    copy = load_site(copied)
+    assert [line.tcp for line in copy.settings.line] == [
+        ("127.0.0.1", 4001),
+        ("127.0.0.1", 4002),
+    ]
+    assert {meter.installed_on for meter in copy.archive.meters} == {FIRST}
+    assert {account.open_from for account in copy.archive.accounts} == {FIRST}
+    (channel,) = copy.settings.notice_channel
+    assert channel.webhook is not None
+    assert channel.webhook.reveal() == "http://127.0.0.1:4004/"
+    assert copy.settings.site.data_directory == tmp_path / "copy" / "data"
+    assert copy.settings.control == site.settings.control
+    assert before == {
+        path: path.read_bytes() for path in (tmp_path / "own").rglob("*") if path.is_file()
+    }
+
+
+def test_what_has_no_simulated_counterpart_is_named(tmp_path: Path) -> None:
+    site = load_site(files.example_site(tmp_path / "own", FIRST))
+    with pytest.raises(files.CannotBeBenched, match="line gate-2 has no meters"):
+        files.copy_site(
+            site,
+            tmp_path / "copy",
+            {"gate-1": PLACES["gate-1"]},
+            first=FIRST,
+            http_port=1,
+            inbox_url="",
+        )
+
+
+def test_prices_by_blocks_are_not_taken_for_one_price(tmp_path: Path) -> None:
+    path = files.example_site(tmp_path, FIRST)
+    tariffs = tomllib.loads((tmp_path / "tariffs.toml").read_text())
+    tariffs["tariff"]["home"]["version"][0]["fixed"] = {}
+    site = load_site(path)
+    (tmp_path / "tariffs.toml").write_text(toml_document(tariffs))
+    assert files.flat_prices(site) == {}
+
+
+def fate(expected_fen: int | None) -> Fate:
+    return Fate(
+        account="C1",
+        meters=1,
+        used_kwh=Decimal(1),
+        paid_fen=0,
+        balance_fen=-53,
+        expected_fen=expected_fen,
+        notices={},
+        cut=0,
+        restored=0,
+        dark_h=0.0,
+        days_withheld=0,
+        days_missing=0,
+    )
+
+
+@pytest.mark.parametrize(("expected_fen", "is_right"), [(-53, True), (-52, False), (None, True)])
+def test_a_balance_is_right_when_it_is_what_must_be_to_the_fen(
+    expected_fen: int | None, is_right: bool
+) -> None:
+    assert fate(expected_fen).is_right is is_right
