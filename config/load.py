@@ -11,6 +11,7 @@ from pathlib import Path
 from config.archive import Archive, Around, load_archive
 from config.contacts import Contact, load_contacts
 from config.notice_texts import Texts, load_texts, shipped_texts
+from config.open_secrets import open_secrets
 from config.places import shared_places
 from config.problems import ConfigError, Problem, did_you_mean, shown
 from config.settings import WIRE_KEYS, NamedSection, Site
@@ -83,7 +84,7 @@ def load_site(path: Path, known: LoadedSite | None = None) -> LoadedSite:
         terminals=terminals,
         texts=texts,
         contacts=contacts,
-        warnings=(*_idle_speeds(file, settings), *archive.warnings),
+        warnings=(*_idle_speeds(file, settings), *open_secrets(file), *archive.warnings),
     )
 
 

@@ -54,6 +54,10 @@ class SettingsFile:
         """A mistake at the line of `place`; `where` is how the reader of the file calls it."""
         return Problem(self.name, line_of(self.lines, place), where, message)
 
+    def problem_at(self, place: Place, message: str) -> Problem:
+        """The same, `where` being the place with the names of its tables."""
+        return self.problem(place, ".".join(self._labels(place)) or "file", message)
+
     def path_of(self, section: str, key: str) -> Path | None:
         """The path that a key names, whatever else is wrong with the file."""
         table = self.content.get(section)
@@ -78,7 +82,7 @@ class SettingsFile:
             message = f"unknown key{did_you_mean(str(place[-1]).lower(), known)}"
         else:
             message = in_words(mistake)
-        return self.problem(place, ".".join(self._labels(place)) or "file", message)
+        return self.problem_at(place, message)
 
     def _labels(self, place: Place) -> Iterator[str]:
         """The parts of a place as a reader knows them: a line by its name, not by its number."""

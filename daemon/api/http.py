@@ -13,7 +13,7 @@ import psycopg
 import uvicorn
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.applications import Starlette
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -113,14 +113,23 @@ async def serve(
 
 
 async def _take_receipts(receipts: Receipts, request: Request) -> Response:
-    body = b""
-    async for part in request.stream():
-        body += part
-        if len(body) > MOST_BYTES:
-            return JSONResponse({"error": f"more than {MOST_BYTES} bytes"}, status_code=413)
+    """Whoever posted what is not taken in tries again."""
     try:
+        body = b""
+        async for part in request.stream():
+            body += part
+            if len(body) > MOST_BYTES:
+                return JSONResponse({"error": f"more than {MOST_BYTES} bytes"}, status_code=413)
         status, told = await receipts.take_in(request.headers, body)
     except psycopg.Error:
-        # Whoever posted it tries again.
-        return JSONResponse({"error": "the database cannot store it now"}, status_code=503)
+        return _refusal("the database cannot store it now")
+    except ClientDisconnect:
+        return _refusal("it hung up before it had said all")
+    except asyncio.CancelledError:
+        # The end of the daemon, which the server would log as a fault of this request.
+        return _refusal("the daemon is being stopped")
     return JSONResponse(told, status_code=status)
+
+
+def _refusal(why: str) -> Response:
+    return JSONResponse({"error": why}, status_code=503)

@@ -7,16 +7,17 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
-from typing import Final
+from contextlib import suppress
+from typing import Any, Final, NoReturn
 
 import click
 
 from config.problems import ConfigError
-from daemon.cli.output import BAD_CONFIG, FAILED, USAGE, Failure, echo
+from daemon.cli.output import BAD_CONFIG, FAILED, USAGE, Failure, echo, fail
 from daemon.runtime.garbage import collect_seldom, end_without_a_look
 from protocols.errors import MeterdError
 
-NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
+CANNOT_WRITE: Final = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EPIPE)
 STANDARD_OUTPUT: Final = 1
 COMMANDS: Final = {
     "run": "Run the daemon until SIGTERM or Ctrl-C.",
@@ -94,6 +95,20 @@ class Commands(click.Group):
         command: click.Command = getattr(module, cmd_name)
         return command
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command. What one did that changes something is not undone by a reader who left."""
+        try:
+            return super().invoke(ctx)
+        except OSError as error:
+            from daemon.cli.actor import is_acting  # a command that acts has loaded it
+
+            if error.errno not in CANNOT_WRITE or not is_acting(ctx):
+                raise
+            raise fail(
+                f"cannot write: {error.strerror}; what was asked for may be done: "
+                "look at it before you ask for it again"
+            ) from None
+
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="meterd", prog_name="meterd")
@@ -123,23 +138,27 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         cli(arguments, prog_name="meterd")
     except ConfigError as error:
-        echo(str(error), err=True)
-        sys.exit(BAD_CONFIG)
+        _end(str(error), BAD_CONFIG)
     except MeterdError as error:
-        echo(f"meterd: {error}", err=True)
-        sys.exit(error.code if isinstance(error, Failure) else FAILED)
+        _end(f"meterd: {error}", error.code if isinstance(error, Failure) else FAILED)
     except OSError as error:
         if error.filename is not None:
-            echo(
-                f"meterd: {error.filename}: {error.strerror}; look at its path and rights", err=True
-            )
-            sys.exit(FAILED)
-        if error.errno not in NO_ROOM:
+            _end(f"meterd: {error.filename}: {error.strerror}; look at its path and rights")
+        if error.errno not in CANNOT_WRITE:
             raise
+        _end(f"meterd: cannot write: {error.strerror}")
+
+
+def _end(message: str, code: int = FAILED) -> NoReturn:
+    """Say why, where it can be said, and end."""
+    with suppress(OSError):
+        echo(message, err=True)
+    try:
+        sys.stdout.flush()
+    except OSError:
         # What is still in the buffer would be written once more at the end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), STANDARD_OUTPUT)
-        echo(f"meterd: cannot write: {error.strerror}", err=True)
-        sys.exit(FAILED)
+    sys.exit(code)
 
 
 def _open_what_is_closed() -> None:

@@ -7,11 +7,15 @@ import pwd
 import shlex
 import sys
 import syslog
+from typing import Final
 
 import click
 
 from config.visible import visible
 from daemon.cli.typed import Text
+
+ACT: Final = "meterd.act"
+"""Of what a click context knows: that the command changes something."""
 
 actor_option = click.option(
     "--as", "--actor", "actor", type=Text(), help="Who says it; default: the user of this machine."
@@ -45,8 +49,14 @@ def acting(actor: str | None = None) -> str:
 
     It leaves a line in the system log of this machine: the command as it was typed (no secret is
     ever an argument), who says so, and where. Without a system log nothing is noted."""
+    click.get_current_context().meta[ACT] = True
     name = (actor or os_user()).strip()
     command = shlex.join(["meterd", *sys.argv[1:]])
     syslog.openlog("meterd", syslog.LOG_PID, syslog.LOG_USER)
     syslog.syslog(syslog.LOG_NOTICE, visible(f"{command}: said by {name}, {by_way_of()}"))
     return name
+
+
+def is_acting(context: click.Context) -> bool:
+    """Whether a command began to change something."""
+    return ACT in context.meta

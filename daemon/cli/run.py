@@ -6,11 +6,16 @@ import asyncio
 from pathlib import Path
 
 import click
+import structlog
 
 from config.load import load_site
+from config.problems import told_once
+from config.translation import ENGLISH, words_of
 from daemon.cli.output import fail
 from daemon.cli.site_option import site_option
 from daemon.runtime import logs
+
+log = structlog.get_logger("daemon")
 
 
 @click.command()
@@ -22,6 +27,8 @@ def run(site_path: Path) -> None:
     """
     site = load_site(site_path)
     logs.configure(site.settings.log.format, site.settings.log.level)
+    for warning in told_once(site.warnings, words_of(ENGLISH)):
+        log.warning("configuration", warning=warning)
     # The daemon's imports come after the check: wrong files are told at once.
     import psycopg
 

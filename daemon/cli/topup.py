@@ -81,10 +81,16 @@ def topup(
         # posted again.
         done = _by_database(site_path, payment)
     is_shadow = done.pop("is_shadow")
-    if as_json:
-        print_json(done)
-    else:
-        _print(account, done, is_shadow=is_shadow)
+    try:
+        if as_json:
+            print_json(done)
+        else:
+            _print(account, done, is_shadow=is_shadow)
+    except OSError as error:
+        raise fail(
+            f"the payment is posted, but what became of it cannot be written: {error.strerror}; "
+            "the same command again posts nothing and tells it"
+        ) from None
 
 
 def _confirm(site_path: Path, account: str, amount: int) -> None:

@@ -275,6 +275,7 @@ class Pipeline:
             "in_memory": len(self._memory),
             "spooled": self._spool.readings,
             "spool_bytes": self._spool.size,
+            "disk_free_bytes": self._spool.free_bytes,
             "dropped": {kind.value: count for kind, count in self._spool.dropped.items()},
         }
 
@@ -282,6 +283,7 @@ class Pipeline:
         """The figures are taken when they are asked for: they tell most when nothing moves."""
         metrics.UNSTORED_AGE.set_function(self._oldest_age_s)
         metrics.SPOOL_BYTES.set_function(lambda: self._spool.size)
+        metrics.DISK_FREE.set_function(lambda: self._spool.free_bytes)
         metrics.SPOOL_READINGS.set_function(lambda: self._spool.readings)
 
     def _oldest_age_s(self) -> float:

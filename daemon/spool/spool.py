@@ -111,6 +111,12 @@ class Spool:
         return 2 * self.size > self._max_bytes
 
     @property
+    def free_bytes(self) -> int:
+        """Room on its disk for one without privileges."""
+        disk = os.statvfs(self._directory)
+        return disk.f_bavail * disk.f_frsize
+
+    @property
     def oldest(self) -> datetime | None:
         """When the oldest arrived; None while it is empty."""
         firsts = [queue[0].oldest for queue in self._segments.values() if queue]

@@ -14,6 +14,7 @@ from psycopg.conninfo import make_conninfo
 
 from storage.database import DAEMON, OWNER
 from tests.faults.scene import Scene
+from tests.faults.small_disk import filled
 
 Fault = Callable[[Scene], AbstractContextManager[None]]
 OTHERS_OUT: Final = (
@@ -21,6 +22,16 @@ OTHERS_OUT: Final = (
     "WHERE datname = current_database() AND pid <> pg_backend_pid()"
 )
 SLOW_S: Final = 0.15
+ROWS_NEED_PAGES: Final = """
+DO $$ DECLARE part regclass; BEGIN
+  FOR part IN SELECT relid FROM pg_partition_tree('reading') WHERE isleaf LOOP
+    EXECUTE format('ALTER TABLE %s SET (fillfactor = 10)', part);
+  END LOOP;
+END $$
+"""
+"""Else one may find room for long in a page that is there."""
+SEGMENTS: Final = 100
+"""More of its log than a small disk can hold."""
 
 
 def statement(played: Scene, *statements: str) -> None:
@@ -179,3 +190,33 @@ def crash(played: Scene) -> Iterator[None]:
     played.server.end(signal.SIGQUIT)
     yield
     played.server.start()
+
+
+# --- a disk without room; server and folder of the scene have small ones of their own
+
+
+@contextmanager
+def full_disk(played: Scene) -> Iterator[None]:
+    """The server's disk is full: no table can grow."""
+    statement(played, ROWS_NEED_PAGES)
+    with filled(played.server.data):
+        yield
+
+
+@contextmanager
+def full_disk_of_the_log(played: Scene) -> Iterator[None]:
+    """Likewise, and it has nowhere to write its log: it ends, and somebody starts it again."""
+    more = "SELECT pg_logical_emit_message(true, 'tests', repeat('x', 1000000)), pg_switch_wal()"
+    with filled(played.server.data):
+        with suppress(psycopg.Error):
+            statement(played, *[more] * SEGMENTS)
+        yield
+    if played.server.has_ended:
+        played.server.start()
+
+
+@contextmanager
+def full_disk_of_the_daemon(played: Scene) -> Iterator[None]:
+    """Nobody listens at the database's port, and neither spool nor log can be written."""
+    with filled(played.staged.folder), refuse(played):
+        yield

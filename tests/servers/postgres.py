@@ -62,10 +62,11 @@ TIMESCALEDB_SETTINGS = {
 class Server:
     """A server that listens on a Unix socket only and trusts everybody who can reach it."""
 
-    def __init__(self, name: str, socket_folder: Path, command: Sequence[str]) -> None:
-        """`command`: what runs it in the foreground."""
+    def __init__(self, name: str, socket_folder: Path, data: Path, command: Sequence[str]) -> None:
+        """`data`: its files. `command`: what runs it in the foreground."""
         self.name = name
         self.socket_folder = socket_folder
+        self.data = data
         self._command = command
         self._log = socket_folder / "log"
 
@@ -100,6 +101,11 @@ class Server:
         self._process.send_signal(number)
         self._process.wait()
 
+    @property
+    def has_ended(self) -> bool:
+        """True if its process is gone."""
+        return self._process.poll() is not None
+
     @contextmanager
     def stopped(self) -> Iterator[None]:
         """Meanwhile it does not run: nobody is waited for, and what was committed is kept."""
@@ -111,13 +117,14 @@ class Server:
 
 
 def embedded_server(
-    *, durable: bool = False, on_disk: bool = False
+    *, durable: bool = False, on_disk: bool = False, disk: Path | None = None
 ) -> AbstractContextManager[Server]:
     """The PostgreSQL that meterd starts when no database is configured, as the wheel brings it.
 
     `durable`: keep promises as in the field (fsync, on the disk), for a bench that measures what
-    they cost. `on_disk`: no promises, but more data than there is memory."""
-    return _running("embedded", wheel_installation(18), SETTINGS, durable, on_disk)
+    they cost. `on_disk`: no promises, but more data than there is memory. `disk`: where its data
+    lies instead."""
+    return _running("embedded", wheel_installation(18), SETTINGS, durable, on_disk, disk)
 
 
 def timescale_server(
@@ -135,14 +142,17 @@ def timescale_server(
 
 @contextmanager
 def _running(
-    name: str, pginstall: Path, settings: dict[str, str], durable: bool, on_disk: bool
+    name: str,
+    pginstall: Path,
+    settings: dict[str, str],
+    durable: bool,
+    on_disk: bool,
+    own_disk: Path | None = None,
 ) -> Iterator[Server]:
     # Not the configured temporary folder: the path of a Unix socket has 107 bytes at most.
     disk = Path("/tmp")
-    with (
-        _temporary_folder(disk) as home,
-        _temporary_folder(disk if durable or on_disk else _fast_folder(disk)) as data,
-    ):
+    fast = disk if durable or on_disk else _fast_folder(disk)
+    with _temporary_folder(disk) as home, _temporary_folder(own_disk or fast) as data:
         as_user = ["setpriv", "--pdeathsig", "INT"]  # a killed test run takes its server along
         if os.geteuid() == 0:
             # PostgreSQL refuses root, and another user may not look into root's folders: give it a
@@ -168,7 +178,7 @@ def _running(
         made = subprocess.run(initdb, capture_output=True, text=True, check=False)
         if made.returncode != 0:
             raise RuntimeError(f"initdb failed:\n{made.stdout}{made.stderr}")
-        server = Server(name, home, postgres)
+        server = Server(name, home, data, postgres)
         server.start()
         try:
             for role in (OWNER, DAEMON):

@@ -23,6 +23,7 @@ from daemon.control.guard import Policy
 from daemon.health import (
     COMMAND_LATE_AFTER_S,
     LATE_AFTER_S,
+    LEAST_DISK_BYTES,
     STORING_STUCK_AFTER_S,
     STUCK_AFTER_S,
     WorkDone,
@@ -35,7 +36,7 @@ from tests.line_parts import line_parts
 
 AUTHORITY = Authority(Policy(), ZoneInfo("Asia/Shanghai"), True, datetime.now(UTC))
 BILLED = WorkDone(most_days=3)
-WELL = {"stores": True, "oldest_unstored_s": 3.0, "batch_s": 0.0}
+WELL = {"stores": True, "oldest_unstored_s": 3.0, "batch_s": 0.0, "disk_free_bytes": 2**34}
 NAMES = Path(__file__).with_name("metrics.txt")
 
 
@@ -85,6 +86,20 @@ def test_health_asks_whether_readings_are_stored_not_whether_a_connection_is_ope
     assert is_well, "a restart mends no database"
     assert (shown["status"], shown["database"]) == ("degraded", shown_as)
     assert shown["storing"] == WELL | said
+
+
+@pytest.mark.parametrize(
+    ("free", "shown_as"), [(LEAST_DISK_BYTES, "ok"), (LEAST_DISK_BYTES - 1, "full")]
+)
+def test_a_disk_without_room_degrades_before_anything_must_be_kept_on_it(
+    free: int, shown_as: str
+) -> None:
+    line = an_idle_line("gate-1")
+    line.up = True
+    is_well, shown = health([line], AUTHORITY, lambda: WELL | {"disk_free_bytes": free}, BILLED)
+    assert is_well, "a restart makes no room"
+    assert shown["disk"] == shown_as
+    assert (shown["status"] == "ok") is (shown_as == "ok")
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,8 @@ from contextlib import asynccontextmanager, suppress
 import pytest
 
 from daemon.api import http
+from daemon.api.receipts import Receipts
+from storage.database import Pool
 
 Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
@@ -16,7 +18,9 @@ Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 async def served() -> AsyncIterator[int]:
     """The port of a server that is well."""
     with http.listen("127.0.0.1", 0) as port:
-        serving = asyncio.create_task(http.serve(port, lambda: (True, {"status": "ok"})))
+        health = {"status": "ok"}
+        receipts = Receipts(Pool("", most=1), {})
+        serving = asyncio.create_task(http.serve(port, lambda: (True, health), receipts))
         try:
             yield port.getsockname()[1]
         finally:
@@ -95,3 +99,26 @@ def test_a_head_that_is_too_long_is_refused() -> None:
             assert (await asked(port, head)).startswith(b"HTTP/1.1 400")
 
     asyncio.run(test())
+
+
+POSTING = (
+    b"POST /receipts HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\nExpect: 100-continue\r\n\r\n"
+)
+
+
+@pytest.mark.parametrize("hangs_up", [True, False])
+def test_a_request_that_never_becomes_whole_is_no_fault_of_the_daemon(
+    hangs_up: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def test() -> None:
+        async with served() as port:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(POSTING)
+            assert b"100" in await reader.readuntil(b"\r\n\r\n")  # its body is waited for
+            if hangs_up:
+                writer.transport.abort()
+                assert b"ok" in await asked(port, health_request())
+        writer.transport.abort()
+
+    asyncio.run(test())
+    assert [it for it in caplog.messages if it.startswith("Exception")] == []

@@ -14,7 +14,7 @@ from daemon.acquisition.drivers import driver_of
 from daemon.acquisition.polling.batch import BatchPoller
 from daemon.acquisition.polling.deadlines import Deadlines
 from daemon.acquisition.wire_line import WireLine, WireParts
-from protocols.channels.tcp import TcpChannel
+from protocols.channels.streams import StreamChannel
 from protocols.dlt645 import functions
 from protocols.dlt645.frame import Frame, encode
 from protocols.reading import RelayState
@@ -46,7 +46,7 @@ class RelaySite(Site):
         self.foreign: list[bytes] = []
         """What another master sends after the next answer of ours."""
 
-    def line_over(self, open_channel: Callable[[], TcpChannel]) -> WireLine:
+    def line_over(self, open_channel: Callable[[], StreamChannel]) -> WireLine:
         parts = WireParts(
             driver_of=lambda meter: driver_of(meter, {}, has_relay=meter.meter_id != 2),
             open_channel=open_channel,

@@ -29,6 +29,7 @@ from daemon.acquisition.wire_line import WireLine, WireParts
 from daemon.quality.arrival import Arrival, PolledFreeze
 from daemon.runtime.supervision import Supervisor
 from protocols.channels.conversation import Timing
+from protocols.channels.streams import StreamChannel
 from protocols.channels.tcp import UNACKNOWLEDGED_MS, TcpChannel
 from protocols.dlt645.bcd import decode_time, encode_time
 from protocols.dlt645.frame import Frame, encode
@@ -132,7 +133,7 @@ class Site:
                 return encode(Frame(frame.address, 0xD1, b"\x02"))
         return encode(Frame(frame.address, 0x91, frame.data[:4] + data))
 
-    def line_over(self, open_channel: Callable[[], TcpChannel]) -> WireLine:
+    def line_over(self, open_channel: Callable[[], StreamChannel]) -> WireLine:
         parts = WireParts(
             driver_of=lambda meter: driver_of(meter, {}, has_relay=False),
             open_channel=open_channel,
