@@ -17,10 +17,10 @@ SQL = load("doubts")
 class DoubtRow:
     """One day of one point. Registers in the smallest step, of `decimals`.
 
-    `held_from`: where the use begins that ends here and is held. `before`: what is published last
-    before it. `waiting`: the decision about it that waits for somebody else. `said_day`,
-    `said_total`: the nearest value that a person released. What stands behind `since` is known
-    where a person has to act."""
+    `held_from`: where the use begins that ends here and is held. `before`, `behind`: what stands
+    next to it. `waiting`: the decision about it that waits for somebody else. `said_day`,
+    `said_total`: the nearest value that a person released. `found`: the command of a finding about
+    the meter. What stands behind `since` is known where a person has to act."""
 
     point: str
     account: str | None
@@ -37,11 +37,18 @@ class DoubtRow:
     since: datetime
     before_day: date | None
     before: int | None
+    before_is_substitute: bool | None
+    behind_day: date | None
+    behind: int | None
+    behind_is_substitute: bool | None
     waiting: int | None
     waiting_maker: str | None
+    waiting_action: str | None
+    waiting_total: int | None
     skew_s: int | None
     said_day: date | None
     said_total: int | None
+    found: str | None
 
     def kwh(self, steps: int | None) -> str | None:
         """A register as persons write it."""
@@ -52,7 +59,7 @@ class Wanted(NamedTuple):
     """Which days are asked for; None: whatever it is. `code`: a rule's, or a reason of holds."""
 
     until: date
-    point: str | None = None
+    points: Sequence[str] | None = None
     account: str | None = None
     state: str | None = None
     code: str | None = None

@@ -98,7 +98,7 @@ JOIN point p ON p.id = f.point_id
 LEFT JOIN point_account g ON g.point_id = f.point_id AND g.to_day IS NULL
 LEFT JOIN account a ON a.id = g.account_id
 WHERE f.active AND f.from_day <= %(until)s
-  AND (%(point)s::text IS NULL OR p.number = %(point)s)
+  AND (%(points)s::text[] IS NULL OR p.number = ANY (%(points)s))
   AND (%(account)s::text IS NULL OR a.number = %(account)s)
   AND (%(code)s::text IS NULL OR f.code = %(code)s)
 ORDER BY p.number, f.code

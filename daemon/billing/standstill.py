@@ -15,8 +15,8 @@ Owner = Literal["office", "operator", "field", "daemon"]
 class Standstill:
     """A reason, who has to act, and what comes next.
 
-    `next_step` may name {point}, {account}, {line}, {day}, {from_day}, {to_day} and {agreed}: what
-    has to be said besides of use that no register shows.
+    `next_step` may name {point}, {account}, {line}, {day}, {from_day} and {to_day}. Of what is
+    withheld or held it only leads there: what settles that is asked of `quality.tasks`.
     `is_wanted`: somebody decided that it is so; it degrades nothing."""
 
     text: str
@@ -59,7 +59,7 @@ REASONS: Final[Mapping[str, Standstill]] = {
     "held": Standstill(
         "use that is not billed by itself",
         "operator",
-        "meterd quality release-link {point} {from_day} {to_day}{agreed} --reason WHY --actor YOU",
+        "meterd quality show {point} {to_day}",
     ),
     "no_rates": Standstill(
         "the price needs rates that the value of the first or the last day does not tell",

@@ -116,6 +116,8 @@ def _print(found: list[Gap], held: Rows, now: datetime) -> None:
     missing = sum(gap.days for gap in found if gap.state != "withheld")
     withheld = sum(gap.days for gap in found if gap.state == "withheld")
     echo(f"{missing} missing, {withheld} withheld", err=True)
+    if withheld:
+        echo("meterd quality list names what settles what is withheld.", err=True)
     if any(gap.cause == "never_answered" for gap in found):
         echo(
             "Compare addresses with the labels, or stop the daemon and let meterd scan tell who is "

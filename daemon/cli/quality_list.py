@@ -14,10 +14,10 @@ from psycopg import AsyncConnection
 from config.settings_file import load_settings
 from daemon.cli.on_site import on_database
 from daemon.cli.output import as_json, echo, fail, print_columns, print_json, print_with_steps
-from daemon.cli.quality_words import kwh, read_row, slot_row
+from daemon.cli.quality_words import doubtful_of, kwh, read_row, slot_row
 from daemon.cli.site_option import site_option
 from daemon.cli.typed import Day, Whole
-from daemon.quality.codes import code_of, in_words
+from daemon.quality.codes import in_words
 from daemon.quality.doubt_runs import runs_of
 from daemon.quality.soft_reports import SOFT
 from daemon.quality.tasks import Doubtful, task_of
@@ -56,7 +56,9 @@ def list_doubts(
     else 1."""
     settings = load_settings(site_path)
     today = datetime.now(settings.site.zone).date()
-    wanted = Wanted(today - timedelta(days=age), point, account, state, code)
+    wanted = Wanted(
+        today - timedelta(days=age), None if point is None else [point], account, state, code
+    )
 
     async def ask(connection: AsyncConnection[Any]) -> tuple[list[DoubtRow], list[Soft]]:
         # What is only unusual has no state: its day is published.
@@ -111,7 +113,7 @@ def show(point: str, day: date | None, site_path: Path, as_json: bool) -> None:
             raise fail(f"there is no point {point}")
         slots = await history.slot_versions(connection, found.point_id, first, last)
         reads = await history.read_versions(connection, found.point_id, day or first, day or last)
-        rows = await doubts.doubts(connection, Wanted(last, point))
+        rows = await doubts.doubts(connection, Wanted(last, [point]))
         return {
             "point": asdict(found),
             "chain": [slot_row(it) for it in slots if it.until is None],
@@ -163,29 +165,6 @@ def _print(found: dict[str, Any]) -> None:
         echo(f"{task['days']}: {task['why']} ({task['owner']})")
         for command in task["commands"]:
             echo(f"  {command}")
-
-
-def doubtful_of(row: DoubtRow) -> Doubtful:
-    """A row of the database as the rule of tasks wants it."""
-    said = None
-    if row.said_day is not None:
-        said = (row.said_day, row.kwh(row.said_total) or "")
-    return Doubtful(
-        point=row.point,
-        first_day=row.day,
-        last_day=row.day,
-        state=row.state,
-        total=row.kwh(row.total) or "",
-        codes=tuple(map(code_of, row.codes)),
-        next_step=row.next_step,
-        hold=row.hold,
-        held_from=row.held_from if row.hold is not None else None,
-        before=row.kwh(row.before),
-        before_day=row.before_day,
-        waiting=None if row.waiting is None else (row.waiting, row.waiting_maker or ""),
-        skew_s=row.skew_s,
-        confirmed=said,
-    )
 
 
 def _told(doubtful: Doubtful, account: str | None, today: date) -> dict[str, Any]:

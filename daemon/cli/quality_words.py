@@ -1,11 +1,16 @@
-"""What the commands about values share: how registers, states and reads are typed and shown."""
+"""What the commands about values share: how registers, states and reads are typed and shown, and
+what the rule of tasks is asked with."""
 
 from __future__ import annotations
 
+from datetime import date
 from decimal import Decimal
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
+from daemon.quality.codes import code_of
+from daemon.quality.tasks import Beside, Doubtful, Waiting
+from storage.doubts import DoubtRow
 from storage.history import ReadVersion, SlotVersion
 from storage.readings import Kind, Source
 
@@ -65,3 +70,44 @@ def read_row(read: ReadVersion, zone: ZoneInfo) -> dict[str, Any]:
         "session": None if read.session_at is None else read.session_at.astimezone(zone),
         "certificate": read.certificate,
     }
+
+
+def doubtful_of(row: DoubtRow) -> Doubtful:
+    """A row of the database as the rule of tasks wants it."""
+    before = _beside(row, row.before_day, row.before, row.before_is_substitute)
+    behind = _beside(row, row.behind_day, row.behind, row.behind_is_substitute)
+    said = None
+    if row.said_day is not None:
+        said = (row.said_day, row.kwh(row.said_total) or "")
+    return Doubtful(
+        point=row.point,
+        first_day=row.day,
+        last_day=row.day,
+        state=row.state,
+        total=row.kwh(row.total) or "",
+        codes=tuple(map(code_of, row.codes)),
+        next_step=row.next_step,
+        hold=row.hold,
+        held_from=row.held_from if row.hold is not None else None,
+        before=before,
+        behind=behind,
+        waiting=_waiting(row),
+        skew_s=row.skew_s,
+        confirmed=said,
+        found=row.found,
+    )
+
+
+def _beside(
+    row: DoubtRow, day: date | None, total: int | None, is_substitute: bool | None
+) -> Beside | None:
+    if day is None:
+        return None
+    return Beside(day, row.kwh(total) or "", is_substitute=bool(is_substitute))
+
+
+def _waiting(row: DoubtRow) -> Waiting | None:
+    if row.waiting is None:
+        return None
+    maker, action = row.waiting_maker or "", row.waiting_action or ""
+    return Waiting(row.waiting, maker, action, row.kwh(row.waiting_total))

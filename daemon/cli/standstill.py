@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import date, datetime
+from operator import attrgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 from psycopg import AsyncConnection
@@ -15,11 +18,30 @@ from config.settings_file import SettingsFile
 from daemon.billing.standstill import REASONS, REMEMBERED
 from daemon.cli.on_site import on_database
 from daemon.cli.output import as_json, echo, print_json_rows, print_with_steps
+from daemon.cli.quality_words import doubtful_of
 from daemon.cli.site_option import site_option
-from daemon.quality.codes import HOLDS, NOT_SHOWN, in_words
 from daemon.quality.gap import gap_day
+from daemon.quality.tasks import Task, approval, task_of
+from storage import doubts
 from storage import standstill as storage
+from storage.doubts import Wanted
 from storage.standstill import Question, Standing
+
+DOUBTED: Final[Mapping[str, Callable[[Standing], date | None]]] = {
+    "held": attrgetter("held_to"),
+    "withheld": attrgetter("doubt_day"),
+}
+"""The day of which a task is, by the reasons that have one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """A point that is not billed, in words: commands of which one settles it."""
+
+    row: Standing
+    why: str
+    owner: str
+    commands: tuple[str, ...]
 
 
 @click.command()
@@ -36,32 +58,61 @@ def standstill(reason: str | None, site_path: Path, as_json: bool) -> None:
     due = gap_day(datetime.now(settings.site.zone))
     asked = Question(due, running_lines(file), REMEMBERED)
 
-    async def ask(connection: AsyncConnection[Any]) -> list[Standing]:
-        return await storage.standing(connection, asked)
+    async def ask(connection: AsyncConnection[Any]) -> list[Stopped]:
+        return await _stopped(connection, asked, reason)
 
-    found = [row for row in on_database(settings, ask) if reason is None or row.reason == reason]
+    found = on_database(settings, ask)
     if as_json:
         print_json_rows(map(_told, found))
     elif found:
         print_with_steps(
             ["point", "account", "meter", "line", "since", "days", "why", "owner"],
-            ((_cells(row), [_next_step(row)]) for row in found),
-            steps="next step",
+            ((_cells(it), it.commands) for it in found),
+            steps="what comes next",
         )
     echo(f"{len(found)} points are not billed to {due}", err=True)
     raise SystemExit(1 if found else 0)
 
 
-def _told(row: Standing) -> dict[str, Any]:
-    """The row with its reason in words, the owner and the command."""
-    told = row._asdict()
-    told["why"] = _why(row)
-    told["owner"] = REASONS[row.reason].owner
-    told["next"] = _next_step(row)
-    return told
+async def _stopped(
+    connection: AsyncConnection[Any], asked: Question, reason: str | None
+) -> list[Stopped]:
+    rows = await storage.standing(connection, asked)
+    rows = [row for row in rows if reason is None or row.reason == reason]
+    points = [row.point for row in rows if row.reason in DOUBTED]
+    tasks: dict[tuple[str, date], Task] = {}
+    if points:
+        for it in await doubts.doubts(connection, Wanted(asked.due, points)):
+            tasks[it.point, it.day] = task_of(doubtful_of(it))
+    return [_named(row, tasks) for row in rows]
 
 
-def _cells(row: Standing) -> list[object]:
+def _named(row: Standing, tasks: Mapping[tuple[str, date], Task]) -> Stopped:
+    """What is withheld or held is settled by what the list of doubts says of it."""
+    day = DOUBTED[row.reason](row) if row.reason in DOUBTED else None
+    task = None if day is None else tasks.get((row.point, day))
+    if task is not None:
+        return Stopped(row, task.text, task.owner, task.commands)
+    standstill = REASONS[row.reason]
+    if row.waiting is None:
+        return Stopped(row, _why(row), standstill.owner, (_next_step(row),))
+    why = f"{_why(row)}; decided, and waits for another person"
+    return Stopped(row, why, standstill.owner, tuple(map(str, approval(row.waiting))))
+
+
+def _told(it: Stopped) -> dict[str, Any]:
+    """The row with its reason in words, the owner and the commands."""
+    return {
+        **it.row._asdict(),
+        "why": it.why,
+        "owner": it.owner,
+        "next": it.commands[0],
+        "commands": list(it.commands),
+    }
+
+
+def _cells(it: Stopped) -> list[object]:
+    row = it.row
     return [
         row.point,
         row.account,
@@ -69,25 +120,17 @@ def _cells(row: Standing) -> list[object]:
         row.line,
         row.since,
         row.age_days,
-        _why(row),
-        REASONS[row.reason].owner,
+        it.why,
+        it.owner,
     ]
 
 
 def _why(row: Standing) -> str:
     text = REASONS[row.reason].text
-    detail = row.error
-    if row.reason == "held":
-        detail = HOLDS.get(row.hold or "", row.hold)
-    elif row.reason == "withheld":
-        detail = in_words(row.codes)
-    why = f"{text}: {detail}" if detail else text
-    return why if row.waiting is None else f"{why}; decided, and waits for another person"
+    return f"{text}: {row.error}" if row.error else text
 
 
 def _next_step(row: Standing) -> str:
-    if row.waiting is not None:
-        return f"meterd quality approve {row.waiting} --actor NAME"
     return REASONS[row.reason].next_step.format(
         point=row.point,
         account=row.account,
@@ -95,5 +138,4 @@ def _next_step(row: Standing) -> str:
         day=row.doubt_day or row.since,
         from_day=row.held_from,
         to_day=row.held_to,
-        agreed=" --agreed KWH --evidence WHAT" if row.hold in NOT_SHOWN else "",
     )

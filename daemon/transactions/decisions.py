@@ -32,9 +32,11 @@ WORDS: Final = {
     "no_such_value": "{total} was never read for {day}; see meterd readings {point} --raw",
     "not_this_day": "what was read is no value of {day}: of another meter, of another time, or no "
     "register; the day is read again",
-    "contradicts_published": "a later day is published with less; withdraw that first",
+    "contradicts_published": "a later day is published with less; if that is the wrong one, reject "
+    "it first (meterd quality show {point} {day})",
     "backward_needs_document": "the day before it is published with more; if the register rolled "
-    "over say --rolled-over, if it was exchanged write a document (meterd meter exchange)",
+    "over say --rolled-over, if it was exchanged write a document (meterd meter exchange), if that "
+    "value is the wrong one reject it (meterd quality show {point} {day})",
     "closed_period": "the period is closed; correct it in the open one",
     "final_below_published": "a document says less than what is published",
     "has_reading": "{day} has a published reading; a substitute takes no reading's place",

@@ -174,7 +174,7 @@ def mend_the_mistyped_address(site: Stage) -> None:
 
 def mend_the_limit(site: Stage) -> None:
     until(site, "it was read again", lambda: is_for_a_person(site, "P1002"))
-    assert "max_daily_kwh of the point in points.csv" in task(site, "P1002", "max_daily_kwh")
+    assert "max_daily_kwh of P1002 in points.csv" in task(site, "P1002", "max_daily_kwh")
     edit(site, "points.csv", "C1002,close,3\n", "C1002,close,40\n")
     seen = told(site, "quality", "revalidate", "--all", "--files", "--dry-run")
     assert [it["point"] for it in seen if "point" in it] == ["P1002"]
@@ -185,8 +185,7 @@ def mend_the_limit(site: Stage) -> None:
 
 def mend_the_first_value(site: Stage) -> None:
     until(site, "it was read again", lambda: is_for_a_person(site, "P1004"))
-    reject = task(site, "P1004", "if it is wrong")
-    assert f"P1004 {OPENS} 4000.00" in reject
+    reject = task(site, "P1004", f"quality reject P1004 {OPENS} 4000.00")
     typed(site, reject)
     is_rejected = "SELECT FROM slot WHERE state = 'rejected'"
     until(site, "the rest is published", lambda: bool(site.ask(is_rejected)))
@@ -201,7 +200,8 @@ def mend_the_first_value(site: Stage) -> None:
 def release_the_held_span(site: Stage) -> None:
     held = standing(site, "P1005")
     assert held["reason"] == "held"
-    typed(site, held["next"])
+    (release,) = [it for it in held["commands"] if "release-link" in it]
+    typed(site, release)
     typed(site, standing(site, "P1005")["next"], actor="Wang")
     until(site, "P1005 is billed", lambda: is_billed(site, "P1005"))
     assert kwh_billed(site, "P1005") == used(site, "000000001005")

@@ -94,4 +94,6 @@ def test_standstill_says_who_is_not_billed(site: Path) -> None:
     (row,) = objects(done)
     assert (row["reason"], row["owner"]) == ("withheld", "operator")
     assert row["since"] == str(FIRST + DAY)
-    assert row["next"] == f"meterd quality show P1 {FIRST + 2 * DAY}"
+    (task,) = objects(meterd(site, "quality", "list", "--json"))
+    assert row["commands"] == task["commands"]
+    assert (row["why"], row["next"]) == (task["why"], task["commands"][0])

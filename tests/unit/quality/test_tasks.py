@@ -8,10 +8,11 @@ import pytest
 from daemon.quality.candidates import NOT_THIS_DAY
 from daemon.quality.codes import CODES, HOLDS, NOT_SHOWN, in_words
 from daemon.quality.doubt_runs import runs_of
-from daemon.quality.tasks import Doubtful, task_of
+from daemon.quality.tasks import Beside, Doubtful, Waiting, task_of
 
 DAY = date(2026, 3, 3)
-SPIKE = Doubtful("P1", DAY, DAY, "suspect", "9105.00", ("V08",), "person", before="105.00")
+BEFORE = Beside(DAY - timedelta(days=1), "105.00")
+SPIKE = Doubtful("P1", DAY, DAY, "suspect", "9105.00", ("V08",), "person", before=BEFORE)
 
 
 @pytest.mark.parametrize(
@@ -19,9 +20,9 @@ SPIKE = Doubtful("P1", DAY, DAY, "suspect", "9105.00", ("V08",), "person", befor
     [
         ({}, "operator", "meterd quality release P1 2026-03-03 9105.00"),
         ({}, "operator", "meterd quality reject P1 2026-03-03 9105.00"),
-        ({}, "operator", "max_daily_kwh of the point in points.csv"),
+        ({}, "operator", "max_daily_kwh of P1 in points.csv"),
         (
-            {"before_day": date(2026, 3, 2)},
+            {},
             "operator",
             "meterd quality reject P1 2026-03-02 105.00",
         ),
@@ -30,13 +31,21 @@ SPIKE = Doubtful("P1", DAY, DAY, "suspect", "9105.00", ("V08",), "person", befor
                 "state": "published",
                 "hold": "spike",
                 "held_from": date(2026, 3, 1),
-                "before_day": date(2026, 3, 1),
+                "before": replace(BEFORE, day=date(2026, 3, 1)),
             },
             "two persons",
             "meterd quality reject P1 2026-03-01 105.00",
         ),
-        ({"waiting": (7, "Li")}, "two persons", "meterd quality approve 7"),
-        ({"waiting": (7, "Li"), "hold": "span"}, "two persons", "meterd quality refuse 7"),
+        (
+            {"waiting": Waiting(7, "Li", "substitute", "12.50")},
+            "two persons",
+            "meterd quality approve 7",
+        ),
+        (
+            {"waiting": Waiting(7, "Li", "release_link"), "hold": "span"},
+            "two persons",
+            "meterd quality refuse 7",
+        ),
         ({"codes": ("V36", "V07"), "total": "0.50"}, "operator", "--same-serial"),
         ({"codes": ("V36", "V07"), "total": "77.00"}, "operator", "meterd meter exchange P1"),
         ({"codes": ("V05",), "skew_s": -3600}, "operator", "--clock standard"),
@@ -51,7 +60,7 @@ SPIKE = Doubtful("P1", DAY, DAY, "suspect", "9105.00", ("V08",), "person", befor
         ({"next_step": "wait", "codes": ("V32",)}, "daemon", "meterd collect P1"),
         ({"next_step": "wait", "codes": ("V32",)}, "daemon", "reject P1 2026-03-03 9105.00"),
         (
-            {"codes": ("V08", "V36"), "before_day": date(2026, 3, 2)},
+            {"codes": ("V08", "V36")},
             "operator",
             "meterd quality reject P1 2026-03-02 105.00",
         ),
@@ -166,15 +175,50 @@ def test_neighbouring_days_of_which_the_same_is_to_be_said_are_one_run() -> None
     ]
 
 
-def test_a_spike_that_the_value_behind_it_contradicts_is_the_wrong_end_itself() -> None:
-    task = task_of(replace(SPIKE, codes=("V08", "V27"), before_day=DAY - timedelta(days=1)))
-    assert not any("2026-03-02" in it for it in task.commands)
+def test_what_a_later_value_contradicts_is_not_released_as_long_as_that_stands() -> None:
+    behind = Beside(DAY + timedelta(days=1), "110.00")
+    task = task_of(replace(SPIKE, codes=("V08", "V27"), behind=behind))
+    assert not any("quality release" in it for it in task.commands)
+    assert any("quality reject P1 2026-03-04 110.00" in it for it in task.commands)
+
+
+def test_a_release_names_both_ends_of_what_it_bills() -> None:
+    (release,) = [it for it in task_of(SPIKE).commands if "quality release" in it]
+    assert release.endswith("(if 105.00 of 2026-03-02 and 9105.00 of 2026-03-03 are right)")
+
+
+def test_a_substitute_that_is_wrong_is_withdrawn_and_not_rejected() -> None:
+    before = replace(BEFORE, is_substitute=True)
+    commands = task_of(replace(SPIKE, before=before)).commands
+    assert any("quality withdraw P1 2026-03-02 105.00" in it for it in commands)
+
+
+@pytest.mark.parametrize("hold", sorted({*HOLDS} - NOT_SHOWN))
+def test_held_use_is_released_only_if_both_ends_are_right_and_each_can_be_taken_back(
+    hold: str,
+) -> None:
+    start = Beside(DAY - timedelta(days=9), "105.00")
+    held = replace(SPIKE, state="published", hold=hold, held_from=start.day, before=start)
+    *_, release = [it for it in task_of(held).steps if "release-link" in it.command]
+    assert release.right == ((start.day, "105.00"), (DAY, "9105.00"))
+    wrong = {it.wrong for it in task_of(held).steps if it.wrong is not None}
+    assert wrong == set(release.right)
+
+
+def test_who_agrees_is_told_what_was_decided() -> None:
+    start = Beside(DAY - timedelta(days=9), "105.00")
+    held = replace(SPIKE, state="published", hold="span", held_from=start.day, before=start)
+    task = task_of(replace(held, waiting=Waiting(7, "Li", "release_link")))
+    assert "release-link 9000.00 kWh of the register, from 2026-02-22 to 2026-03-03" in task.text
+    said = Waiting(8, "Li", "substitute", "12.50")
+    assert "substitute 12.50" in task_of(replace(SPIKE, waiting=said)).text
 
 
 def test_held_use_says_how_far_the_register_went() -> None:
     held = replace(SPIKE, state="published", hold="span", held_from=DAY - timedelta(days=9))
-    assert "9000.00 kWh of the register" in task_of(replace(held, before_day=held.held_from)).text
-    assert "kWh" not in task_of(replace(held, before_day=DAY)).text
+    start = replace(BEFORE, day=DAY - timedelta(days=9))
+    assert "9000.00 kWh of the register" in task_of(replace(held, before=start)).text
+    assert "kWh" not in task_of(held).text
 
 
 def test_held_spans_are_never_drawn_together() -> None:

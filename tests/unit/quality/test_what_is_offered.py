@@ -1,0 +1,114 @@
+"""What is offered for a withheld value or held use never bills what is not so, and always leads to
+the end: whoever knows what is true can obey."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from zoneinfo import ZoneInfo
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from daemon.quality.facts import Facts, Installation, Limit, Read, Registers
+from tests.examples import examples
+from tests.unit.quality.obedience import Site, Truth, steps_of
+
+FIRST = date(2026, 3, 1)
+DAYS = 24
+ZONE = ZoneInfo("Asia/Shanghai")
+LIMIT = 40
+MODULUS = Decimal(100_000)
+DAY = timedelta(days=1)
+
+
+@dataclass(frozen=True)
+class Past:
+    """What happened: use of each day, wrong answers (day -> how far off, and whether the meter says
+    so again), days without an answer, and the day at which the register began anew."""
+
+    initial: int
+    uses: tuple[int, ...]
+    wrong: Mapping[int, tuple[int, bool]]
+    silent: frozenset[int]
+    restart: int | None
+    limit: int
+
+    def site(self) -> Site:
+        registers, energy = self._true()
+        days = [FIRST + n * DAY for n in range(DAYS)]
+        told: dict[date, Decimal] = {}
+        again: dict[date, Decimal] = {}
+        for number, day in enumerate(days):
+            off, is_lasting = self.wrong.get(number, (0, True))
+            if number not in self.silent:
+                told[day] = max(Decimal(0), registers[day] + off) % MODULUS
+                again[day] = told[day] if is_lasting else registers[day]
+        reads = [
+            Read(day, Registers(total), datetime.combine(day, datetime.min.time(), UTC))
+            for day, total in told.items()
+        ]
+        installed = Installation(self._midnight(0), "A", MODULUS, 0, 0)
+        exchange = None
+        if self.restart is not None:
+            at = self._midnight(self.restart)
+            final = Registers(Decimal(self.initial + sum(self.uses[: self.restart])) % MODULUS)
+            exchange = Installation(at, "B", MODULUS, 0, 0, Registers(Decimal(0)), final)
+        facts = Facts(ZONE, (installed,), (Limit(FIRST, Decimal(self.limit)),), reads=tuple(reads))
+        return Site(facts, Truth(registers, energy, again, Decimal(LIMIT), exchange))
+
+    def _true(self) -> tuple[dict[date, Decimal], dict[date, Decimal]]:
+        register = self.initial
+        used = 0
+        registers, energy = {}, {}
+        for number in range(DAYS):
+            if number == self.restart:
+                register = 0
+            registers[FIRST + number * DAY] = Decimal(register) % MODULUS
+            energy[FIRST + number * DAY] = Decimal(used)
+            register += self.uses[number]
+            used += self.uses[number]
+        return registers, energy
+
+    def _midnight(self, number: int) -> datetime:
+        return datetime.combine(FIRST + number * DAY, datetime.min.time(), ZONE)
+
+
+WRONG = st.tuples(
+    st.sampled_from([-30_000, -6_000, -900, 900, 6_000, 30_000]) | st.integers(-50, 50),
+    st.booleans(),
+)
+
+
+@st.composite
+def pasts(draw: st.DrawFn) -> Past:
+    start = draw(st.integers(0, DAYS - 2))
+    length = draw(st.sampled_from([0, 0, 0, 1, 8, 12]))
+    first = draw(st.none() | st.tuples(st.just(0), WRONG))
+    others = draw(st.lists(st.tuples(st.integers(0, DAYS - 1), WRONG), max_size=2))
+    return Past(
+        initial=draw(st.sampled_from([0, 5_000, 40_000, 99_900])),
+        uses=tuple(draw(st.lists(st.integers(0, LIMIT), min_size=DAYS, max_size=DAYS))),
+        wrong=dict(others if first is None else [*others, first]),
+        silent=frozenset(range(start, start + length)),
+        restart=draw(st.sampled_from([None, None, None, 9, 15])),
+        limit=draw(st.sampled_from([LIMIT, LIMIT, LIMIT, LIMIT // 3])),
+    )
+
+
+@examples(400)
+@given(pasts())
+def test_no_step_of_which_the_condition_is_so_bills_what_is_not_so(past: Past) -> None:
+    site = past.site()
+    for _ in range(60):
+        offered = [step for _, step in steps_of(site) if site.may(step)]
+        days, links = site.false_days(), site.false_links()
+        taken = next((step for step in offered if site.obey(step)), None)
+        if taken is None:
+            break
+        assert site.false_links() <= links, taken
+        assert site.false_days() <= days, taken
+    else:
+        raise AssertionError("it never ends")
