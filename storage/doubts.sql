@@ -18,8 +18,10 @@ LEFT JOIN LATERAL (
     -- The only value of a chain stands, though nothing confirms it yet.
     (SELECT t.day, t.total, t.state FROM doubt x JOIN slot t ON (t.day, t.point_id, t.kind) = (x.day, x.point_id, x.kind)
      WHERE x.point_id = d.point_id AND x.kind = d.kind AND x.day < d.day AND x.next_step = 'wait' ORDER BY x.day DESC LIMIT 1)
-    ORDER BY day DESC LIMIT 1) before ON d.next_step = 'person' OR d.hold IS NOT NULL
-LEFT JOIN LATERAL slot_beside(d.point_id, d.kind, d.day + 1, 1, '{published,substituted}') behind ON d.next_step = 'person'
+    ORDER BY day DESC LIMIT 1) before
+    ON d.hold IS NOT NULL AND before.day = d.day - abs(s.link_days) OR d.next_step = 'person' AND before.day >= i.first_day
+LEFT JOIN LATERAL slot_beside(d.point_id, d.kind, d.day + 1, 1, '{published,substituted}') behind
+    ON d.next_step = 'person' AND behind.day < coalesce(i.to_at, 'infinity')
 LEFT JOIN LATERAL (SELECT y.id, y.maker, y.action, y.total FROM decision y
                    WHERE y.point_id = d.point_id AND NOT y.takes_effect
                      AND (y.day = d.day AND (d.hold IS NULL OR (y.content ->> 'from')::date = d.day - abs(s.link_days))

@@ -86,7 +86,10 @@ class Step:
     def _conditions(self) -> Iterator[str]:
         if self.right:
             values = " and ".join(f"{total} of {day}" for day, total in self.right)
-            yield f"if {values} {'are' if len(self.right) > 1 else 'is'} right"
+            is_span = len(self.right) > 1
+            yield f"if {values} {'are' if is_span else 'is'} right"
+            if is_span:
+                yield "no exchange between them is untold"
         if self.wrong is not None:
             day, total = self.wrong
             yield f"if {total} of {day} is wrong"
@@ -174,11 +177,13 @@ def _held(doubtful: Doubtful, hold: str) -> Task:
             f"{SIGNED} (what it showed that day)"
         )
         all_before = replace(release, when="all of it was used before the ratio changed")
-        return Task("two persons", text, (Step(document), *ends, all_before))
+        steps = (Step(document), *ends, _exchange(doubtful), all_before)
+        return Task("two persons", text, steps)
+    exchange = _exchange(doubtful)
     if hold == "span":
         text = f"{text}; the missing days are read, a wrong end is taken back, or it is released"
-        return Task("two persons", text, (*_read(doubtful), *ends, release))
-    return Task("two persons", text, (*ends, release, _show(doubtful)))
+        return Task("two persons", text, (*_read(doubtful), *ends, exchange, release))
+    return Task("two persons", text, (*ends, exchange, release, _show(doubtful)))
 
 
 def _ends(doubtful: Doubtful) -> tuple[Shown, ...]:
@@ -199,7 +204,7 @@ def _advance(doubtful: Doubtful) -> str:
 def _for_a_person(doubtful: Doubtful, why: str) -> Task:
     if doubtful.state == "rejected":
         text = "a person rejected it and the meter says it again"
-        return Task("operator", text, (_substitute(doubtful), _release(doubtful)))
+        return Task("operator", text, _without_value(doubtful))
     second = "the meter says so" if doubtful.state == "suspect" else "it does not fit"
     return Task("operator", f"{why}: {second}", _settling(doubtful))
 
@@ -209,8 +214,14 @@ def _settling(doubtful: Doubtful) -> tuple[Step, ...]:
     if doubtful.state != "suspect" or not codes:
         return (_show(doubtful),)
     if "V38" in codes:
-        return (_substitute(doubtful), _release(doubtful))
+        return _without_value(doubtful)
     return (*_causes(doubtful, codes), *_values(doubtful, codes))
+
+
+def _without_value(doubtful: Doubtful) -> tuple[Step, ...]:
+    """What was read is not to be published. Over an exchange that is not told no other value
+    fits."""
+    return (_substitute(doubtful), _release(doubtful), _exchange(doubtful))
 
 
 def _causes(doubtful: Doubtful, codes: Collection[str]) -> Iterator[Step]:
@@ -241,6 +252,8 @@ def _values(doubtful: Doubtful, codes: Collection[str]) -> Iterator[Step]:
         yield from _take_back(doubtful, doubtful.before)
     if not {"V08", "V27", "V31"}.isdisjoint(codes):
         yield from _take_back(doubtful, doubtful.behind)
+    if {"V35", "V36"}.isdisjoint(codes) and not {"V07", "V08", "V27"}.isdisjoint(codes):
+        yield _exchange(doubtful)
 
 
 def _contradicts(codes: Collection[str]) -> bool:
@@ -271,7 +284,9 @@ def _exchange(doubtful: Doubtful) -> Step:
     before = Decimal(0 if doubtful.before is None else doubtful.before.total)
     is_restart = Decimal(doubtful.total) * NEAR_ZERO < before
     which = "--same-serial" if is_restart else "--new-address ADDRESS"
-    at = f'"{doubtful.first_day} HH:MM"'
+    # A suspect shows it; a rejected day or held use does not tell when.
+    is_the_first = doubtful.hold is None and doubtful.state == "suspect"
+    at = f'"{doubtful.first_day if is_the_first else "DAY"} HH:MM"'
     return Step(
         f"meterd meter exchange {doubtful.point} --at {at} {which} {SIGNED}",
         when="if it began anew" if is_restart else "if it was exchanged",

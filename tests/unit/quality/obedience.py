@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
+from daemon.acquisition.planning.rereads import MOST_READS
 from daemon.quality.acceptance import refusal
 from daemon.quality.facts import Decision, Facts, Installation, Limit, Read, Registers, with_fact
 from daemon.quality.judge import judge
@@ -46,11 +48,14 @@ class Site:
     facts: Facts
     truth: Truth
     released: set[tuple[date, date]] = field(default_factory=set)
-    asked: set[date] = field(default_factory=set)
+    asked: Counter[date] = field(default_factory=Counter)
+    _judged: tuple[Facts, Verdict] | None = None
 
     @property
     def verdict(self) -> Verdict:
-        return judge(self.facts)
+        if self._judged is None or self._judged[0] is not self.facts:
+            self._judged = self.facts, judge(self.facts)
+        return self._judged[1]
 
     def doubtful(self) -> list[Doubtful]:
         """What is to be said of days, as the statement of `quality list` puts it together."""
@@ -73,8 +78,8 @@ class Site:
             total=f"{state.total:f}",
             codes=state.codes,
             next_step=state.next_step,
-            before=_beside(verdict, day, -1),
-            behind=_beside(verdict, day, 1),
+            before=self._beside(verdict, day, -1),
+            behind=self._beside(verdict, day, 1),
             confirmed=self._confirmed(day),
         )
         hold = None if use is None else use.hold
@@ -93,6 +98,25 @@ class Site:
         said = [it for it in self.facts.decisions if it.action == "release"]
         near = min(said, key=lambda it: (abs(it.day - day), -it.number), default=None)
         return None if near is None else (near.day, f"{near.total:f}")
+
+    def _beside(self, verdict: Verdict, day: date, towards: int) -> Beside | None:
+        """The nearest day of the same meter that shows a value in that direction; before it also
+        an only value."""
+        found = [
+            (on, state)
+            for on, state in verdict.days.items()
+            if (on - day).days * towards > 0
+            and self._meter(on) == self._meter(day)
+            and (state.state in SHOWS or (towards < 0 and state.next_step == "wait"))
+        ]
+        if not found:
+            return None
+        on, state = min(found, key=lambda it: abs(it[0] - day))
+        return Beside(on, f"{state.total:f}", state.state == "substituted")
+
+    def _meter(self, day: date) -> int:
+        """How many meters had begun by the midnight of a day."""
+        return sum(it.at.date() <= day for it in self.facts.installations)
 
     def _uses(self, verdict: Verdict) -> dict[date, Use]:
         begun = [it.at for it in self.facts.installations]
@@ -119,7 +143,8 @@ class Site:
             kwh = use.kwh
             if kwh is None:
                 kwh = verdict.days[day].total - verdict.days[start].total
-            if kwh % self._modulus != self.truth.energy[day] - self.truth.energy[start]:
+                kwh = (kwh + self._modulus) % self._modulus
+            if kwh != self.truth.energy[day] - self.truth.energy[start]:
                 found.add((start, day, kwh))
         return found
 
@@ -131,13 +156,21 @@ class Site:
 
     def may(self, step: Step) -> bool:
         """Whether what the step asks for is so."""
-        right = all(self._is_true(it) for it in step.right)
+        right = all(self._is_true(it) for it in step.right) and not self._is_untold(step.right)
         wrong = step.wrong is None or not self._is_true(step.wrong)
         return right and wrong and self._is_so(step)
 
     def _is_true(self, shown: Shown) -> bool:
         day, total = shown
         return self.truth.registers[day] == Decimal(total)
+
+    def _is_untold(self, ends: tuple[Shown, ...]) -> bool:
+        """Whether the meter was exchanged between these days, and nobody told."""
+        exchange = self.truth.exchange
+        if exchange is None or exchange in self.facts.installations or not ends:
+            return False
+        day = exchange.at.date()
+        return ends[0][0] < day <= ends[-1][0]
 
     def _is_so(self, step: Step) -> bool:
         exchange = self.truth.exchange
@@ -146,10 +179,10 @@ class Site:
                 return True
             case "if it is too small":
                 return max(it.max_daily for it in self.facts.limits) < self.truth.limit
-            case "if it was exchanged":
-                return exchange is not None and "--new-address" in step.command
-            case "if it began anew":
-                return exchange is not None and "--same-serial" in step.command
+            case "if it was exchanged" | "if it began anew":
+                return exchange is not None
+            case "if a register of an exchange is wrong, tell it again for the same moment":
+                return False
             case "the register turned over":
                 (first, _), (last, _) = step.right[0], step.right[-1]
                 return self.truth.registers[last] < self.truth.registers[first]
@@ -202,10 +235,11 @@ class Site:
         return True
 
     def _read_again(self, day: date) -> bool:
-        if day in self.asked or day not in self.truth.told_again:
+        if self.asked[day] == MOST_READS - 1 or day not in self.truth.told_again:
             return False
-        self.asked.add(day)
-        read_at = datetime.combine(day, datetime.min.time(), UTC) + timedelta(hours=4)
+        self.asked[day] += 1
+        midnight = datetime.combine(day, datetime.min.time(), UTC)
+        read_at = midnight + timedelta(hours=4 + self.asked[day])
         self.facts = with_fact(
             self.facts, Read(day, Registers(self.truth.told_again[day]), read_at)
         )
@@ -215,17 +249,3 @@ class Site:
 def steps_of(site: Site) -> list[tuple[Doubtful, Step]]:
     """Everything that is offered now."""
     return [(it, step) for it in site.doubtful() for step in task_of(it).steps]
-
-
-def _beside(verdict: Verdict, day: date, towards: int) -> Beside | None:
-    """The nearest day that shows a value in that direction; before it also an only value."""
-    found = [
-        (on, state)
-        for on, state in verdict.days.items()
-        if (on - day).days * towards > 0
-        and (state.state in SHOWS or (towards < 0 and state.next_step == "wait"))
-    ]
-    if not found:
-        return None
-    on, state = min(found, key=lambda it: abs(it[0] - day))
-    return Beside(on, f"{state.total:f}", state.state == "substituted")
