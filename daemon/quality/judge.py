@@ -30,15 +30,19 @@ def judge(facts: Facts, max_auto_span_days: int = MAX_AUTO_SPAN_DAYS) -> Verdict
     counting = in_force(facts)
     runs = judged_runs(facts, max_auto_span_days)
     days: dict[date, DayState] = {}
+    jumps: frozenset[date] = frozenset()
     for judged in runs:
         held = counting.substitutes.items()
         substitutes = {day: decision for day, decision in held if judged.run.holds(day)}
-        days |= states_of(judged, substitutes, facts.refused, counting)
+        states, jumped = states_of(judged, substitutes, facts.refused, counting)
+        days |= states
+        jumps |= jumped
     return Verdict(
         days=dict(sorted(days.items())),
         chain=chain_of(runs),
         links=links_of(runs, counting),
         is_too_short=any(it.is_too_short for it in runs),
+        jumps=jumps,
     )
 
 

@@ -162,7 +162,8 @@ def _decided(doubtful: Doubtful, waiting: Waiting) -> Task:
 
 def _held(doubtful: Doubtful, hold: str) -> Task:
     text = f"not billed by itself: {_advance(doubtful)}{HOLDS.get(hold, hold)}"
-    ends = (*_take_back(doubtful, doubtful.before), _reject(doubtful))
+    end = Beside(*_shown(doubtful), is_substitute=doubtful.state == "substituted")
+    ends = (*_take_back(doubtful, doubtful.before), *_take_back(doubtful, end))
     span = f"{doubtful.point} {doubtful.held_from} {doubtful.first_day}"
     release = Step(f"meterd quality release-link {span} {SIGNED}", right=_ends(doubtful))
     if hold in NOT_SHOWN:

@@ -42,7 +42,8 @@ def uses_of(verdict: Verdict, zone: ZoneInfo, begun: Collection[datetime] = ()) 
         for last, use in _pieces(days, "span"):
             first = last - timedelta(days=use.days)
             if not any(_is_between(first, it, last, zone) for it in begun):
-                uses[last] = use
+                is_jump = use.hold is None and last in verdict.jumps
+                uses[last] = Use(use.days, "spike") if is_jump else use
     return uses
 
 

@@ -54,6 +54,9 @@ class Verdict:
     links: tuple[Link, ...]
     is_too_short: bool = False
     """Of a window: a value stands against the one it begins with, so the facts before it matter."""
+    jumps: frozenset[date] = frozenset()
+    """Days that are more than the limit allows behind the value before them, where one of the two
+    is a substitute outside the chain."""
 
 
 def changed_days(before: Verdict, after: Verdict) -> dict[date, DayState]:

@@ -184,7 +184,10 @@ def test_what_a_later_value_contradicts_is_not_released_as_long_as_that_stands()
 
 def test_a_release_names_both_ends_of_what_it_bills() -> None:
     (release,) = [it for it in task_of(SPIKE).commands if "quality release" in it]
-    assert release.endswith("(if 105.00 of 2026-03-02 and 9105.00 of 2026-03-03 are right)")
+    assert release.endswith(
+        "(if 105.00 of 2026-03-02 and 9105.00 of 2026-03-03 are right "
+        "and no exchange between them is untold)"
+    )
 
 
 def test_a_substitute_that_is_wrong_is_withdrawn_and_not_rejected() -> None:
