@@ -92,7 +92,7 @@ def test_standstill_says_who_is_not_billed(site: Path) -> None:
     done = meterd(site, "standstill", "--json")
     assert done.returncode == 1, done.stderr
     (row,) = objects(done)
-    assert (row["reason"], row["owner"]) == ("withheld", "operator")
+    assert (row["reason"], row["owner"]) == ("withheld", "daemon")
     assert row["since"] == str(FIRST + DAY)
     (task,) = objects(meterd(site, "quality", "list", "--json"))
     assert row["commands"] == task["commands"]
