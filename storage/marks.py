@@ -31,8 +31,12 @@ async def add_mark(
     *,
     from_at: datetime | None,
     to_at: datetime | None,
+    ramp: tuple[int, int] | None = None,
 ) -> int:
-    """Set a mark; returns its number. `from_at` None: from now on, by the database's clock."""
+    """Set a mark; returns its number. `from_at` None: from now on, by the database's clock.
+
+    `ramp`: of an amnesty (kW within a minute, kW of a point)."""
+    kw_per_minute, kw_per_point = ramp or (None, None)
     values = {
         "kind": kind,
         **asdict(scope),
@@ -41,6 +45,8 @@ async def add_mark(
         "actor": said.actor,
         "reason": said.reason,
         "evidence": said.evidence or None,
+        "kw_per_minute": kw_per_minute,
+        "kw_per_point": kw_per_point,
     }
     row = await fetch_row(connection, SQL["add_mark"], values)
     assert row is not None, "an insert returns its row"

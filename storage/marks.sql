@@ -1,7 +1,8 @@
 -- add_mark -- somebody, or something, is not to be cut
-INSERT INTO supply_mark (kind, area, line, account_id, point_id, from_at, to_at, actor, reason, evidence)
+INSERT INTO supply_mark (kind, area, line, account_id, point_id, from_at, to_at, actor, reason, evidence,
+                         kw_per_minute, kw_per_point)
 VALUES (%(kind)s, %(area)s, %(line)s, %(account_id)s, %(point_id)s, coalesce(%(from_at)s, now()), %(to_at)s, %(actor)s,
-        %(reason)s, %(evidence)s)
+        %(reason)s, %(evidence)s, %(kw_per_minute)s, %(kw_per_point)s)
 RETURNING id
 
 -- is_known -- whether there is an area or a line of this name
@@ -9,7 +10,7 @@ SELECT EXISTS (SELECT FROM point WHERE area = %(area)s) OR EXISTS (SELECT FROM m
 
 -- marks -- of these kinds; all, or those that are not over
 SELECT k.id AS number, k.kind, k.area, k.line, a.number AS account, p.number AS point, k.from_at, k.to_at, k.actor, k.reason,
-       k.evidence, k.lift_actor, k.lift_reason, k.lift_second, k.lifted_at
+       k.evidence, k.kw_per_minute, k.kw_per_point, k.lift_actor, k.lift_reason, k.lift_second, k.lifted_at
 FROM supply_mark k LEFT JOIN account a ON a.id = k.account_id LEFT JOIN point p ON p.id = k.point_id
 WHERE k.kind = ANY(%(kinds)s) AND (%(all)s OR k.lifted_at IS NULL AND coalesce(k.to_at, 'infinity') > now())
 ORDER BY k.id

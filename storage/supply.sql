@@ -19,7 +19,7 @@ WITH trips AS (
     WHERE NOT d.takes_effect
       AND NOT EXISTS (SELECT FROM decision_review r WHERE r.decision_id = d.id AND r.verdict = 'refused')
 ), open_breaker AS (
-    SELECT area FROM breaker WHERE reset_at IS NULL
+    SELECT scope, name FROM breaker WHERE reset_at IS NULL
 ), priced AS (
     SELECT tariff_id, max(effective_from) AS first FROM tariff_version
     WHERE state = 'counts' AND effective_from <= site_today() GROUP BY 1
@@ -49,8 +49,8 @@ SELECT p.id AS point_id, p.number AS point, a.id AS account_id, a.number AS acco
        greatest(priced.first, changed.from_day) AS tariff_from,
        EXISTS (SELECT FROM command c WHERE c.point_id = p.id AND c.action <> 'trip'
                AND c.state IN ('persisted', 'sent', 'acked', 'unknown', 'verifying')) AS reconnect_pending,
-       EXISTS (SELECT FROM open_breaker o WHERE o.area IS NULL)
-           OR p.area IN (SELECT area FROM open_breaker WHERE area IS NOT NULL) AS breaker_open,
+       EXISTS (SELECT FROM open_breaker o WHERE (o.scope, o.name) IN (('site', ''), ('area', p.area), ('line', m.line),
+               ('tariff', coalesce(changed.tariff_id, a.tariff_id)))) AS breaker_open,
        restores.failed AS failed_restores, trips.last_minute AS trips_last_minute, source.identity AS source_identity, sources.told AS sources
 FROM account a
 JOIN point_account x ON x.account_id = a.id AND x.to_day IS NULL

@@ -65,7 +65,7 @@ WITH dark AS (
     UNION ALL
     SELECT 'cut_in_shadow', d.point, d.line, d.since, d.supply_state FROM dark d WHERE %(shadow_mode)s
     UNION ALL
-    SELECT 'breaker_open', NULL, NULL, b.opened_at, concat_ws(': ', b.area, b.cause) FROM breaker b WHERE b.reset_at IS NULL
+    SELECT 'breaker_open', NULL, NULL, b.opened_at, concat_ws(' ', b.scope, nullif(b.name, ''), b.cause) FROM breaker b WHERE b.reset_at IS NULL
     UNION ALL
     SELECT CASE j.kind WHEN 'notice' THEN 'notice_failed' ELSE j.kind END, p.number, j.route, j.opened_at, j.cause
     FROM field_job j LEFT JOIN point p ON p.id = j.point_id

@@ -21,10 +21,12 @@ def dispute() -> None:
 
 @dispute.command("open")
 @click.argument("account", type=Text())
+@click.option("--wrongful-cut", is_flag=True, help="It was cut, and says that it should not.")
 @speaking_options
-def open_dispute(account: str, **saying: Any) -> None:
-    """ACCOUNT disputes its amount or its meter."""
-    set_and_tell("dispute", {"account": account}, saying, whole_site=False)
+def open_dispute(account: str, *, wrongful_cut: bool, **saying: Any) -> None:
+    """ACCOUNT disputes its amount, its meter, or that it was cut."""
+    kind = "wrongful_cut" if wrongful_cut else "dispute"
+    set_and_tell(kind, {"account": account}, saying, whole_site=False)
 
 
 @dispute.command()
@@ -41,4 +43,4 @@ def close(number: int, **saying: Any) -> None:
 @as_json
 def list_disputes(all_times: bool, site_path: Path, as_json: bool) -> None:
     """Disputes that are open."""
-    list_marks(["dispute"], site_path, all_times=all_times, as_json=as_json)
+    list_marks(["dispute", "wrongful_cut"], site_path, all_times=all_times, as_json=as_json)

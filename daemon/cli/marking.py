@@ -14,6 +14,7 @@ from daemon.cli.on_site import on_database
 from daemon.cli.output import echo, print_columns, print_json, print_json_rows
 from daemon.cli.saying import said_by
 from daemon.cli.typed import in_zone
+from daemon.control.ramp import Ramp
 from daemon.transactions.supply_marks import Marked, agree_to_lift, lift_mark, set_mark
 from storage import marks
 
@@ -21,7 +22,12 @@ SCOPES: Final = ("area", "line", "account", "point")
 
 
 def set_and_tell(
-    kind: str, scope: Mapping[str, str | None], saying: Mapping[str, Any], *, whole_site: bool
+    kind: str,
+    scope: Mapping[str, str | None],
+    saying: Mapping[str, Any],
+    *,
+    whole_site: bool,
+    ramp: Ramp | None = None,
 ) -> None:
     """Set a mark of one of SCOPES, or of the whole site where that may be.
 
@@ -39,7 +45,9 @@ def set_and_tell(
     said = said_by(saying)
 
     async def ask(connection: AsyncConnection[Any]) -> int:
-        return await set_mark(connection, kind, Marked(**named), said, from_at=from_at, to_at=to_at)
+        return await set_mark(
+            connection, kind, Marked(**named), said, from_at=from_at, to_at=to_at, ramp=ramp
+        )
 
     number = on_database(settings, ask)
     if saying["as_json"]:

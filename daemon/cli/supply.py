@@ -10,11 +10,12 @@ import click
 from psycopg import AsyncConnection
 
 from config.settings_file import load_settings
+from daemon.cli.breaker import breaker
 from daemon.cli.on_site import on_database
 from daemon.cli.output import as_json, fail, print_columns, print_json, print_json_rows
 from daemon.cli.site_option import site_option
 from daemon.cli.supply_alarms import alarms
-from daemon.cli.supply_holds import hold, holds, release
+from daemon.cli.supply_holds import amnesty, hold, holds, release
 from daemon.cli.supply_plan import plan
 from daemon.cli.typed import Whole
 from storage import supply as storage
@@ -27,7 +28,7 @@ def supply() -> None:
     """Look at supply states and commands; hold cuts."""
 
 
-for command in (hold, release, holds, plan, alarms):
+for command in (hold, amnesty, release, holds, plan, alarms, breaker):
     supply.add_command(command)
 
 

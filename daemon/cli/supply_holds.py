@@ -1,4 +1,4 @@
-"""meterd supply hold, release, holds: nobody of an area, a line, a site is cut for a while."""
+"""meterd supply hold, amnesty, release, holds: nobody of a site or its part is cut for a while."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from daemon.cli.output import as_json
 from daemon.cli.saying import speaking_options
 from daemon.cli.site_option import site_option
 from daemon.cli.typed import Moment, Text, Whole
+from daemon.control.ramp import Ramp
 
 KINDS: Final = {
     "hold": "hold",
@@ -20,6 +21,8 @@ KINDS: Final = {
     "planned-outage": "planned_outage",
     "payment": "payment_in_flight",
 }
+KW_PER_POINT: Final = 4
+"""What a dwelling takes when its supply comes back: everything in it starts at once."""
 
 
 @click.command(short_help="Stop all cuts of the site, or of a part of it.")
@@ -55,11 +58,49 @@ def hold(
     set_and_tell(KINDS[kind], scope, saying, whole_site=True)
 
 
+@click.command(short_help="Restore everybody of an area slowly, and cut nobody until it ends.")
+@click.option("--area", type=Text(), help="Only this area.")
+@click.option("--line", type=Text(), help="Only this line.")
+@click.option(
+    "--kw-per-minute",
+    type=Whole(1, 1_000_000),
+    required=True,
+    help="So much load comes back within any minute.",
+)
+@click.option(
+    "--kw-per-point",
+    type=Whole(1, 1_000),
+    default=KW_PER_POINT,
+    show_default=True,
+    help="With so much each point counts.",
+)
+@click.option("--from", "from_at", type=Moment(), help="Default: now.")
+@click.option("--until", type=Moment(), help="Default: until it is released.")
+@speaking_options
+def amnesty(
+    area: str | None,
+    line: str | None,
+    kw_per_minute: int,
+    kw_per_point: int,
+    from_at: datetime | None,
+    until: datetime | None,
+    **saying: Any,
+) -> None:
+    """Restore everybody of the whole site, of an area or of a line who is cut, whatever they owe.
+
+    They come back slowly, as much load a minute as the transformers bear; whoever pays is restored
+    at once. Until it ends nobody of them is cut."""
+    saying |= {"from_at": from_at, "until": until}
+    scope = {"area": area, "line": line}
+    ramp = Ramp(kw_per_minute, kw_per_point)
+    set_and_tell("amnesty", scope, saying, whole_site=True, ramp=ramp)
+
+
 @click.command()
 @click.argument("number", type=Whole(1))
 @speaking_options
 def release(number: int, **saying: Any) -> None:
-    """End hold NUMBER."""
+    """End hold or amnesty NUMBER."""
     lift_and_tell(number, "protect", saying)
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
+from daemon.control.breaker import Limits
 from daemon.control.clocks import Clocks
 from daemon.control.guard import Policy
 
@@ -37,6 +38,8 @@ class Authority:
     profiles: Mapping[str, Policy] = field(default_factory=dict)
     """By name, for accounts that are not cut by the site's."""
     clocks: Clocks = field(default_factory=Clocks)
+    limits: Limits = field(default_factory=Limits)
+    """Beyond these the breaker opens; no setting raises them."""
 
     def policy_for(self, profile: str | None) -> Policy:
         """Of an account with this profile; the site's where there is none of the name."""

@@ -106,7 +106,7 @@ def facts_for_guard(
         life_support=depends_on_supply(point),
         held=not said.marks.isdisjoint(("hold", "amnesty")),
         locked="keep_power" in said.marks,
-        dispute_open="dispute" in said.marks,
+        dispute_open=not said.marks.isdisjoint(("dispute", "wrongful_cut")),
         payment_in_flight="payment_in_flight" in said.marks,
         weather_hold="weather" in said.marks,
         planned_outage="planned_outage" in said.marks,

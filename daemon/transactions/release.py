@@ -20,6 +20,7 @@ from daemon.control.facts import is_source_changed
 from daemon.control.restoration import renewed_expiry
 from daemon.control.sources import FarEnd
 from daemon.control.trips import guard_trip
+from daemon.transactions.amnesty import is_ramp_full
 from daemon.transactions.control_facts import control_facts
 from daemon.transactions.supply import note_verdicts
 from storage import ledger, site_lock, supply
@@ -152,6 +153,9 @@ async def _take(
             )
             if snapshot is None:
                 return None
+        elif command.sends and await is_ramp_full(connection, command, account, now):
+            await _wait(connection, command, now)
+            return None
         else:
             # The frame says how long it is valid: the line is given the renewed command.
             command = replace(command, expires_at=renewed_expiry(command.expires_at, now))
@@ -164,6 +168,11 @@ async def _take(
         )
         await supply.move_command(connection, command_id, move, now)
     return DueCommand("send", command)
+
+
+async def _wait(connection: AsyncConnection[Any], command: Command, now: datetime) -> None:
+    move = CommandMove(state=command.state, next_at=look_again(now, 1), detail=command.detail)
+    await supply.move_command(connection, command.id, move, now)
 
 
 async def _release_trip(

@@ -15,6 +15,7 @@ from daemon.control.commands import RECONNECT_EXPIRY, TRY_AGAIN_AFTER, TRY_AGAIN
 from daemon.control.facts import PointFacts
 from daemon.control.restoration import is_opened_by_others, is_to_be_restored, restorations
 from daemon.control.trips import GuardedTrip, guard_trip, is_trip_due, trip_expires_at
+from daemon.transactions.breaker import watch
 from daemon.transactions.control_facts import control_facts
 from storage import supply
 from storage.supply import NewCommand, NewVerdict
@@ -51,6 +52,8 @@ async def request_trips(
             balance_fen=trip.point.balance_fen,
             command=str(command.id),
         )
+    if commands:
+        await watch(connection, authority, now)
 
 
 async def restore(
@@ -73,6 +76,15 @@ async def restore(
         for point in points
         if is_to_be_restored(point) and (of_others or not is_opened_by_others(point))
     ]
+    return await bring_back(connection, cut, cause, now)
+
+
+async def bring_back(
+    connection: AsyncConnection[Any], cut: Sequence[PointFacts], cause: str, now: datetime
+) -> list[UUID]:
+    """Restore these points, which are cut; returns the reconnects.
+
+    The caller holds the locks on their accounts."""
     # Before anything else is decided: from here on no line can release one of these trips.
     sends = await supply.end_open_trips(connection, [point.point_id for point in cut], cause)
     just_tried = await _just_tried(connection, cut, now, is_trip=False)

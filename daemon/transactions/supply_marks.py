@@ -9,6 +9,7 @@ from typing import Any, Final, Literal
 import structlog
 from psycopg import AsyncConnection
 
+from daemon.control.ramp import Ramp
 from protocols.errors import MeterdError
 from storage import archive, marks
 from storage.documents import Said
@@ -41,10 +42,26 @@ async def set_mark(
     *,
     from_at: datetime | None = None,
     to_at: datetime | None = None,
+    ramp: Ramp | None = None,
 ) -> int:
-    """Set a mark; returns its number. MarkRefused: there is nobody of that name."""
+    """Set a mark; returns its number. MarkRefused: there is nobody of that name.
+
+    `ramp`: of an amnesty, how fast those who are cut come back."""
+    if ramp is not None and not ramp.points_per_minute:
+        raise MarkRefused(
+            f"with {ramp.kw_per_minute} kW a minute and {ramp.kw_per_point} kW a point nobody "
+            "would come back"
+        )
     scope = await _scope(connection, marked)
-    number = await marks.add_mark(connection, kind, scope, said, from_at=from_at, to_at=to_at)
+    number = await marks.add_mark(
+        connection,
+        kind,
+        scope,
+        said,
+        from_at=from_at,
+        to_at=to_at,
+        ramp=None if ramp is None else (ramp.kw_per_minute, ramp.kw_per_point),
+    )
     log.info("supply mark", kind=kind, number=number, actor=said.actor)
     return number
 

@@ -12,6 +12,8 @@ from psycopg import AsyncConnection
 from daemon.control.authority import Authority
 from daemon.control.restoration import is_opened_by_others, is_to_be_restored
 from daemon.control.trips import guard_trip, is_trip_due
+from daemon.transactions.amnesty import restore_on_ramps
+from daemon.transactions.breaker import watch
 from daemon.transactions.control_facts import control_facts
 from daemon.transactions.supply import request_trips, restore
 from storage import field_jobs, ledger, supply
@@ -31,6 +33,9 @@ async def sweep(connection: AsyncConnection[Any], authority: Authority, now: dat
     await supply.expire_trips(connection, now)
     # In shadow mode it could only wait: whoever opened it is another, and still has it in hand.
     of_others = not authority.shadow_mode
+    # Before anybody is looked at: what emptied them may be a mistake of all.
+    async with connection.transaction():
+        await watch(connection, authority, now)
     accounts = await supply.accounts_to_look_at(connection)
     for start in range(0, len(accounts), ACCOUNTS_AT_ONCE):
         some = accounts[start : start + ACCOUNTS_AT_ONCE]
@@ -40,6 +45,7 @@ async def sweep(connection: AsyncConnection[Any], authority: Authority, now: dat
                 await ledger.lock_accounts(connection, [account])
                 await restore(connection, [account], CAUSE, now, of_others=of_others)
                 await request_trips(connection, authority, [account], now)
+    await restore_on_ramps(connection, now)
     # R89a, A12: what is overdue is seen from here, whatever became of its line.
     for number in await field_jobs.open_restore_jobs(connection):
         log.error("reconnect is overdue, somebody has to go there", job=number)

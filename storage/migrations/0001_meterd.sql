@@ -295,6 +295,7 @@ CREATE TABLE arrears_episode (
     ended_at    timestamptz CHECK (ended_at >= started_at)
 );
 CREATE INDEX episodes_of_account ON arrears_episode (account_id);
+CREATE INDEX episodes_by_time ON arrears_episode (started_at);
 CREATE UNIQUE INDEX one_open_episode ON arrears_episode (account_id) WHERE ended_at IS NULL;
 
 CREATE FUNCTION are_rates(names text[]) RETURNS boolean IMMUTABLE LANGUAGE sql AS $$
@@ -1117,6 +1118,7 @@ CREATE TABLE journal (
 );
 CREATE UNIQUE INDEX key_is_used_once ON journal (key) WHERE key IS NOT NULL;
 CREATE UNIQUE INDEX taken_back_once ON journal (reverses) WHERE reverses IS NOT NULL;
+CREATE INDEX payments_by_time ON journal (recorded_at) WHERE kind = 11; -- top_up
 -- What moves a balance: by the first account, and by any where another one keeps a balance too.
 CREATE INDEX journal_of_account ON journal ((accounts[1]), id);
 CREATE INDEX journal_of_others ON journal USING gin (accounts) WHERE 0 < ANY (array_remove(accounts, accounts[1]));
@@ -1628,7 +1630,7 @@ CREATE TRIGGER approval_is_never_deleted BEFORE DELETE ON approval FOR EACH ROW 
 CREATE TABLE supply_mark (
     id              bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     kind            text NOT NULL CHECK (kind IN ('protected', 'life_support', 'keep_power', 'dispute', 'hold', 'amnesty',
-                        'payment_in_flight', 'weather', 'planned_outage')),
+                        'payment_in_flight', 'weather', 'planned_outage', 'wrongful_cut')),
     area            text CHECK (area <> ''),
     line            text CHECK (line <> ''),
     account_id      integer REFERENCES account,
@@ -1638,12 +1640,15 @@ CREATE TABLE supply_mark (
     actor           text NOT NULL CHECK (actor <> ''),
     reason          text NOT NULL CHECK (reason <> ''),
     evidence        text,
+    kw_per_minute   integer CHECK (kw_per_minute >= kw_per_point),
+    kw_per_point    integer CHECK (kw_per_point > 0),
     made_at         timestamptz NOT NULL DEFAULT now(),
     lift_actor      text CHECK (lift_actor <> ''),
     lift_reason     text CHECK (lift_reason <> ''),
     lift_asked_at   timestamptz,
     lift_second     text CHECK (lift_second <> ''),
     lifted_at       timestamptz,
+    CONSTRAINT only_an_amnesty_has_a_ramp CHECK (num_nonnulls(kw_per_minute, kw_per_point) = CASE kind WHEN 'amnesty' THEN 2 ELSE 0 END),
     CONSTRAINT mark_is_of_one_thing CHECK (num_nonnulls(area, line, account_id, point_id) <= 1),
     CONSTRAINT mark_does_not_end_by_itself CHECK (to_at IS NULL OR kind NOT IN ('protected', 'life_support', 'keep_power')),
     CHECK (num_nulls(lift_actor, lift_reason, lift_asked_at) IN (0, 3)),
@@ -1656,6 +1661,7 @@ CREATE INDEX marks_that_hold ON supply_mark (kind) WHERE lifted_at IS NULL;
 CREATE INDEX supply_marks_of_account ON supply_mark (account_id) WHERE account_id IS NOT NULL;
 CREATE INDEX supply_marks_of_point ON supply_mark (point_id) WHERE point_id IS NOT NULL;
 COMMENT ON TABLE supply_mark IS 'holds from from_at, to to_at if it has one, until it is lifted; of no area, line, account or point: of the whole site';
+COMMENT ON COLUMN supply_mark.kw_per_minute IS 'of an amnesty: whoever is cut is restored, with so much load within a minute, of kw_per_point each';
 COMMENT ON COLUMN supply_mark.lift_asked_at IS 'somebody wants it lifted; what protects is lifted when a second person agrees';
 CREATE TRIGGER supply_mark_stays BEFORE UPDATE ON supply_mark FOR EACH ROW EXECUTE FUNCTION refuse_unsaying();
 CREATE TRIGGER supply_mark_is_never_deleted BEFORE DELETE ON supply_mark FOR EACH ROW EXECUTE FUNCTION refuse_change();
@@ -1692,6 +1698,8 @@ CREATE UNIQUE INDEX one_open_command_of_a_point ON command (point_id)
 CREATE INDEX open_commands ON command (meter_id, next_at)
     WHERE state IN ('persisted', 'sent', 'acked', 'unknown', 'verifying');
 CREATE INDEX commands_of_a_point ON command (point_id, sequence);
+CREATE INDEX trips_by_time ON command (created_at) WHERE action = 'trip';
+CREATE INDEX commands_that_ended ON command (sequence) WHERE state IN ('verified', 'refused', 'failed');
 CREATE INDEX relays_moved ON command (sent_at, point_id) WHERE sent_at IS NOT NULL;
 
 CREATE TABLE command_event (
@@ -1780,21 +1788,26 @@ CREATE TRIGGER field_job_owner_is_never_changed BEFORE UPDATE OR DELETE ON field
 
 CREATE TABLE breaker (
     id              bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    area            text CHECK (area <> ''),
+    scope           text NOT NULL CHECK (scope IN ('site', 'area', 'line', 'tariff')),
+    name            text NOT NULL DEFAULT '',
     cause           text NOT NULL CHECK (cause <> ''),
-    figures         jsonb NOT NULL DEFAULT '{}',
+    found           double precision NOT NULL,
+    allowed         double precision NOT NULL,
     opened_at       timestamptz NOT NULL,
     reset_actor     text CHECK (reset_actor <> ''),
     reset_reason    text CHECK (reset_reason <> ''),
     reset_asked_at  timestamptz,
     reset_second    text CHECK (reset_second <> ''),
     reset_at        timestamptz,
+    CONSTRAINT only_the_site_has_no_name CHECK ((scope = 'site') = (name = '')),
     CHECK (num_nulls(reset_actor, reset_reason, reset_asked_at) IN (0, 3)),
     CONSTRAINT two_persons_reset_it CHECK (num_nulls(reset_second, reset_at) = 2
         OR (num_nulls(reset_second, reset_at, reset_actor) = 0 AND lower(reset_second) <> lower(reset_actor)))
 );
-CREATE UNIQUE INDEX one_open_breaker ON breaker (coalesce(area, '')) WHERE reset_at IS NULL;
-COMMENT ON TABLE breaker IS 'too much happens at once: nobody is cut until two persons reset it; without an area, of the whole site';
+CREATE UNIQUE INDEX one_open_breaker ON breaker (scope, name) WHERE reset_at IS NULL;
+CREATE INDEX breakers_that_were_reset ON breaker (scope, name, reset_at) WHERE reset_at IS NOT NULL;
+COMMENT ON TABLE breaker IS 'too much happens at once: nobody of the group is cut until two persons reset it';
+COMMENT ON COLUMN breaker.found IS 'what was more than allowed, by the cause';
 CREATE TRIGGER breaker_stays BEFORE UPDATE ON breaker FOR EACH ROW EXECUTE FUNCTION refuse_unsaying();
 CREATE TRIGGER breaker_is_never_deleted BEFORE DELETE ON breaker FOR EACH ROW EXECUTE FUNCTION refuse_change();
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from psycopg import AsyncConnection
 
+from daemon.transactions.sweep import sweep
 from storage import field_jobs
 from tests.database.cli.test_document_commands import Place, pytestmark
 from tests.database.small_site import CUT_AT_ANY_TIME, NOW, SHADOW, on, pay
@@ -80,6 +81,26 @@ async def _p1_is_cut(connection: AsyncConnection[Any]) -> None:
         "UPDATE point_supply SET supply_state = 'disconnected', relay_observed = 'open', "
         "relay_observed_at = now(), relay_evidence = 'C' FROM point WHERE id = point_id AND number = 'P1'"
     )
+
+
+def test_a_breaker_is_reset_by_two_persons(place: Place) -> None:
+    for _ in range(3):
+        told(place, "dispute", "open", "A1", "--wrongful-cut", *SAID)
+    on(place.database_url, _looked_at)
+    shown = said(place, "supply", "breaker", "show")
+    assert "3 cuts called wrongful within a day, 2 are allowed" in shown
+    assert told(place, "supply", "breaker", "reset", "1", *SAID)["state"] == "waits"
+    assert "another person" in said(
+        place, "supply", "breaker", "agree", "1", "--actor", "Li", code=1
+    )
+    assert told(place, "supply", "breaker", "show")["reset_actor"] == "li"
+    assert "is reset" in said(place, "supply", "breaker", "agree", "1", "--actor", "wang")
+    assert said(place, "supply", "breaker", "show", "--json") == ""
+    assert told(place, "supply", "breaker", "show", "--all")["reset_second"] == "wang"
+
+
+async def _looked_at(connection: AsyncConnection[Any]) -> None:
+    await sweep(connection, SHADOW, NOW)
 
 
 def test_a_dispute_and_a_hold_are_ended_by_one(place: Place) -> None:

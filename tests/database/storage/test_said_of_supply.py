@@ -16,7 +16,8 @@ INSERT INTO cut_request (account_id, episode_id, debt_fen, requester, reason, re
 VALUES (1, 1, 500, 'Li', 'owes', '2026-03-02 10:00');
 INSERT INTO supply_mark (kind, point_id, from_at, actor, reason)
 VALUES ('life_support', 1, '2026-03-01', 'li', 'oxygen');
-INSERT INTO breaker (cause, opened_at) VALUES ('too many', '2026-03-02');
+INSERT INTO breaker (scope, cause, found, allowed, opened_at)
+VALUES ('site', 'trips_in_an_hour', 21, 20, '2026-03-02');
 """
 ASKED = "lift_actor = 'Li', lift_reason = 'moved', lift_asked_at = now()"
 RESET = "reset_actor = 'Li', reset_reason = 'mended', reset_asked_at = now(), reset_at = now()"
@@ -42,7 +43,12 @@ REFUSED = {
     "lifted without being asked": "UPDATE supply_mark SET lifted_at = now(), lift_second = 'wang'",
     "reset by one person": f"UPDATE breaker SET {RESET}",
     "reset by one person twice": f"UPDATE breaker SET {RESET}, reset_second = 'li'",
-    "two breakers of the site": "INSERT INTO breaker (cause, opened_at) VALUES ('more', now())",
+    "two breakers of the site": "INSERT INTO breaker (scope, cause, found, allowed, opened_at)"
+    " VALUES ('site', 'trips_in_a_day', 101, 100, now())",
+    "a breaker of a site with a name": "INSERT INTO breaker (scope, name, cause, found, allowed,"
+    " opened_at) VALUES ('site', 'T1', 'trips_in_an_hour', 21, 20, now())",
+    "a breaker of no area": "INSERT INTO breaker (scope, cause, found, allowed, opened_at)"
+    " VALUES ('area', 'trips_in_an_hour', 21, 20, now())",
 }
 TAKEN = (
     "UPDATE notice SET sent_at = now(), delivered_at = now(), receipt_actor = 'li'",

@@ -46,7 +46,14 @@ ENDED = (
     "UPDATE supply_mark SET lift_actor = 'li', lift_reason = 'over', lift_asked_at = now(),"
     " lift_second = 'wang', lifted_at = now()"
 )
-BREAKER = "INSERT INTO breaker (area, cause, opened_at) VALUES ({}, 'many', now())"
+AMNESTY = (
+    "INSERT INTO supply_mark (kind, account_id, from_at, actor, reason, kw_per_minute, kw_per_point)"
+    " VALUES ('amnesty', 1, now() - interval '1 hour', 'li', 'flood', 40, 4)"
+)
+BREAKER = (
+    "INSERT INTO breaker (scope, name, cause, found, allowed, opened_at)"
+    " VALUES ({}, 'trips_in_an_hour', 21, 20, now())"
+)
 DOCUMENT = (
     "INSERT INTO document (id, kind, point, actor, reason, waits, content)"
     " VALUES (1, {}, 'li', 'wrong', true, {})"
@@ -65,7 +72,7 @@ SAID = {
     "a hold of an area": (mark("hold", "area='T1'"), {"HOLD"}, set()),
     "a hold of another area": (mark("hold", "area='T9'"), set(), set()),
     "a hold of a line": (mark("hold", "line='one'"), {"HOLD"}, set()),
-    "an amnesty of an account": (mark("amnesty", "account_id=1"), {"HOLD"}, set()),
+    "an amnesty of an account": (AMNESTY, {"HOLD"}, set()),
     "a protected point": (mark("protected", "point_id=1"), {"PROTECTED"}, set()),
     "life support": (mark("life_support", "account_id=1"), {"LIFE_SUPPORT"}, set()),
     "keep power": (mark("keep_power", "point_id=1"), {"LOCKED"}, set()),
@@ -75,9 +82,18 @@ SAID = {
     "an outage": (mark("planned_outage", "area='T1'"), {"COMM_UNSTABLE"}, set()),
     "a mark that was lifted": (f"{mark('hold', '')}; {ENDED}", set(), set()),
     "a mark of tomorrow": (mark("hold", "").replace("- interval", "+ interval"), set(), set()),
-    "a breaker": (BREAKER.format("NULL"), {"BREAKER_OPEN"}, {"BREAKER_OPEN"}),
-    "a breaker of an area": (BREAKER.format("'T1'"), {"BREAKER_OPEN"}, set()),
-    "a breaker of another area": (BREAKER.format("'T9'"), set(), set()),
+    "a breaker": (BREAKER.format("'site', ''"), {"BREAKER_OPEN"}, {"BREAKER_OPEN"}),
+    "a breaker of an area": (BREAKER.format("'area', 'T1'"), {"BREAKER_OPEN"}, set()),
+    "a breaker of another area": (BREAKER.format("'area', 'T9'"), set(), set()),
+    "a breaker of a line": (BREAKER.format("'line', 'one'"), {"BREAKER_OPEN"}, set()),
+    "a breaker of another line": (BREAKER.format("'line', 'T1'"), set(), set()),
+    "a breaker of the tariff": (
+        BREAKER.format("'tariff', 'T'"),
+        {"BREAKER_OPEN"},
+        {"BREAKER_OPEN"},
+    ),
+    "a breaker of another tariff": (BREAKER.format("'tariff', 'T1'"), set(), set()),
+    "a cut that is called wrongful": (mark("wrongful_cut", "account_id=1"), {"DISPUTE"}, set()),
     "a document that waits": (DOCUMENT.format("'ratio', 'P1'", "'{}'"), {"CORRECTION_OPEN"}, set()),
     "an entry that waits": (
         DOCUMENT.format("'used_elsewhere', NULL", """'{"account": "A1"}'"""),

@@ -1,0 +1,183 @@
+"""An amnesty in rows: everybody who is cut comes back, as fast as the ramp lets them."""
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from psycopg import AsyncConnection
+
+from daemon.control.ramp import Ramp
+from daemon.transactions.observe import take_answer, take_observation
+from daemon.transactions.release import take_step
+from daemon.transactions.supply_marks import Marked, MarkRefused, lift_mark, set_mark
+from daemon.transactions.sweep import sweep
+from protocols.reading import RelayState
+from storage.documents import Said
+from tests.database.small_site import ARMED, NOW, Site, on, pay, rows
+
+WHY = Said("zhao", "flood")
+MINUTE = timedelta(minutes=1)
+CLOSED = RelayState(relay_open=False, command_open=False)
+STATES = "SELECT supply_state, count(*) FROM point_supply GROUP BY 1"
+CAUSES = "SELECT cause FROM command ORDER BY sequence"
+
+
+async def all_cut(connection: AsyncConnection[Any], site: Site) -> None:
+    for account in site.accounts:
+        account["reconnect_fen"] = 1000
+    await site.take_over(connection)
+    await connection.execute("UPDATE point_supply SET supply_state = 'disconnected'")
+
+
+async def grant(connection: AsyncConnection[Any], points_a_minute: int, **of: str) -> int:
+    ramp = Ramp(4 * points_a_minute, 4)
+    at = NOW - MINUTE
+    return await set_mark(connection, "amnesty", Marked(**of), WHY, from_at=at, ramp=ramp)
+
+
+async def line_works(
+    connection: AsyncConnection[Any], line: str, now: datetime, *, is_up: bool = True
+) -> list[int]:
+    """All that a line does now; the points that it sent a reconnect to."""
+    sent = []
+    while (step := await take_step(connection, ARMED, line, now)) is not None:
+        command = step.command
+        if step.kind == "send":
+            sent.append(command.point_id)
+            answer = ("acked", "accepted") if is_up else ("unknown", "silence")
+            await take_answer(connection, command, *answer, now)
+        else:
+            await take_observation(connection, command, CLOSED if is_up else None, now)
+    return sent
+
+
+def most_within_a_minute(sent: Iterable[tuple[datetime, int]]) -> int:
+    """Points that got a frame within any minute."""
+    known = [*sent]
+    return max(
+        len({point for at, point in known if until - MINUTE < at <= until})
+        for until in {at for at, _ in known}
+    )
+
+
+def test_two_thousand_come_back_and_never_exceed_the_ramp(database_url: str) -> None:
+    most = 150
+
+    async def story(connection: AsyncConnection[Any]) -> None:
+        site = Site.of(2000)
+        for meter in site.meters[:500]:
+            meter["line"] = "down at first"
+        await all_cut(connection, site)
+        await grant(connection, most)
+        sent: list[tuple[datetime, int]] = []
+        now = NOW
+        while dict(await rows(connection, STATES)) != {"energised": 2000}:
+            now += timedelta(seconds=10)
+            assert now < NOW + timedelta(hours=2)
+            await sweep(connection, ARMED, now)
+            is_up = now > NOW + timedelta(minutes=10)
+            for line, up in (("line", True), ("down at first", is_up)):
+                sent += [(now, it) for it in await line_works(connection, line, now, is_up=up)]
+        assert most_within_a_minute(sent) == most
+        assert set(await rows(connection, CAUSES)) == {"amnesty 1"}
+
+    on(database_url, story)
+
+
+def test_of_an_area_others_stay_as_they_are(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        site = Site.of(3)
+        site.points[0]["area"] = "T1"
+        await all_cut(connection, site)
+        number = await grant(connection, 5, area="T1")
+        await sweep(connection, ARMED, NOW)
+        assert dict(await rows(connection, STATES)) == {
+            "reconnect_commanded": 1,
+            "disconnected": 2,
+        }
+        await lift_mark(connection, number, WHY)
+        await grant(connection, 5)
+        await sweep(connection, ARMED, NOW)
+        assert dict(await rows(connection, STATES)) == {"reconnect_commanded": 3}
+
+    on(database_url, story)
+
+
+def test_one_that_is_over_restores_nobody(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        await all_cut(connection, Site.of(1))
+        await lift_mark(connection, await grant(connection, 5), WHY)
+        await sweep(connection, ARMED, NOW)
+        assert dict(await rows(connection, STATES)) == {"disconnected": 1}
+
+    on(database_url, story)
+
+
+def test_whoever_pays_does_not_wait_for_the_ramp(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        await all_cut(connection, Site.of(4))
+        await grant(connection, 1)
+        await sweep(connection, ARMED, NOW)
+        assert await rows(connection, CAUSES) == ["amnesty 1"]
+        # The one that is on its way is sent again and again.
+        assert len(await line_works(connection, "line", NOW, is_up=False)) == 1
+        await pay(connection, "A4", 1000)
+        assert len(await line_works(connection, "line", NOW)) == 1
+        assert await rows(connection, CAUSES) == ["amnesty 1", "payment pay:counter:1"]
+        # Both count: nobody else comes back within this minute.
+        await sweep(connection, ARMED, NOW + timedelta(seconds=59))
+        assert len(await rows(connection, CAUSES)) == 2
+        await sweep(connection, ARMED, NOW + MINUTE)
+        assert len(await rows(connection, CAUSES)) == 3
+
+    on(database_url, story)
+
+
+def test_a_repeat_waits_for_the_ramp_until_its_customer_has_paid(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        await all_cut(connection, Site.of(2))
+        await grant(connection, 1)
+        await sweep(connection, ARMED, NOW)
+        assert len(await line_works(connection, "line", NOW, is_up=False)) == 1
+        later = NOW + MINUTE
+        await connection.execute("UPDATE command SET next_at = 'infinity'")
+        await sweep(connection, ARMED, later)
+        assert len(await line_works(connection, "line", later, is_up=False)) == 1
+        # The first one is to be sent again, and the ramp is full.
+        first = "UPDATE command SET state = 'persisted', next_at = %s WHERE point_id = 1"
+        await connection.execute(first, (later,))
+        await connection.execute("UPDATE command SET next_at = 'infinity' WHERE point_id = 2")
+        assert await line_works(connection, "line", later) == []
+        await pay(connection, "A1", 1000)
+        assert await line_works(connection, "line", later + timedelta(seconds=16)) == [1]
+
+    on(database_url, story)
+
+
+def test_nobody_is_cut_until_it_ends(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        await all_cut(connection, Site.of(1))
+        await connection.execute("UPDATE account SET credit_state = 'exhausted', trip_fen = 100")
+        number = await grant(connection, 5)
+        await sweep(connection, ARMED, NOW)
+        await line_works(connection, "line", NOW)
+        await line_works(connection, "line", NOW + timedelta(seconds=6))
+        await sweep(connection, ARMED, NOW + MINUTE)
+        (reasons,) = await rows(connection, "SELECT reasons FROM guard_verdict")
+        assert "HOLD" in reasons
+        assert dict(await rows(connection, STATES)) == {"energised": 1}
+        await lift_mark(connection, number, WHY)
+        await sweep(connection, ARMED, NOW + 2 * MINUTE)
+        newest = "SELECT reasons FROM guard_verdict ORDER BY id DESC LIMIT 1"
+        assert "HOLD" not in (await rows(connection, newest))[0]
+
+    on(database_url, story)
+
+
+def test_a_ramp_on_which_nobody_would_come_back_is_refused(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        with pytest.raises(MarkRefused, match="with 3 kW a minute and 4 kW a point nobody"):
+            await set_mark(connection, "amnesty", Marked(), WHY, ramp=Ramp(3, 4))
+
+    on(database_url, story)
