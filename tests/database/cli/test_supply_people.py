@@ -86,7 +86,7 @@ async def _p1_is_cut(connection: AsyncConnection[Any]) -> None:
 def test_a_breaker_is_reset_by_two_persons(place: Place) -> None:
     for _ in range(3):
         told(place, "dispute", "open", "A1", "--wrongful-cut", *SAID)
-    on(place.database_url, _looked_at)
+    on(place.url, _looked_at)
     shown = said(place, "supply", "breaker", "show")
     assert "3 cuts called wrongful within a day, 2 are allowed" in shown
     assert told(place, "supply", "breaker", "reset", "1", *SAID)["state"] == "waits"

@@ -10,6 +10,7 @@ from daemon.control.breaker import (
     Figures,
     Group,
     Limits,
+    Opening,
     groups_to_count,
     openings,
     usual_pause,
@@ -23,8 +24,8 @@ EVERY_DAY = [*range(0, 24 * 10, 12)]
 
 def opened(
     figures: Figures, sizes: dict[Group, int] | None = None, limits: Limits | None = None
-) -> list[tuple[Group, str, float, float]]:
-    return [tuple(it) for it in openings(figures, sizes or {}, limits or Limits())]
+) -> list[Opening]:
+    return [*openings(figures, sizes or {}, limits or Limits())]
 
 
 def figures(**changes: Any) -> Figures:
