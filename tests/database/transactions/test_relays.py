@@ -410,7 +410,9 @@ def test_open_cases_overdue_jobs_and_breakers_are_alarms(database_url: str) -> N
             (NOW, later(hours=1)),
         )
         await connection.execute(
-            "INSERT INTO breaker (cause, opened_at) VALUES ('too many trips', %s)", (NOW,)
+            "INSERT INTO breaker (scope, cause, found, allowed, opened_at)"
+            " VALUES ('site', 'trips_in_an_hour', 21, 20, %s)",
+            (NOW,),
         )
         at_once = {"breaker_open", "foreign_closed", "notice_failed"}
         assert set(await alarms(connection, at=later(minutes=1))) == at_once
