@@ -31,6 +31,7 @@ COMMANDS: Final = {
     "probe": "Show what Modbus registers could mean.",
     "scan": "Find the meters of a line.",
     "doctor": "Say what is wrong with a line, by a few harmless questions.",
+    "certify": "Check a meter against its standard.",
     "write": "Set a parameter of a meter.",
     "clock": "Show or set meters' clocks.",
     "decode": "Say what the bytes on a line mean.",

@@ -148,7 +148,8 @@ class Rules(NamedTuple):
 
 AS_MASTER: Final = Rules((_RESPONSES, _REQUESTS), OUR_FUNCTIONS)
 """Answers, and our own requests where the adapter echoes them."""
-AS_METER: Final = Rules((_REQUESTS,), OUR_FUNCTIONS)
+AS_METER: Final = Rules((_REQUESTS,), ALL_FUNCTIONS)
+"""A meter hears what it does not know, too, and refuses it."""
 AS_MONITOR: Final = Rules((_RESPONSES, _REQUESTS), ALL_FUNCTIONS)
 
 

@@ -25,6 +25,7 @@ from simulators.bench.tables import (
     MeterTable,
     ModbusFleetTable,
 )
+from simulators.dlt645.deviating import DeviatingMeter2007
 from simulators.dlt645.meter import SimulatedMeter
 from simulators.dlt645.meter_1997 import SimulatedMeter1997
 from simulators.dlt645.meter_2007 import SimulatedMeter2007
@@ -120,6 +121,14 @@ class Scenario:
             profile = self.profiles[fleet.profile]
             return SimulatedModbusMeter(state, fleet.unit + number - 1, profile)
         is_1997 = fleet.protocol == DLT645_1997
+        if table.deviations and not is_1997:
+            return DeviatingMeter2007(
+                state,
+                access_spec(table),
+                deviations=table.deviations,
+                frame_limit=table.frame_limit,
+                wake_up=table.wake_up,
+            )
         kind: type[SimulatedMeter] = SimulatedMeter1997 if is_1997 else SimulatedMeter2007
         return kind(
             state,

@@ -13,6 +13,7 @@ from pydantic_core import ErrorDetails
 
 from config.problems import did_you_mean
 from protocols.dial_in.registration import fixed_bytes
+from simulators.dlt645.deviating import DEVIATIONS
 from simulators.dlt645.meter import FRAME_LIMIT, WAKE_UP
 from simulators.lines.faults import KINDS
 from simulators.modbus.meter import HIGHEST_UNIT
@@ -223,6 +224,7 @@ class MeterTable(Table):
     empty_freeze: EmptyFreeze = "zeros"
     frame_limit: Annotated[StrictInt, Field(ge=16, le=FRAME_LIMIT)] = FRAME_LIMIT
     wake_up: Annotated[StrictInt, Field(ge=0, le=32)] = WAKE_UP
+    deviations: list[Annotated[str, one_of(*DEVIATIONS)]] = Field(default_factory=list)
     reply_delay_ms: Delay | None = None
     faults: list[FaultTable] = Field(default_factory=list)
 

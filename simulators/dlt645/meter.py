@@ -43,6 +43,8 @@ class SimulatedMeter(ABC):
         self.access = Access(access or AccessSpec(), state.address)
         self.frame_limit = frame_limit
         self.wake_up = wake_up
+        self.hears_others = False
+        """Set for a meter that may answer requests for other addresses."""
         self._broadcast_time = BroadcastTime(state)
         # The state does not know event records: they need energies in the form of the wire.
         state.on_relay_moved = self._record_move

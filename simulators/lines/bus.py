@@ -120,9 +120,12 @@ class SimulatedBus:
         meter = self.meters.get(request.address)
         if isinstance(meter, SimulatedMeter):
             return self._ask(meter, request)
-        if request.address != BROADCAST and _WILDCARD not in request.address:
-            return []
-        answers = [self._ask(meter, request) for meter in self._dlt645_meters]
+        is_for_many = request.address == BROADCAST or _WILDCARD in request.address
+        answers = [
+            self._ask(meter, request)
+            for meter in self._dlt645_meters
+            if is_for_many or meter.hears_others
+        ]
         talking = [pieces for pieces in answers if pieces]
         return talking[0] if len(talking) == 1 else _collide(talking)
 

@@ -13,7 +13,7 @@ from pymodbus.datastore import ModbusServerContext
 from pymodbus.pdu import ExceptionResponse, ModbusPDU
 
 from protocols.errors import FrameError
-from protocols.modbus.frame import Frame, parse
+from protocols.modbus.frame import OUR_FUNCTIONS, Frame, parse
 from protocols.modbus.profile import TARIFFS, Item, Profile, Relay, SerialNumber
 from protocols.modbus.values import encode, encode_serial
 from protocols.reading import Quantity
@@ -59,18 +59,22 @@ class SimulatedModbusMeter:
         """The answer, None for silence: the request is for another unit, or for all."""
         if request.unit != self.unit:
             return None
-        try:
-            message = parse(request.pdu, is_request=True)
-        except FrameError:
-            answer: ModbusPDU = ExceptionResponse(request.function, ExcCodes.ILLEGAL_VALUE)
-        else:
-            context = cast(ModbusServerContext, _Registers(self))
-            answer = _at_once(message.datastore_update(context, self.unit))
+        answer = self._answer(request)
         return Frame(
             self.unit,
             bytes((answer.function_code,)) + answer.encode(),
             transaction=request.transaction,
         )
+
+    def _answer(self, request: Frame) -> ModbusPDU:
+        if request.function not in OUR_FUNCTIONS:
+            return ExceptionResponse(request.function, ExcCodes.ILLEGAL_FUNCTION)
+        try:
+            message = parse(request.pdu, is_request=True)
+        except FrameError:
+            return ExceptionResponse(request.function, ExcCodes.ILLEGAL_VALUE)
+        context = cast(ModbusServerContext, _Registers(self))
+        return _at_once(message.datastore_update(context, self.unit))
 
     def value_of(self, quantity: Quantity) -> Decimal:
         """What is true of the quantity now, in its unit.

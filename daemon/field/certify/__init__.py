@@ -1,0 +1,1 @@
+"""Whether a meter does what its standard says: named checks against a real one."""

@@ -1,0 +1,1 @@
+"""The suite for DL/T 645-2007 meters."""
