@@ -14,9 +14,10 @@ from pymodbus.pdu import ExceptionResponse, ModbusPDU
 
 from protocols.errors import FrameError
 from protocols.modbus.frame import OUR_FUNCTIONS, Frame, parse
-from protocols.modbus.profile import TARIFFS, Item, Profile, Relay, SerialNumber
+from protocols.modbus.profile import Item, Profile, Relay, SerialNumber
 from protocols.modbus.values import encode, encode_serial
 from protocols.reading import Quantity
+from simulators.modbus.more_registers import Told, more_registers
 from simulators.state.meter import MeterState
 from simulators.state.relay import RelayRefused
 
@@ -27,7 +28,11 @@ POWER_FACTOR: Final = Decimal("0.95")
 REACTIVE_SHARE: Final = Decimal("0.33")
 """Of the active power and energy."""
 FREQUENCY_HZ: Final = Decimal(50)
-_PHASES: Final = ("_a", "_b", "_c")
+SQUARE_ROOT_OF_3: Final = Decimal("1.7320508")
+PHASE_ANGLE: Final = Decimal("18.19")
+"""In degrees, of this power factor."""
+_PHASES: Final = ("a", "b", "c")
+_RATES: Final = ("t1", "t2", "t3", "t4")
 _ZERO: Final = Decimal(0)
 
 
@@ -37,7 +42,8 @@ class SimulatedModbusMeter:
     The address of its state names it in the bench, on no wire.
 
     It refuses what such meters refuse: more registers than the profile's limit (exception 03),
-    registers that the profile neither knows nor calls readable (02). It remembers no freeze that
+    registers that neither the profile nor more_registers.csv knows, nor the profile calls readable
+    (02). It remembers no freeze that
     could be read; the bench knows them."""
 
     def __init__(
@@ -77,36 +83,53 @@ class SimulatedModbusMeter:
         return _at_once(message.datastore_update(context, self.unit))
 
     def value_of(self, quantity: Quantity) -> Decimal:
-        """What is true of the quantity now, in its unit.
+        """What is true of the quantity now, in its unit."""
+        return self.value_named(quantity.label)
 
-        A relay that is open leaves no current and no power."""
+    def value_named(self, label: str) -> Decimal:
+        """Likewise, by the label of a quantity, or of a phase or rate that no quantity names.
+
+        A relay that is open leaves no current and no power; nothing flows back, and nothing is
+        distorted."""
         at = self.state.now()
-        registers_kwh = self.state.registers_kwh(at)
-        total_kwh = registers_kwh[0]
-        if quantity in TARIFFS:
-            if not self.state.spec.tariffs:
-                return _ZERO
-            return registers_kwh[1 + TARIFFS.index(quantity)]
+        name, _, last = label.rpartition("_")
+        if last in _RATES:
+            return self._of_rate(name, self.state.registers_kwh(at), int(last[1:]))
+        is_of_phase = last in _PHASES
+        total_kwh = self.state.registers_kwh(at)[0]
         power_kw = Decimal(self.state.power_mw(at)).scaleb(-6)
-        is_of_phase = quantity.label.endswith(_PHASES)
         share_kw = power_kw / 3 if is_of_phase else power_kw
+        share_kwh = total_kwh / 3 if is_of_phase else total_kwh
         volts = self.state.spec.voltage_v
         # All phases carry the same; a total current is that of one phase with all the power.
         amperes = share_kw * 1000 / (volts * POWER_FACTOR)
         values = {
-            "forward_active_energy": total_kwh,
-            "combined_active_energy": total_kwh,
-            "forward_reactive_energy": total_kwh * REACTIVE_SHARE,
+            "forward_active_energy": share_kwh,
+            "combined_active_energy": share_kwh,
+            "forward_reactive_energy": share_kwh * REACTIVE_SHARE,
+            "combined_reactive_energy": share_kwh * REACTIVE_SHARE,
             "voltage": volts,
+            "line_voltage": (volts * SQUARE_ROOT_OF_3).quantize(Decimal("0.1")),
             "current": amperes.quantize(Decimal("0.001")),
             "active_power": share_kw,
             "reactive_power": share_kw * REACTIVE_SHARE,
             "apparent_power": share_kw / POWER_FACTOR,
             "power_factor": POWER_FACTOR if power_kw else Decimal(1),
+            "phase_angle": PHASE_ANGLE if power_kw else _ZERO,
             "frequency": FREQUENCY_HZ,
         }
-        name = quantity.label[:-2] if is_of_phase else quantity.label
-        return values.get(name, _ZERO)
+        return values.get(name if is_of_phase else label, _ZERO)
+
+    def _of_rate(self, name: str, registers_kwh: Sequence[Decimal], rate: int) -> Decimal:
+        if not self.state.spec.tariffs:
+            return _ZERO
+        shares = {
+            "forward_active_energy": Decimal(1),
+            "combined_active_energy": Decimal(1),
+            "forward_reactive_energy": REACTIVE_SHARE,
+            "combined_reactive_energy": REACTIVE_SHARE,
+        }
+        return registers_kwh[rate] * shares.get(name, _ZERO)
 
 
 class _Registers:
@@ -184,7 +207,7 @@ class _Registers:
         address: int,
         count: int,
     ) -> list[int] | ExcCodes:
-        known = self._items_by_register(function)
+        known = self._told_by_register(function)
         if not known:
             return ExcCodes.ILLEGAL_FUNCTION
         if count > self._profile.limit:
@@ -192,26 +215,28 @@ class _Registers:
         held: dict[int, int] = {}
         asked = range(address, address + count)
         for register in asked:
-            items = known.get(register, [])
-            if not items and not self._profile.may_read_along(function, register, register):
+            told = known.get(register, [])
+            if not told and not self._profile.may_read_along(function, register, register):
                 return ExcCodes.ILLEGAL_ADDRESS
             if register in held:
                 continue
             try:
-                for item in items:
-                    _put(held, _encoded(item, self._meter.value_of(item.quantity)))
+                for item, label in told:
+                    _put(held, _encoded(item, self._meter.value_named(label)))
             except FrameError:  # more than its type can hold
                 return ExcCodes.DEVICE_FAILURE
         held |= self._relay_registers(function)
         return [held.get(register, 0) for register in asked]
 
-    def _items_by_register(self, function: int) -> dict[int, list[Item]]:
+    def _told_by_register(self, function: int) -> dict[int, list[Told]]:
         """A register may hold the bits of several items. Scales are 10 ** 0: they hold 0."""
-        found: dict[int, list[Item]] = {}
-        for item in self._profile.items:
+        found: dict[int, list[Told]] = {}
+        own = [Told(item, item.quantity.label) for item in self._profile.items]
+        for told in (*own, *more_registers(self._profile.name)):
+            item = told.item
             if item.function == function:
                 for register in range(item.register, item.register + item.count):
-                    found.setdefault(register, []).append(item)
+                    found.setdefault(register, []).append(told)
         return found
 
 
