@@ -53,6 +53,7 @@ LARGEST: Final = 3
 ACCOUNT_COLUMNS: Final[Columns] = {
     "account": (word, REQUIRED),
     "name": (text, ""),
+    "address": (text, ""),
     "tariff": (word, REQUIRED),
     "open_from": (day, None),
     "agreement": (word, None),
@@ -111,6 +112,7 @@ class Account:
 
     account: str
     name: str
+    address: str
     tariff: str
     open_from: date | None
     agreement: str | None
@@ -332,6 +334,7 @@ def _account(row: dict[str, Any]) -> Account:
     return Account(
         account=row["account"],
         name=row["name"],
+        address=row["address"],
         tariff=row["tariff"],
         open_from=row["open_from"],
         agreement=row["agreement"],

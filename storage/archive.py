@@ -479,6 +479,7 @@ class Payee(NamedTuple):
     """Whom a payment is for, as a clerk can compare it with who pays."""
 
     name: str
+    address: str
     points: tuple[str, ...]
     """Each with its area and its meter."""
 
@@ -486,15 +487,17 @@ class Payee(NamedTuple):
 async def payees(connection: Connection, accounts: Iterable[int]) -> dict[int, Payee]:
     """Of each account its name and the points that are billed to it now."""
     rows = await fetch_rows(connection, SQL["payees"], {"accounts": list(accounts)})
-    names: dict[int, str] = {}
+    customers: dict[int, tuple[str, str]] = {}
     points: dict[int, list[str]] = {}
-    for account, name, point, area, address in rows:
-        names[account] = name
+    for account, name, lives_at, point, area, address in rows:
+        customers[account] = (name, lives_at)
         of_account = points.setdefault(account, [])
         if point is not None:
             place = f"{point} ({area})" if area else point
             of_account.append(f"{place}, meter {address}" if address else place)
-    return {account: Payee(name, tuple(points[account])) for account, name in names.items()}
+    return {
+        account: Payee(*customer, tuple(points[account])) for account, customer in customers.items()
+    }
 
 
 async def first_version(connection: Connection, account: str) -> FirstVersion | None:

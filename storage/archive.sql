@@ -1,6 +1,6 @@
 -- stage_accounts -- where accounts of the files are copied to
 CREATE TEMP TABLE staged_account ON COMMIT DROP AS
-    SELECT number, name, tariff_id, agreement, opened_on, warn_fen, trip_fen, reconnect_fen, credit_limit_fen
+    SELECT number, name, tariff_id, agreement, opened_on, warn_fen, trip_fen, reconnect_fen, credit_limit_fen, address
     FROM account WITH NO DATA
 
 -- stage_points -- where points of the files are copied to
@@ -239,21 +239,23 @@ LEFT JOIN installation of_meter ON of_meter.meter_id = s.id AND coalesce(of_mete
 WHERE at_point.id IS NULL AND of_meter.id IS NULL
 
 -- add_accounts -- accounts that are new
-INSERT INTO account (number, name, tariff_id, agreement, opened_on, warn_fen, trip_fen, reconnect_fen, credit_limit_fen)
+INSERT INTO account (number, name, tariff_id, agreement, opened_on, warn_fen, trip_fen, reconnect_fen, credit_limit_fen,
+                     address)
 SELECT s.* FROM staged_account s LEFT JOIN account a USING (number) WHERE a.id IS NULL ORDER BY s.number
 
 -- lock_accounts -- accounts that were never opened and follow the files, in order of id
 SELECT a.id FROM staged_account s JOIN account a USING (number)
 WHERE a.state = 'pending' AND a.opened_on IS NULL
-  AND (a.name, a.tariff_id, a.agreement, a.opened_on, a.warn_fen, a.trip_fen, a.reconnect_fen, a.credit_limit_fen)
+  AND (a.name, a.address, a.tariff_id, a.agreement, a.opened_on, a.warn_fen, a.trip_fen, a.reconnect_fen, a.credit_limit_fen)
       IS DISTINCT FROM
-      (s.name, s.tariff_id, coalesce(s.agreement, a.agreement), s.opened_on, s.warn_fen, s.trip_fen, s.reconnect_fen,
+      (s.name, s.address, s.tariff_id, coalesce(s.agreement, a.agreement), s.opened_on, s.warn_fen, s.trip_fen, s.reconnect_fen,
        s.credit_limit_fen)
 ORDER BY a.id FOR NO KEY UPDATE OF a
 
 -- follow_accounts -- what the files say of them now
 UPDATE account a SET
     name = s.name,
+    address = s.address,
     tariff_id = s.tariff_id,
     agreement = coalesce(s.agreement, a.agreement),
     opened_on = s.opened_on,
@@ -267,8 +269,8 @@ WHERE a.id = ANY(%(accounts)s) AND a.number = s.number
 -- differing_accounts -- accounts that the database knows otherwise than the files: these are imported, not overwritten
 SELECT a.number FROM staged_account s JOIN account a USING (number)
 LEFT JOIN tariffs_ahead(site_today()) t ON t.account_id = a.id
-WHERE (a.name, a.warn_fen, a.trip_fen, a.reconnect_fen, a.credit_limit_fen)
-      IS DISTINCT FROM (s.name, s.warn_fen, s.trip_fen, s.reconnect_fen, s.credit_limit_fen)
+WHERE (a.name, a.address, a.warn_fen, a.trip_fen, a.reconnect_fen, a.credit_limit_fen)
+      IS DISTINCT FROM (s.name, s.address, s.warn_fen, s.trip_fen, s.reconnect_fen, s.credit_limit_fen)
    OR s.tariff_id <> ALL(coalesce(t.tariffs, ARRAY[a.tariff_id]))
    OR s.opened_on <> a.opened_on OR s.agreement <> a.agreement
 ORDER BY a.number
@@ -276,9 +278,9 @@ ORDER BY a.number
 -- lock_imported -- the accounts of an import that differ, in order of id
 SELECT a.id FROM staged_account s JOIN account a USING (number)
 LEFT JOIN tariffs_ahead(site_today()) t ON t.account_id = a.id
-WHERE (a.name, a.agreement, a.opened_on, a.warn_fen, a.trip_fen, a.reconnect_fen, a.credit_limit_fen)
+WHERE (a.name, a.address, a.agreement, a.opened_on, a.warn_fen, a.trip_fen, a.reconnect_fen, a.credit_limit_fen)
       IS DISTINCT FROM
-      (s.name, coalesce(s.agreement, a.agreement), coalesce(s.opened_on, a.opened_on), s.warn_fen, s.trip_fen,
+      (s.name, s.address, coalesce(s.agreement, a.agreement), coalesce(s.opened_on, a.opened_on), s.warn_fen, s.trip_fen,
        s.reconnect_fen, s.credit_limit_fen)
    OR s.tariff_id <> ALL(coalesce(t.tariffs, ARRAY[a.tariff_id]))
 ORDER BY a.id FOR NO KEY UPDATE OF a
@@ -297,6 +299,7 @@ ORDER BY a.number
 -- import_accounts -- the files' values, as somebody asked for
 UPDATE account a SET
     name = s.name,
+    address = s.address,
     -- Who has changed its tariff began with another one than the files may say.
     tariff_id = CASE WHEN EXISTS (SELECT FROM account_tariff t WHERE t.account_id = a.id) THEN a.tariff_id ELSE s.tariff_id END,
     agreement = coalesce(s.agreement, a.agreement),
@@ -427,7 +430,7 @@ WHERE p.number = %(point)s
 INSERT INTO point_account (point_id, account_id, from_day) VALUES (%(point_id)s, %(account_id)s, %(from_day)s)
 
 -- account -- one account with its balance
-SELECT a.number AS id, a.name, tariff_on(a.id, site_today()) AS tariff_id, a.state, a.agreement, a.opened_on AS open_from, a.warn_fen, a.trip_fen,
+SELECT a.number AS id, a.name, a.address, tariff_on(a.id, site_today()) AS tariff_id, a.state, a.agreement, a.opened_on AS open_from, a.warn_fen, a.trip_fen,
        a.reconnect_fen, a.credit_limit_fen, a.credit_state,
        (SELECT started_at FROM arrears_episode e WHERE e.account_id = a.id AND e.ended_at IS NULL) AS episode_started_at,
        coalesce(l.balance_fen, 0) AS balance_fen
@@ -467,7 +470,7 @@ SELECT EXISTS (
 )
 
 -- payees -- who paid, and the points that the money is for
-SELECT a.id AS account_id, a.name, p.number AS point, p.area, m.address
+SELECT a.id AS account_id, a.name, a.address AS lives_at, p.number AS point, p.area, m.address
 FROM account a
 LEFT JOIN point_account x ON x.account_id = a.id AND x.to_day IS NULL
 LEFT JOIN point p ON p.id = x.point_id

@@ -53,5 +53,6 @@ def as_told(done: TopUp) -> dict[str, Any]:
         "reconnects": [str(command) for command in done.commands],
         "at_button": done.at_button,
         "name": done.payee.name,
+        "address": done.payee.address,
         "points": done.payee.points,
     }

@@ -232,6 +232,7 @@ def _changes(was: Mapping[str, Any], file: Account) -> list[dict[str, Any]]:
     """What the file says otherwise than the database; what it leaves out stays."""
     says = {
         "name": file.name,
+        "address": file.address,
         "tariff_id": file.tariff,
         "agreement": file.agreement or was["agreement"],
         "open_from": file.open_from or was["open_from"],

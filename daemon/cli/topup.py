@@ -137,7 +137,8 @@ def _print(account: str, done: Mapping[str, Any], *, is_shadow: bool) -> None:
     outcome = done["outcome"].replace("_", " ")
     echo(f"{outcome}: balance {yuan(done['balance_fen'])} yuan, credit {done['credit_state']}")
     points = "; ".join(done["points"]) or "no point"
-    echo(f"account {account}: {done['name'] or 'no name'}; {points}")
+    customer = ", ".join(filter(None, (done["name"] or "no name", done["address"])))
+    echo(f"account {account}: {customer}; {points}")
     if done["reconnects"] and is_shadow:
         echo("the site is in shadow mode, nothing is sent: restore the supply by hand")
     elif done["reconnects"]:

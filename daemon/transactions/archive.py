@@ -312,6 +312,7 @@ def account_row(account: Account) -> tuple[Any, ...]:
         account.trip_fen,
         account.reconnect_fen,
         account.credit_limit_fen,
+        account.address,
     )
 
 

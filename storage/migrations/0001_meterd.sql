@@ -146,6 +146,7 @@ CREATE TABLE account (
     id                  integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     number              text NOT NULL UNIQUE CHECK (number <> ''),
     name                text NOT NULL DEFAULT '',
+    address             text NOT NULL DEFAULT '',
     tariff_id           text NOT NULL,
     state               text NOT NULL DEFAULT 'pending' CHECK (state IN ('pending', 'active', 'closing', 'closed')),
     agreement           text,

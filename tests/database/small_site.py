@@ -141,6 +141,7 @@ class Site:
             "trip_fen": 0,
             "reconnect_fen": 0,
             "credit_limit_fen": 0,
+            "address": "",
         }
         point = {
             "number": f"P{number}",

@@ -97,3 +97,15 @@ def test_what_was_mistyped_is_told_before_anything_is_asked(
     assert refused.returncode == 2
     assert told in refused.stderr
     assert place.ask("SELECT FROM document") == []
+
+
+def test_an_address_comes_by_import_and_is_told_with_a_payment(place: Place) -> None:
+    place.edit("accounts.csv", "account,tariff", "account,address,tariff")
+    place.edit("accounts.csv", "A1,", 'A1,"幸福路 5 号, 2 单元",')
+    place.edit("accounts.csv", "A2,", "A2,,")
+    place.restart()
+    imported = place.meterd("account", "import", "A1", "--actor", "li")
+    assert imported.stdout.splitlines()[1:] == ["A1\taddress\t\t幸福路 5 号, 2 单元"]
+    assert place.meterd("account", "import", "--actor", "li").stdout.startswith("the database says")
+    paid = place.meterd("topup", "A1", "10", "--key", "R1")
+    assert paid.stdout.splitlines()[1].startswith("account A1: no name, 幸福路 5 号, 2 单元; P1")

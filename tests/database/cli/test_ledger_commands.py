@@ -112,7 +112,9 @@ def test_who_takes_a_payment_in_is_told_whose_it_is_and_what_the_customer_must_d
 ) -> None:
     async def story(connection: AsyncConnection[Any]) -> None:
         await Site.of(1).take_over(connection)
-        await connection.execute("UPDATE account SET state = 'active', name = 'Flat 1'")
+        await connection.execute(
+            "UPDATE account SET state = 'active', name = 'Flat 1', address = '5 Lake Rd'"
+        )
         await connection.execute("UPDATE point SET reconnect = 'allow_close', area = 'east'")
         await connection.execute("UPDATE point_supply SET supply_state = 'disconnected'")
 
@@ -120,7 +122,9 @@ def test_who_takes_a_payment_in_is_told_whose_it_is_and_what_the_customer_must_d
     for name, text in {"meterd.toml": SETTINGS, "url": database_url, "password": "1"}.items():
         (tmp_path / name).write_text(text)
     paid = meterd(tmp_path, "topup", "A1", "10", "--key", "R1 ", "--operator", "li")
-    assert paid.stdout.splitlines()[1] == "account A1: Flat 1; P1 (east), meter 000000000001"
+    assert paid.stdout.splitlines()[1] == (
+        "account A1: Flat 1, 5 Lake Rd; P1 (east), meter 000000000001"
+    )
     assert "holds the button of the meter" in paid.stdout.splitlines()[2]
     again = meterd(tmp_path, "topup", "A1", "10", "--key", " R1", "--operator", "wang")
     assert again.stdout.startswith("already posted: balance 10.00 yuan")
