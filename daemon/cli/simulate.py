@@ -21,10 +21,12 @@ from daemon.cli.typed import Whole
 from simulators.bench.check import FASTEST
 from simulators.bench.clock import bench_clock
 from simulators.bench.control_port import CONTROL_HOST
+from simulators.bench.diagnosis import Diagnosis
 from simulators.bench.facts import frozen_registers
 from simulators.bench.recording import Recording
 from simulators.bench.running import Bench
 from simulators.bench.scenario import Scenario, load_scenario
+from simulators.lines.master_watch import ADVICE
 
 
 def _print_example(context: click.Context, _: click.Parameter, wanted: bool) -> None:
@@ -74,6 +76,11 @@ def _print_example(context: click.Context, _: click.Parameter, wanted: bool) -> 
     type=click.Path(path_type=Path),
     help="A file that does not exist yet: this run as a scenario, with all that is done to it.",
 )
+@click.option(
+    "--report",
+    is_flag=True,
+    help="At the end, what those who read the meters did wrong, and what to do.",
+)
 @as_json
 def simulate(
     scenario: Path,
@@ -82,6 +89,7 @@ def simulate(
     control_port: int,
     speed: int | None,
     record: Path | None,
+    report: bool,
     as_json: bool,
 ) -> None:
     """Run the meters of SCENARIO (a TOML file) until SIGINT or SIGTERM.
@@ -105,7 +113,7 @@ def simulate(
     elif only_truth:
         _print_truth(loaded)
     else:
-        _run(_serve(loaded, control_port, record, as_json=as_json))
+        _run(_serve(loaded, control_port, record, reports=report, as_json=as_json))
 
 
 def _print_summary(scenario: Scenario, *, as_json: bool) -> None:
@@ -139,7 +147,12 @@ def _print_truth(scenario: Scenario) -> None:
 
 
 async def _serve(
-    scenario: Scenario, control_port: int, record: Path | None, *, as_json: bool
+    scenario: Scenario,
+    control_port: int,
+    record: Path | None,
+    *,
+    reports: bool,
+    as_json: bool,
 ) -> None:
     # Handlers before lines: a bench that is stopped early removes its links too.
     stop = asyncio.Event()
@@ -149,6 +162,24 @@ async def _serve(
         async with Bench(scenario, control_port=control_port, recording=recording) as bench:
             _tell_that_it_runs(bench, as_json=as_json)
             await stop.wait()
+            bench.stage.finish_diagnosis()
+            if reports:
+                _print_report(bench.stage.diagnosis, as_json=as_json)
+
+
+def _print_report(diagnosis: Diagnosis, *, as_json: bool) -> None:
+    findings = list(diagnosis.findings())
+    if as_json:
+        print_json({"findings": [finding.as_json() for finding in findings]})
+        return
+    for finding in findings:
+        first = finding.first_at.isoformat(" ", "seconds")
+        echo(f"{finding.line}: {finding.kind} x {finding.count}, first {first}: {finding.detail}")
+        echo(f"  {ADVICE[finding.kind]}")
+        if finding.example:
+            echo(f"  {finding.example}")
+    if not findings:
+        echo("nobody who read these meters did anything wrong")
 
 
 @contextmanager

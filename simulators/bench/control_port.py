@@ -137,6 +137,10 @@ class ControlPort:
         ]
         return {"events": events}
 
+    async def _diagnosis(self, request: Request) -> Answer:
+        """What the masters of the lines did wrong so far."""
+        return {"findings": [it.as_json() for it in self._stage.diagnosis.findings()]}
+
     def _asked_meter(self, request: Request) -> MeterState:
         return self._stage.meter(str(request.get("address", "")))
 
@@ -145,6 +149,7 @@ class ControlPort:
         "meter": _meter,
         "truth": _truth,
         "events": _events,
+        "diagnosis": _diagnosis,
     }
 
 

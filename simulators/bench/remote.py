@@ -88,6 +88,13 @@ class RemoteBench:
         events: list[Facts] = self._ask("events", since=since)["events"]
         return events
 
+    def diagnosis(self) -> list[Facts]:
+        """What the masters of the lines did wrong so far.
+
+        `line`, `kind`, `count`, `first_at`, `last_at`, `detail`, `example`, `advice`."""
+        findings: list[Facts] = self._ask("diagnosis")["findings"]
+        return findings
+
     def press_button(self, address: str) -> Facts:
         """The customer holds the button of the relay; the meter's state after it."""
         return self._ask("press_button", address=address)

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import replace
+from functools import partial
 from typing import Final
 
 from config.profiles import load_profile
 from protocols.errors import MeterdError
 from protocols.modbus.profile import Profile
+from simulators.bench.diagnosis import Diagnosis
 from simulators.bench.line_building import AnyLine, build_line
 from simulators.bench.scenario import Clock, Fleet, Scenario
 from simulators.bench.tables import ModbusFleetTable
 from simulators.lines.bus import SimulatedBus
+from simulators.lines.master_watch import MasterWatch, Mistake
 from simulators.lines.mqtt_gateway import SimulatedGateway
+from simulators.lines.stream_lines import BITS_PER_CHARACTER
 from simulators.state.meter import MeterEvent, MeterState
 
 EVENTS_KEPT: Final = 100_000
@@ -50,11 +54,29 @@ class Stage:
         self.log = EventLog()
         self.lines: dict[str, AnyLine] = {}
         self.meters: dict[str, MeterState] = {}
+        self.diagnosis = Diagnosis(now, self._tell_mistake)
+        """Of the masters that read the lines."""
         self._scenario = scenario
         for name, bus in scenario.build(now, self.log.remember).items():
+            self._watch(name, bus)
             self.lines[name] = build_line(name, scenario.lines[name], bus)
             for address, meter in bus.meters.items():
                 self.meters[address] = meter.state
+
+    def finish_diagnosis(self) -> None:
+        """What the watches still waited with is told."""
+        for line in self.lines.values():
+            line.bus.watch.finish()
+
+    def _watch(self, name: str, bus: SimulatedBus) -> None:
+        baud = self._scenario.lines[name].baud
+        bus.watch = MasterWatch(
+            partial(self.diagnosis.note, name),
+            character_s=BITS_PER_CHARACTER / baud if baud else 0.0,
+        )
+
+    def _tell_mistake(self, line: str, mistake: Mistake) -> None:
+        self.note(line, "master", {"mistake": mistake.kind, "detail": mistake.detail})
 
     def line(self, name: str) -> AnyLine:
         """BadRequest when there is none of this name."""

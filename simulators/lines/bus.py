@@ -14,6 +14,7 @@ from protocols.exchange import StreamDecoder
 from protocols.modbus import frame as modbus
 from simulators.dlt645.meter import SimulatedMeter
 from simulators.lines.faults import Fault, Piece, spoil, spoil_bytes, strike
+from simulators.lines.master_watch import MasterWatch, Mistake
 from simulators.modbus.meter import HIGHEST_UNIT, SimulatedModbusMeter
 from simulators.state.seeded import below, series
 
@@ -26,6 +27,10 @@ NO_DELAY: DelayMs = (0, 0)
 _WILDCARD = "A"
 # Random numbers of one request begin that far apart, so that its noise has a series of its own.
 _REQUEST_SHIFT = 40
+
+
+def _ignore(mistake: Mistake) -> None:
+    """Nobody wants to know."""
 
 
 class _Passage(NamedTuple):
@@ -71,6 +76,8 @@ class SimulatedBus:
         self.faults = tuple(faults)
         self.meter_faults = dict(meter_faults or {})
         self.modbus_form = modbus_form
+        self.watch = MasterWatch(_ignore)
+        """Looks at those who ask."""
         self.reply_delay_ms = reply_delay_ms
         self.meter_delays_ms = dict(meter_delays_ms or {})
         self._dlt645_meters: list[SimulatedMeter] = []
@@ -121,6 +128,8 @@ class SimulatedBus:
         if isinstance(meter, SimulatedMeter):
             return self._ask(meter, request)
         is_for_many = request.address == BROADCAST or _WILDCARD in request.address
+        if not is_for_many:
+            self.watch.exchange(None, request, None)
         answers = [
             self._ask(meter, request)
             for meter in self._dlt645_meters
@@ -138,6 +147,7 @@ class SimulatedBus:
             return echo
         # An answer that is lost on the way back has had its effect all the same.
         answer = meter.answer(request)
+        self.watch.exchange(meter, request, answer)
         if meter.address != address:  # the request gave it another one
             self._rename(address, meter.address)
         if answer is None:

@@ -5,8 +5,11 @@ Both can be cut and mended."""
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
+import re
 import socket
+import termios
 import tty
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
@@ -15,6 +18,7 @@ from typing import Any, Final, Literal, cast
 
 from protocols.exchange import Skipped
 from simulators.lines.bus import AnyMeter, SimulatedBus
+from simulators.lines.uart import heard_at
 
 BITS_PER_CHARACTER: Final = 11
 """1 start, 8 data, parity, 1 stop."""
@@ -23,6 +27,17 @@ BYTE_GAP_S: Final = 0.5
 CHARACTERS_AT_ONCE: Final = 8
 """A paced answer arrives in pieces of this size, as from the FIFO of a serial port."""
 READ_SIZE: Final = 4096
+
+_PTYS: Final = "/dev/pts/"
+_ISPEED: Final = 4
+_OSPEED: Final = 5
+"""Where termios has the speeds."""
+_SPEEDS: Final = {
+    int(name[1:]): value
+    for name, value in vars(termios).items()
+    if re.fullmatch(r"B[1-9][0-9]*", name)
+}
+_BAUDS: Final = {value: baud for baud, value in _SPEEDS.items()}
 
 Cut = Literal["hang_up", "silence"]
 """hang_up: the carrier goes away, as a pulled plug of the converter; silence: no answer comes, as
@@ -52,6 +67,7 @@ class Talker:
         self._write = write
         self._decoders = bus.new_decoders()
         self._loop = asyncio.get_running_loop()
+        self._request_begins = 0.0
         self._request_ends = 0.0
         self._received_at = 0.0
         self._giving_up: asyncio.TimerHandle | None = None
@@ -67,6 +83,8 @@ class Talker:
         if now - self._received_at > BYTE_GAP_S:
             self._reset_decoders()
         self._received_at = now
+        if not any(decoder.pending for decoder in self._decoders):
+            self._request_begins = now
         self._request_ends = max(now, self._request_ends) + len(data) * self._byte_s
         if not self._answer([decoder.feed(data) for decoder in self._decoders]):
             self._giving_up = self._loop.call_later(BYTE_GAP_S, self._give_up)
@@ -75,6 +93,7 @@ class Talker:
         """The reader is gone: what is still to be sent is not."""
         self._is_closed = True
         self._cancel_giving_up()
+        self._bus.watch.gone(self)
 
     def _cancel_giving_up(self) -> None:
         if self._giving_up:
@@ -87,13 +106,24 @@ class Talker:
 
     def _answer(self, found_by_decoder: list[list[Any]]) -> bool:
         """Answer what each protocol's decoder made of the bytes; False when there was no frame."""
+        watch = self._bus.watch
         frames = []
         for found in found_by_decoder:
-            frames += [item for item in found if not isinstance(item, Skipped)]
+            for item in found:
+                if not isinstance(item, Skipped):
+                    frames.append(item)
+                elif len(self._decoders) == 1:  # a frame of one protocol is noise to the others
+                    watch.skipped(item)
         for frame in frames:
+            watch.request(self, frame, self._request_begins)
+            answer_ends = self._request_ends
             for after_ms, data in self._bus.answer(frame):
-                self._send(data, self._request_ends + after_ms / 1000)
-        # A frame of one protocol is noise to the others, and might keep one waiting for its end.
+                begins = self._request_ends + after_ms / 1000
+                self._send(data, begins)
+                answer_ends = max(answer_ends, begins + len(data) * self._byte_s)
+            if answer_ends > self._request_ends:
+                watch.answer_under_way(self._request_ends, answer_ends)
+        # It might keep a decoder of another protocol waiting for its end.
         if frames and len(self._decoders) > 1:
             self._reset_decoders()
         return bool(frames)
@@ -258,7 +288,9 @@ def _bound(host: str, port: int) -> socket.socket:
 class PtyLine:
     """Meters behind a pseudo-terminal.
 
-    Readers may come and go; `link` is a path that always leads to it."""
+    Readers may come and go; `link` is a path that always leads to it. With `baud` the line has
+    that speed: a reader that opens it at another one hears garbage and is garbage. (Of the parity
+    Linux keeps nothing at a pseudo-terminal.)"""
 
     def __init__(
         self,
@@ -274,6 +306,7 @@ class PtyLine:
         self._meter_end = -1
         self._reader_end = -1
         self._talker: Talker | None = None
+        self._lock: int | None = None
 
     @property
     def place(self) -> str:
@@ -285,11 +318,23 @@ class PtyLine:
         return {"kind": "pty", "device": self.place}
 
     async def open(self) -> None:
-        """LinkTaken when something that is no link stands at `link`."""
-        if self.link and self.link.exists() and not self.link.is_symlink():
-            raise LinkTaken(f"{self.link} exists and is no link; the line would overwrite it")
+        """LinkTaken when `link` is another bench's, or is none of a pseudo-terminal."""
+        if self.link:
+            self._lock = _lock_of(self.link)
+        try:
+            self._open()
+        except BaseException:
+            self._unlock()
+            raise
+
+    def _open(self) -> None:
         self._meter_end, self._reader_end = os.openpty()
         tty.setraw(self._reader_end)
+        if self.baud in _SPEEDS:
+            # Who leaves it as it is finds a port that somebody has set up.
+            modes = termios.tcgetattr(self._reader_end)
+            modes[_ISPEED] = modes[_OSPEED] = _SPEEDS[self.baud]
+            termios.tcsetattr(self._reader_end, termios.TCSANOW, modes)
         os.set_blocking(self._meter_end, False)
         self._talker = Talker(
             self.bus,
@@ -312,6 +357,12 @@ class PtyLine:
             self.link.unlink()
         os.close(self._meter_end)
         os.close(self._reader_end)
+        self._unlock()
+
+    def _unlock(self) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
 
     async def cut(self, how: Cut = "silence") -> None:
         """Take the line away from its reader until `mend`."""
@@ -334,13 +385,25 @@ class PtyLine:
     def _read(self) -> None:
         with suppress(BlockingIOError):
             data = os.read(self._meter_end, READ_SIZE)
-            if self._talker:
-                self._talker.received(data)
+            if self._talker is None:
+                return
+            baud = self._readers_baud()
+            if self.baud is not None and baud != self.baud:
+                self.bus.watch.wrong_speed(baud, self.baud)
+                data = heard_at(data, baud, self.baud)
+            self._talker.received(data)
 
     def _write(self, data: bytes) -> None:
         """What does not fit into the buffer, because it is not read, is lost as on a wire."""
+        if self.baud is not None:
+            data = heard_at(data, self.baud, self._readers_baud())
         with suppress(BlockingIOError):
             os.write(self._meter_end, data)
+
+    def _readers_baud(self) -> int:
+        """The speed at which the reader opened it; the line's where it is one without a number."""
+        speed = termios.tcgetattr(self._reader_end)[_OSPEED]
+        return _BAUDS.get(speed, self.baud or 0)
 
 
 @asynccontextmanager
@@ -387,9 +450,29 @@ def _bus(meters: Iterable[AnyMeter] | SimulatedBus) -> SimulatedBus:
     return meters if isinstance(meters, SimulatedBus) else SimulatedBus(meters)
 
 
+def _lock_of(link: Path) -> int:
+    """A lock that goes away with this process, whatever ends it. LinkTaken.
+
+    Not on the link itself, which leads to a device."""
+    if link.is_symlink():
+        target = os.readlink(link)
+        # One that leads nowhere is what a bench left that was killed.
+        if link.exists() and not target.startswith(_PTYS):
+            raise LinkTaken(f"{link} leads to {target}, which is no pseudo-terminal of a bench")
+    elif link.exists():
+        raise LinkTaken(f"{link} exists and is no link; the line would overwrite it")
+    link.parent.mkdir(parents=True, exist_ok=True)
+    lock = os.open(link.with_name(f".{link.name}.lock"), os.O_CREAT | os.O_RDWR, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        raise LinkTaken(f"{link} is a line of a bench that runs; stop that first") from None
+    return lock
+
+
 def _point(link: Path, target: str) -> None:
     """Let the link lead to the target, without a moment in which it is missing."""
-    link.parent.mkdir(parents=True, exist_ok=True)
     fresh = link.with_name(f".{link.name}.{os.getpid()}")
     fresh.unlink(missing_ok=True)
     fresh.symlink_to(target)

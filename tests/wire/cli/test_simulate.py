@@ -288,3 +288,22 @@ def test_where_no_bench_runs_steer_says_so() -> None:
     assert nobody.returncode == 1
     assert "no bench answers at" in nobody.stderr
     assert "Traceback" not in nobody.stderr
+
+
+def test_at_the_end_the_report_says_what_a_master_did_wrong(scenario: Path) -> None:
+    with simulating(scenario, "--json", "--report") as (process, line):
+        ready = json.loads(line)
+        place = ready["lines"]["gate-1"]
+        with (
+            RemoteBench(**ready["control"]) as remote,
+            socket.create_connection((place["host"], place["port"]), timeout=10) as master,
+        ):
+            master.sendall(encode(Frame("000000000099", 0x13)))
+            while not remote.diagnosis():
+                pass
+        process.send_signal(signal.SIGTERM)
+        assert process.stdout is not None
+        (finding,) = json.loads(process.stdout.readline())["findings"]
+    assert (finding["line"], finding["kind"], finding["count"]) == ("gate-1", "no_such_meter", 1)
+    assert finding["example"].startswith("68 99 00")
+    assert "low byte goes first" in finding["advice"]
