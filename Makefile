@@ -15,7 +15,7 @@ FLOOR_BILLING = 99
 FLOOR_CONTROL = 100
 FLOOR_CODECS = 92
 
-.PHONY: faults guards simulate simulate-control spoil-control utility simulate-daemon stories demo test rest test-all test-hours quick coverage check bench bench-long fuzz mutation venv lock sbom fuzz-dlt645 fuzz-formats clean
+.PHONY: faults guards simulate simulate-control simulate-control-real spoil-control utility simulate-daemon stories demo test rest test-all test-hours quick coverage check bench bench-long fuzz mutation venv lock sbom fuzz-dlt645 fuzz-formats clean
 
 demo: venv
 	.venv/bin/meterd demo
@@ -68,6 +68,10 @@ simulate: venv
 CONTROL_SEEDS ?= $(if $(SEED),1,1000)
 simulate-control: venv
 	PYTHONPATH=. .venv/bin/python tests/simulation/control/simulate.py $(CONTROL_SEEDS) $(or $(SEED),0)
+
+# The same told to a real server beside the model, statement by statement.
+simulate-control-real: venv
+	REAL_CONTROL_SEEDS=10 .venv/bin/python -m pytest -q -n 2 -rP tests/simulation/control/test_real_control.py
 
 # Each rule of control taken out in turn: some seed has to see it.
 spoil-control: venv

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -21,6 +21,11 @@ class Clocks:
     doubt: Callable[[], str] = lambda: ""
     """What speaks against it otherwise; empty when nothing does."""
     _last: tuple[datetime, float] | None = field(default=None, repr=False)
+
+    def beside(self, host: datetime, database: datetime) -> Clocks:
+        """The same, with what both show at this moment: a step since they were compared last would
+        be believed."""
+        return replace(self, apart=max(self.apart, host - database, key=abs))
 
     def see(self, host: datetime, monotonic_s: float, database: datetime) -> None:
         """Compare what the three clocks show at one moment with what they showed before."""

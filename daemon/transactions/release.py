@@ -201,7 +201,8 @@ async def _release_trip(
     if command.point_id not in by_id:
         await _end_trip(connection, command, "cancelled", "the point has no account", now)
         return None
-    trip = guard_trip(by_id[command.point_id], authority, now, far_end)
+    clocks = authority.clocks.beside(now, await supply.database_clock(connection))
+    trip = guard_trip(by_id[command.point_id], replace(authority, clocks=clocks), now, far_end)
     if trip.is_allowed:
         return trip.snapshot
     await note_verdicts(connection, [trip], now)

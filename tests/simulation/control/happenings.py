@@ -8,10 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from functools import partial
 from typing import Any, Final
 
 from psycopg import AsyncConnection
 
+from daemon.control.ramp import Ramp
+from daemon.transactions.breaker import ResetRefused, agree_to_reset, ask_to_reset
 from daemon.transactions.cut_requests import CutRefused, approve_cut, request_cut, withdraw_cut
 from daemon.transactions.supply_marks import (
     TWO_PERSONS,
@@ -22,6 +25,7 @@ from daemon.transactions.supply_marks import (
     set_mark,
 )
 from protocols.peer import Peer, Proof
+from storage import breakers
 from storage.documents import Said
 from tests.simulation.control.meters import Line, Meter
 from tests.simulation.control.world import DAY, HOUR, World
@@ -29,14 +33,18 @@ from tests.simulation.control.world import DAY, HOUR, World
 MINUTE_S: Final = 60.0
 HOUR_S: Final = 3600.0
 PERSONS: Final = ("li", "wang", "Li", "zhao")
-POINT_FACTS: Final = (
-    ("newest_state", "suspect", "published"),
-    ("use_jump", True, False),
-    ("correction_open", True, False),
+OWN_FACTS: Final = (
     ("has_relay", False, True),
     ("protected", True, False),
     ("life_support", True, False),
 )
+POINT_FACTS: Final = (
+    *OWN_FACTS,
+    ("newest_state", "suspect", "published"),
+    ("use_jump", True, False),
+    ("correction_open", True, False),
+)
+"""What readings and documents say is rows of other rooms: a server beside the model has none."""
 MARKS: Final = (
     "dispute",
     "payment_in_flight",
@@ -50,6 +58,11 @@ MARKS: Final = (
 )
 
 
+async def _reset(connection: AsyncConnection[Any], number: int) -> None:
+    await ask_to_reset(connection, number, Said("li", "looked into"))
+    await agree_to_reset(connection, number, "wang")
+
+
 @dataclass(eq=False)
 class Happenings:
     """The chances of a seed. `rates`: how often an hour each kind happens."""
@@ -60,7 +73,7 @@ class Happenings:
 
     def __post_init__(self) -> None:
         chance = self.world.chance
-        always = {self.charge: 25.0, self.pay: 18.0, self.press_button: 15.0}
+        always = {self.charge: 25.0, self.pay: 18.0, self.press_button: 15.0, self.reset: 4.0}
         sometimes = {
             self.pay_again: 2.0,
             self.bounce: 1.0,
@@ -124,7 +137,7 @@ class Happenings:
             (300, 1_500, balance + 200, balance + 2_900, balance + 2_900, balance + 9_000)
         )
         if fen > 0:
-            key = f"charge {self.world.database.number()}"
+            key = f"charge {self.world.database.number('charge')}"
             self.world.post(account, -fen, key)
 
     def pay(self) -> None:
@@ -191,7 +204,8 @@ class Happenings:
         scope = chance.choice(small if kind in TWO_PERSONS else (*scopes, *small))
 
         async def say(connection: AsyncConnection[Any]) -> None:
-            number = await set_mark(connection, kind, scope, Said("li", "asked"))
+            ramp = Ramp(4, 2) if kind == "amnesty" else None
+            number = await set_mark(connection, kind, scope, Said("li", "asked"), ramp=ramp)
             after_s = chance.expovariate(1 / (15 * MINUTE_S))
             world.kernel.at_s(after_s, lambda: self._lift(number))
 
@@ -206,18 +220,29 @@ class Happenings:
 
     def break_open(self) -> None:
         """A breaker opens, and two persons reset it."""
-        world, number = self.world, self.world.database.number()
-        area = world.chance.choice((None, "north", "south"))
-        world.tell("breaker", number, area=area, reset_at=None)
-        self._later(20, lambda: world.tell("breaker", number, reset_at=world.database.now()))
+        world, chance = self.world, self.world.chance
+        group = chance.choice((("site", ""), ("area", "north"), ("line", "wire")))
+
+        async def open_it(connection: AsyncConnection[Any]) -> None:
+            now = world.database.now()
+            await breakers.open_breaker(connection, group, "wrongful_trips", 3, 2, now)
+
+        world.does(open_it, "breaker")
+
+    def reset(self) -> None:
+        """Two persons reset what is open."""
+        for number, row in self.world.database.tables["breaker"].items():
+            if row["reset_at"] is None:
+                self._said(partial(_reset, number=number), "reset")
 
     def change_point(self) -> None:
         """What readings, documents and files say of a point."""
         world, point = self.world, self._point()
-        fact, bad, good = world.chance.choice(POINT_FACTS)
+        is_alone = world.database.mirror is None
+        fact, bad, good = world.chance.choice(POINT_FACTS if is_alone else OWN_FACTS)
         world.tell("point", point, **{fact: bad})
         self._later(15, lambda: world.tell("point", point, **{fact: good}))
-        if world.chance.random() < 0.3:
+        if is_alone and world.chance.random() < 0.3:
             day = world.database.now().astimezone(world.terms.zone).date()
             old = world.chance.choice((day - 2 * DAY, day + 2 * DAY, None))
             world.tell("point", point, last_published_day=old)
@@ -227,14 +252,13 @@ class Happenings:
         """What files and settlement say of an account."""
         world, account = self.world, self._account()
         today = world.database.now().astimezone(world.terms.zone).date()
-        fact, bad, good = world.chance.choice(
-            (
-                ("state", "closing", "active"),
-                ("agreement", None, "signed"),
-                ("span_grace_until", world.database.now() + HOUR / 3, None),
-                ("tariff_from", today - DAY, today - 9 * DAY),
-            )
-        )
+        facts: list[tuple[str, Any, Any]] = [
+            ("state", "closing", "active"),
+            ("span_grace_until", world.database.now() + HOUR / 3, None),
+        ]
+        if world.database.mirror is None:
+            facts += [("agreement", None, "signed"), ("tariff_from", today - DAY, today - 9 * DAY)]
+        fact, bad, good = world.chance.choice(facts)
         world.tell("account", account, **{fact: bad})
         self._later(15, lambda: world.tell("account", account, **{fact: good}))
 
@@ -246,7 +270,7 @@ class Happenings:
             self._trouble(line, 5, question="two say that they are it")
         if world.chance.random() < 0.6:
             told = {"line": "gate", "identity": line.peer.identity, "proof": int(Proof.VOUCHED)}
-            number, now = world.database.number(), world.database.now()
+            number, now = world.database.number("teller"), world.database.now()
             # Most changes are long past, or nobody would ever be cut again.
             first_at = world.chance.choice((now, now - 2 * DAY))
             world.tell("teller", number, **told, first_at=first_at)
@@ -413,7 +437,7 @@ class Happenings:
         async def say(connection: AsyncConnection[Any]) -> None:
             try:
                 await what(connection)
-            except (CutRefused, MarkRefused):
+            except (CutRefused, MarkRefused, ResetRefused):
                 return  # who typed it reads why
 
         self.world.does(say, name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
@@ -45,6 +45,8 @@ class Watch:
     """Commands and points of which a person was told."""
     told: dict[str, int] = field(default_factory=dict)
     """How often what happened."""
+    _alarmed_s: dict[str, float] = field(default_factory=dict)
+    _first_sends: deque[float] = field(default_factory=deque)
     _trips: deque[float] = field(default_factory=deque)
     _dark_since_s: dict[int, float] = field(default_factory=dict)
     _acting: tuple[Daemon | None, float] = (None, 0.0)
@@ -58,10 +60,17 @@ class Watch:
         at = self.database.now().isoformat(timespec="seconds")
         self.mistakes.append(f"step {self.kernel.steps}, {at}: {what}")
 
+    def alarm(self, points: Collection[str]) -> None:
+        """A tick found something about these."""
+        self._alarmed_s.update(dict.fromkeys(points, self.kernel.now_s))
+
     def look_at_facts(self, session: Session) -> None:
         """A release begins: what speaks against its trip from here to its commit, it has to see."""
+        owner = self.kernel.running.owner
+        if not isinstance(owner, Daemon):
+            return
         session.noted = {
-            point: self._against(self.kernel.running.owner, point, self.database.now())
+            point: self._against(owner, point, self.database.now())
             for point, row in self.database.tables["open"].items()
             if self.database.tables["command"][row["id"]]["action"] == "trip"
         }
@@ -112,8 +121,7 @@ class Watch:
         for point, meter in self.meters.items():
             self._is_lit(point, meter)
 
-    def _against(self, owner: object, point: int, now: datetime) -> set[str]:
-        assert isinstance(owner, Daemon)
+    def _against(self, owner: Daemon, point: int, now: datetime) -> set[str]:
         return reasons_against(self.database, owner, point, now + owner.ahead)
 
     def _account(self, point: int) -> Row:
@@ -134,6 +142,10 @@ class Watch:
             self.wrong(f"I16: the {row['action']} of P{point} was released in shadow mode")
         if row["action"] != "trip":
             return
+        self._trip_released(session, owner, row)
+
+    def _trip_released(self, session: Session, owner: Daemon, row: Row) -> None:
+        point = row["point_id"]
         if not self.database.is_locked_by(session, ("account", self._points_account(point))):
             self.wrong(f"I1: the trip of P{point} was released without its account's lock")
         if not session.noted:
@@ -143,6 +155,15 @@ class Watch:
             self.wrong(f"I2: the trip of P{point} was released although {sorted(both)}")
         if row["sends"] > 1:
             self.count("trips sent again")
+            return
+        self._first_sends.append(self.kernel.now_s)
+        while self._first_sends[0] <= self.kernel.now_s - 3_600:
+            self._first_sends.popleft()
+        most = max(
+            owner.terms.limits.hour, len(self.meters) * owner.terms.limits.hour_permille // 1000
+        )
+        if len(self._first_sends) > most:
+            self.wrong(f"I10: {len(self._first_sends)} trips within an hour, {most} are allowed")
 
     def _points_account(self, point: int) -> int:
         account: int = self.database.tables["point"][point]["account_id"]
@@ -178,11 +199,11 @@ class Watch:
         daemon, since_s = self._acting
         if daemon is None or daemon.terms.shadow_mode:
             return
-        age_s = (self.database.now() - row["created_at"]).total_seconds()
+        age_s = (self.database.now() - (row["sent_at"] or row["created_at"])).total_seconds()
+        if self.kernel.now_s - self._alarmed_s.get(f"P{row['point_id']}", -1e9) < 300:
+            return
         point = row["point_id"]
         waits = self.database.tables["supply"][point]["supply_state"] == "wait_customer_button"
-        if row["action"] == "trip" and row["sends"]:
-            return  # until the alarms of ticks are there
         if waits or min(age_s, self.kernel.now_s - since_s) <= ALARM_WITHIN_S:
             return
         if number not in self.alarmed and not self._has_job(point):

@@ -82,6 +82,11 @@ class Kernel:
             self._end(task)
             task.coroutine.close()
 
+    def kill_all(self) -> None:
+        """The world is over."""
+        for task in list(self._tasks):
+            self.kill(task.owner)
+
     def run(self, until_s: float, after_each: Callable[[], None]) -> None:
         """Until this time; `after_each` is called after everything that happened."""
         while self._due and self._due[0][0] <= until_s:

@@ -10,6 +10,7 @@ from typing import Any, Final
 import structlog
 
 from tests.simulation.control.happenings import HOUR_S, Happenings
+from tests.simulation.control.mirror import Mirror, found_site
 from tests.simulation.control.world import World, make_world
 
 HOURS: Final = 1.5
@@ -29,11 +30,29 @@ class Life:
 def live(seed: int, hours: float = HOURS) -> Life:
     """Let a world live, and be quiet for a while at its end."""
     world = make_world(seed)
+    return _live(world, seed, hours)
+
+
+def live_beside(owner_url: str, seed: int, hours: float = HOURS) -> tuple[Life, list[str]]:
+    """The same beside an empty database of a real server, with where they did not agree."""
+    world = make_world(seed, balance_fen=0)
+    found_site(owner_url, world)
+    mirror = Mirror(owner_url, world)
+    world.database.mirror = mirror
+    try:
+        return _live(world, seed, hours), mirror.differences
+    finally:
+        world.database.mirror = None
+        mirror.close()
+
+
+def _live(world: World, seed: int, hours: float) -> Life:
     with heard_alarms(world):
         world.start_daemon()
         Happenings(world).begin(hours)
         world.kernel.run(hours * HOUR_S, world.watch.after_step)
         world.kernel.run((hours + QUIET_HOURS) * HOUR_S, world.watch.after_step)
+        world.kernel.kill_all()
     watch = world.watch
     return Life(seed, world.kernel.steps, watch.mistakes, watch.told)
 

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from types import TracebackType
-from typing import Any
+from typing import Any, Protocol
 
 import psycopg
 
@@ -22,6 +22,27 @@ Key = tuple[str, Any]
 Handler = Callable[["Session", Mapping[str, Any]], Awaitable[list[Any]]]
 
 
+class Beside(Protocol):
+    """What is told each step of each transaction, and answers in the model's stead."""
+
+    def begin(self, session: Session) -> None:
+        """A transaction begins."""
+
+    def commit(self, session: Session) -> None:
+        """It is committed."""
+
+    def roll_back(self, session: Session) -> None:
+        """It is over."""
+
+    def answer(
+        self, session: Session, statement: str, values: Mapping[str, Any], found: list[Any]
+    ) -> list[Any]:
+        """What the daemon is answered."""
+
+    def tell(self, session: Session, table: str, number: Any, changes: Row) -> None:
+        """A fact that others than control write."""
+
+
 @dataclass(eq=False)
 class Database:
     """What is committed. `answers`: by the text of a statement what the model makes of it."""
@@ -31,6 +52,8 @@ class Database:
     answers: Mapping[str, Handler]
     switching: float = 0.4
     """How often another task may come between two statements."""
+    mirror: Beside | None = None
+    """A real server that is told the same."""
     tables: defaultdict[str, dict[Any, Row]] = field(default_factory=lambda: defaultdict(dict))
     committed: Callable[[Session, Mapping[Key, Row | None]], None] = lambda session, rows: None
     """Called at each commit, before its rows are seen."""
@@ -44,7 +67,7 @@ class Database:
     holder: tuple[object, int] | None = None
     """Whose session has the lock of the site, and as which process of the database."""
     held_since_s: float = -1.0
-    numbers: int = 0
+    numbers: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
     open: set[Session] = field(default_factory=set)
     _locks: dict[Key, Session] = field(default_factory=dict)
     _waiting: defaultdict[Key, deque[Task]] = field(default_factory=lambda: defaultdict(deque))
@@ -71,10 +94,10 @@ class Database:
         """Its clock, which is right."""
         return self.began + timedelta(seconds=self.kernel.now_s)
 
-    def number(self) -> int:
-        """The next number of a row."""
-        self.numbers += 1
-        return self.numbers
+    def number(self, of: str) -> int:
+        """The next number of a row of this table."""
+        self.numbers[of] += 1
+        return self.numbers[of]
 
     def connection(self, lasts_s: float = 0) -> Session:
         """As a pool gives one."""
@@ -177,6 +200,13 @@ class Session:
             await self.database.lock(key, self)
             self.locked.append(key)
 
+    def try_lock(self, table: str, number: Any) -> bool:
+        """Without waiting; False if another has it."""
+        key = (table, number)
+        if key not in self.locked and self.database.try_lock(key, self):
+            self.locked.append(key)
+        return key in self.locked
+
     async def put(self, table: str, number: Any, **changes: Any) -> Row:
         """Change a row, or add it."""
         await self.lock(table, number)
@@ -201,6 +231,8 @@ class Session:
         self.refuse_if_down()
         database = self.database
         database.committed(self, self.own)
+        if database.mirror:
+            database.mirror.commit(self)
         for (table, number), row in self.own.items():
             if row is None:
                 database.tables[table].pop(number, None)
@@ -226,6 +258,8 @@ class Session:
         self.own.clear()
         self.lines.clear()
         self.noted.clear()
+        if self.database.mirror:
+            self.database.mirror.roll_back(self)
         self.database.release(self)
 
 
@@ -236,6 +270,8 @@ class _Transaction:
     async def __aenter__(self) -> None:
         self.session.refuse_if_down()
         self.session.depth += 1
+        if self.session.depth == 1 and self.session.database.mirror:
+            self.session.database.mirror.begin(self.session)
 
     async def __aexit__(
         self,
@@ -274,12 +310,18 @@ class Cursor:
         session = self.session
         await session.give_way()
         session.refuse_if_down()
-        answer = session.database.answers[statement]
         if session.depth:
-            self.found = await answer(session, values or {})
+            self.found = await self._answer(statement, values or {})
             return
         async with session.transaction():
-            self.found = await answer(session, values or {})
+            self.found = await self._answer(statement, values or {})
+
+    async def _answer(self, statement: str, values: Mapping[str, Any]) -> list[Any]:
+        database = self.session.database
+        found = await database.answers[statement](self.session, values)
+        if database.mirror:
+            return database.mirror.answer(self.session, statement, values, found)
+        return found
 
     async def executemany(self, statement: str, several: list[Mapping[str, Any]]) -> None:
         for values in several:

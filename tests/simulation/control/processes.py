@@ -5,7 +5,7 @@ is told anew here, because that is tasks of an event loop elsewhere."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final, cast
@@ -17,11 +17,13 @@ from daemon.acquisition.commands import execute
 from daemon.acquisition.meter_port import MeterPort
 from daemon.acquisition.site_clock import SiteClock
 from daemon.control.authority import Authority, SiteHold
+from daemon.control.breaker import Limits
 from daemon.control.clocks import Clocks
 from daemon.control.guard import Policy
 from daemon.runtime.host_clock import HostClock
 from daemon.transactions.line_commands import LineCommands, LineCommandStep
 from daemon.transactions.release import resume
+from daemon.transactions.supply_cases import supply_alarm_rows
 from daemon.transactions.sweep import sweep
 from protocols.errors import LineDown
 from storage import supply
@@ -43,17 +45,20 @@ class SiteTerms:
     shadow_mode: bool = False
     profiles: Mapping[str, Policy] = field(default_factory=dict)
     sweep_s: float = SWEEP_S
+    limits: Limits = field(default_factory=Limits)
 
 
 @dataclass(eq=False)
 class Daemon:
-    """One process. `ports`: by point how its meter is reached."""
+    """One process. `ports`: by point how its meter is reached. `alarms`: where what a tick finds in
+    the tables is told, by the names of points."""
 
     kernel: Kernel
     database: Database
     terms: SiteTerms
     lines: Mapping[str, Line]
     ports: Mapping[int, Port]
+    alarms: Callable[[Collection[str]], None] = lambda points: None
     ahead: timedelta = timedelta(0)
     """By how much the host's wall clock is wrong."""
     hold: SiteHold = field(default_factory=SiteHold)
@@ -73,6 +78,7 @@ class Daemon:
             started_at=self.now(),
             hold=self.hold,
             profiles=self.terms.profiles,
+            limits=self.terms.limits,
             clocks=Clocks(doubt=lambda: self.host_clock.doubt),
         )
         self.kernel.start(self._live(), self, "daemon")
@@ -140,7 +146,7 @@ class Daemon:
     async def _take_site(self) -> None:
         while self.database.is_down or self.database.holder is not None:
             await Pause(1 + self.kernel.chance.random())
-        process = self.database.number()
+        process = self.database.number("process")
         self.database.hold_site(self, process)
         self.hold.database_process = process
         self.acts_since_s = self.kernel.now_s
@@ -157,6 +163,13 @@ class Daemon:
                     at = await supply.database_clock(cast("Any", connection))
                     self.authority.clocks.see(self.now(), self.kernel.now_s, at)
                     await sweep(cast("Any", connection), self.authority, self.now())
+                    rows = await supply_alarm_rows(
+                        cast("Any", connection),
+                        self.lines,
+                        self.database.now(),
+                        shadow_mode=self.terms.shadow_mode,
+                    )
+                    self.alarms([row["point"] for row in rows])
             except psycopg.OperationalError:
                 pass  # a tick that failed is followed by the next
             await Pause(self.terms.sweep_s)

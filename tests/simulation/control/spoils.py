@@ -223,8 +223,14 @@ def locks_and_looks() -> Iterator[Spoil]:
     yield Spoil(
         "who speaks for the meter is asked again",
         RELEASE,
-        "trip = guard_trip(by_id[command.point_id], authority, now, far_end)",
-        "trip = guard_trip(by_id[command.point_id], authority, now)",
+        "replace(authority, clocks=clocks), now, far_end)",
+        "replace(authority, clocks=clocks), now)",
+    )
+    yield Spoil(
+        "clocks are compared at a release",
+        RELEASE,
+        "replace(authority, clocks=clocks), now, far_end)",
+        "authority, now, far_end)",
     )
     yield Spoil(
         "trips that wait are expired",

@@ -12,7 +12,18 @@ from typing import Any, Final
 import psycopg
 
 from daemon.control.facts import PointFacts
-from storage import archive, cut_requests, field_jobs, ledger, marks, site_lock, supply
+from storage import (
+    amnesties,
+    archive,
+    breakers,
+    cut_requests,
+    field_jobs,
+    ledger,
+    marks,
+    site_lock,
+    supply,
+    supply_cases,
+)
 from storage.cut_requests import Owing
 from storage.ledger import AccountRow
 from storage.supply import Command, PayerSupply
@@ -41,7 +52,7 @@ def answers(statement: str) -> Callable[[Handler], Handler]:
 async def _lock_accounts(session: Session, values: Values) -> list[Any]:
     for number in values["accounts"]:
         await session.lock("account", number)
-    return []
+    return [(number,) for number in values["accounts"]]
 
 
 @answers(ledger.SQL["lock_accounts_by_number"])
@@ -68,7 +79,7 @@ def _account_row(session: Session, number: int) -> AccountRow:
         number=row["number"],
         tariff_id="T",
         state=row["state"],
-        opened_on=None,
+        opened_on=row.get("opened_on"),
         agreement=row["agreement"],
         warn_fen=row["warn_fen"],
         trip_fen=row["trip_fen"],
@@ -113,7 +124,7 @@ async def _begin_episodes(session: Session, values: Values) -> list[Any]:
     for account, started_at in zip(values["accounts"], values["starts"], strict=True):
         if _open_episode(session, account):
             raise psycopg.errors.UniqueViolation("one_open_episode")
-        number = session.database.number()
+        number = session.database.number("episode")
         row = {"account_id": account, "started_at": started_at, "ended_at": None}
         await session.put("episode", number, **row)
         await session.put("newest_episode", account, id=number)
@@ -131,8 +142,21 @@ async def _end_episodes(session: Session, values: Values) -> list[Any]:
 
 @answers(ledger.SQL["account_ids"])
 async def _ledger_account_ids(session: Session, values: Values) -> list[Any]:
-    # Names stand for themselves: the model keeps what is customers' and forgets the rest.
-    return [(name, name) for name in values["names"]]
+    found = ((name, session.get("ledger_account", name)) for name in values["names"])
+    return [(name, row["id"]) for name, row in found if row is not None]
+
+
+@answers(ledger.SQL["ensure_accounts"])
+async def _ensure_accounts(session: Session, values: Values) -> list[Any]:
+    for name in values["names"]:
+        await session.lock("ledger_account", name)
+        number = session.database.number("ledger_account")
+        if not name.startswith("customer:"):
+            number = -number  # whose balance is not kept
+        if session.get("ledger_account", name) is None:
+            await session.put("ledger_account", name, id=number)
+            await session.put("ledger_name", number, name=name)
+    return []
 
 
 @answers(ledger.SQL["add_transactions"])
@@ -143,7 +167,10 @@ async def _add_transactions(session: Session, values: Values) -> list[Any]:
         await session.lock("journal", key)
         if session.get("journal", key) is not None:
             continue
-        names = values["accounts"][position].strip("{}").split(",")
+        names = [
+            _ledger_name(session, int(number))
+            for number in values["accounts"][position].strip("{}").split(",")
+        ]
         fens = [int(fen) for fen in values["amounts"][position].strip("{}").split(",")]
         if sum(fens):
             raise psycopg.errors.CheckViolation("legs do not sum to zero")
@@ -160,6 +187,13 @@ async def _add_transactions(session: Session, values: Values) -> list[Any]:
     return new
 
 
+def _ledger_name(session: Session, number: int) -> str:
+    row = session.get("ledger_name", number)
+    assert row is not None
+    name: str = row["name"]
+    return name
+
+
 @answers(ledger.SQL["known_contents"])
 async def _known_contents(session: Session, values: Values) -> list[Any]:
     found = ((key, session.get("journal", key)) for key in values["keys"])
@@ -168,7 +202,11 @@ async def _known_contents(session: Session, values: Values) -> list[Any]:
 
 @answers(archive.SQL["payees"])
 async def _payees(session: Session, values: Values) -> list[Any]:
-    return [(number, "", None, "", None) for number in values["accounts"]]
+    return [
+        (account, "", point["number"], point["area"], point["address"])
+        for account in values["accounts"]
+        for _, point in _points_of(session, account)
+    ]
 
 
 @answers(archive.SQL["account_id"])
@@ -186,7 +224,7 @@ async def _point_id(session: Session, values: Values) -> list[Any]:
 
 @answers(marks.SQL["add_mark"])
 async def _add_mark(session: Session, values: Values) -> list[Any]:
-    number = session.database.number()
+    number = session.database.number("mark")
     row = {**values, "from_at": values["from_at"] or session.database.now()}
     await session.put("mark", number, **row, lifted_at=None, lift_actor=None)
     return [(number,)]
@@ -254,7 +292,7 @@ def is_of(mark: Row, number: int, point: Row) -> bool:
 async def _delivered_notices(session: Session, values: Values) -> list[Any]:
     return [
         (episode, it["kind"], it["delivered_at"], it["planned_at"])
-        for episode in values["episodes"]
+        for episode in dict.fromkeys(values["episodes"])
         for it in (session.get("notices", episode) or {"told": ()})["told"]
         if it["delivered_at"] is not None
     ]
@@ -263,7 +301,7 @@ async def _delivered_notices(session: Session, values: Values) -> list[Any]:
 @answers(supply.SQL["approvals_given"])
 async def _approvals_given(session: Session, values: Values) -> list[Any]:
     found: list[Any] = []
-    for episode in values["episodes"]:
+    for episode in dict.fromkeys(values["episodes"]):
         request = _open_request(session, episode)
         if request is None:
             continue
@@ -299,7 +337,7 @@ async def _account_of(session: Session, values: Values) -> list[Any]:
 
 @answers(cut_requests.SQL["add_request"])
 async def _add_request(session: Session, values: Values) -> list[Any]:
-    number = session.database.number()
+    number = session.database.number("request")
     row = {name: values[name] for name in ("account_id", "episode_id", "debt_fen")}
     told = {"id": number, "requester": values["actor"], "withdrawn_at": None, "given": ()}
     await session.put("request", number, **row, **told)
@@ -375,8 +413,17 @@ def _of_site(session: Session, now: datetime) -> Row:
         "trips": sum(at > minute_ago for at in trips["at"]),
         "overdue": overdue,
         "reconnecting": reconnecting,
-        "breakers": {it["area"] for _, it in session.rows("breaker") if it["reset_at"] is None},
+        "breakers": {(it["scope"], it["name"]) for _, it in _open_breakers(session)},
     }
+
+
+def groups_of(point: Row) -> list[tuple[str, str]]:
+    """Of which breakers a point is: (scope, name)."""
+    return [("site", ""), ("area", point["area"]), ("line", point["line"]), ("tariff", "T")]
+
+
+def _open_breakers(session: Session) -> Iterator[tuple[int, Row]]:
+    return (it for it in session.rows("breaker") if it[1]["reset_at"] is None)
 
 
 def _there(session: Session, point: int) -> Row:
@@ -387,8 +434,8 @@ def _there(session: Session, point: int) -> Row:
 
 
 def _moves(session: Session, point: int, now: datetime) -> list[datetime]:
-    row = session.get("moves", point) or {"at": ()}
-    return [at for at in row["at"] if at > now - timedelta(days=1)]
+    row = session.get("moves", point) or {"at": {}}
+    return [at for at in row["at"].values() if at > now - timedelta(days=1)]
 
 
 def _open_commands(session: Session) -> Iterator[tuple[int, Row]]:
@@ -456,7 +503,7 @@ def _point_facts(
         correction_open=point["correction_open"],
         tariff_from=account["tariff_from"],
         reconnect_pending=number in of_site["reconnecting"],
-        breaker_open=None in of_site["breakers"] or point["area"] in of_site["breakers"],
+        breaker_open=not of_site["breakers"].isdisjoint(groups_of(point)),
         failed_restores=of_site["overdue"],
         trips_last_minute=of_site["trips"],
         source_identity=own[-1]["identity"] if own else None,
@@ -578,12 +625,13 @@ async def _add_command(session: Session, values: Values) -> list[Any]:
     await session.lock("open", point)
     if session.get("open", point) is not None:
         raise psycopg.errors.UniqueViolation("one_open_command_of_a_point")
-    kept = ("point_id", "meter_id", "address", "line", "action", "cause", "guard", "expires_at")
+    kept = ("point_id", "meter_id", "address", "line", "action", "cause", "expires_at")
     await _write(
         session,
         values["id"],
         **{name: values[name] for name in kept},
-        sequence=session.database.number(),
+        guard=values["guard"] and values["guard"].obj,
+        sequence=session.database.number("command"),
         state="persisted",
         created_at=values["now"],
         next_at=values["now"],
@@ -608,8 +656,8 @@ async def _write(session: Session, number: Any, **changes: Any) -> None:
     if row["state"] not in OPEN_STATES:
         await session.delete("open", point)
     if before is not None and row["sends"] > before["sends"]:
-        moves = (session.get("moves", point) or {"at": ()})["at"]
-        await session.put("moves", point, at=(*moves[-15:], row["sent_at"]))
+        moves = (session.get("moves", point) or {"at": {}})["at"]
+        await session.put("moves", point, at={**moves, number: row["sent_at"]})
         if row["action"] == "trip":
             trips = (session.get("sent_trips", "site") or {"at": ()})["at"]
             await session.put("sent_trips", "site", at=(*trips[-31:], session.database.now()))
@@ -690,14 +738,16 @@ async def _lock_account_of(session: Session, values: Values) -> list[Any]:
     point = session.get("point", values["point"])
     assert point is not None
     await session.lock("account", point["account_id"])
-    return []
+    return [(point["account_id"],)]
 
 
 @answers(supply.SQL["lock_trips"])
 async def _lock_trips(session: Session, values: Values) -> list[Any]:
     await session.lock("advisory", values["lock"])
-    session.database.releasing(session)
-    return []
+    # The lock of ramps is put in the same words.
+    if values["lock"] == supply.TRIP_LOCK:
+        session.database.releasing(session)
+    return [("",)]
 
 
 @answers(supply.SQL["lock_command"])
@@ -792,9 +842,192 @@ async def _open_restore_jobs(session: Session, values: Values) -> list[Any]:
         waits = _there(session, point)["supply_state"] == "wait_customer_button"
         age = now - row["created_at"]
         is_due = timedelta(minutes=10) <= age <= timedelta(hours=24)
-        if row["action"] != "trip" and not waits and is_due and point not in has_job:
-            number = session.database.number()
+        if row["action"] == "trip" or waits or not is_due:
+            continue
+        # What meets one that is there draws a number, too.
+        number = session.database.number("job")
+        if point not in has_job:
             job = {"point_id": point, "command_id": row["id"], "opened_at": now, "closed_at": None}
             await session.put("job", number, **job)
             opened.append((number,))
     return opened
+
+
+# Breakers and ramps
+
+
+@answers(breakers.SQL["breaker_figures"])
+async def _breaker_figures(session: Session, values: Values) -> list[Any]:
+    now, far_past = values["now"], session.database.began - timedelta(days=999)
+    reset_at: dict[tuple[str, str], datetime] = {}
+    for _, it in session.rows("breaker"):
+        if it["reset_at"] is not None:
+            group = (it["scope"], it["name"])
+            reset_at[group] = max(it["reset_at"], reset_at.get(group, far_past))
+    site_since = reset_at.get(("site", ""), far_past)
+    counted: dict[tuple[str, str], list[int]] = {}
+    ended, stuck = [], 0
+    for command in _lately(session, now):
+        point = session.get("point", command["point_id"])
+        assert point is not None
+        if command["state"] in ("verified", "refused", "failed"):
+            ended.append(command)
+        waits = _there(session, command["point_id"])["supply_state"] == "wait_customer_button"
+        if command["state"] == "verifying" and command["sent_at"] and not waits:
+            is_late = command["sent_at"] < now - timedelta(minutes=15)
+            stuck += is_late and command["created_at"] > site_since
+        if command["action"] != "trip":
+            continue
+        at = max(command["created_at"], command["sent_at"] or command["created_at"])
+        for group in groups_of(point):
+            is_new = command["created_at"] > reset_at.get(group, far_past)
+            if at > now - timedelta(days=1) and (command["sends"] or is_new):
+                hour_day = counted.setdefault(group, [0, 0])
+                hour_day[0] += at > now - timedelta(hours=1)
+                hour_day[1] += 1
+    last = sorted(ended, key=lambda it: int(it["sequence"]))[-values["commands"] :]
+    failed = sum(it["state"] != "verified" and it["created_at"] > site_since for it in last)
+    marks = [it for _, it in session.rows("mark") if it["kind"] == "wrongful_cut"]
+    figures = {
+        "trips": [[*group, *hour_day] for group, hour_day in counted.items()],
+        "exhausted_today": 0,
+        "exhausted_before": [],
+        "paid_hours": [],
+        "silent_hours": None,
+        "failed_commands": failed + stuck,
+        "wrongful_trips": len(marks),
+    }
+    return [figures]
+
+
+def _lately(session: Session, now: datetime) -> Iterator[Row]:
+    """Commands of the last day, and those that are open."""
+    for number, row in reversed(list(session.rows("command"))):
+        as_it_is = session.get("command", number) or row
+        if as_it_is["created_at"] <= now - timedelta(days=2):
+            return
+        yield as_it_is
+
+
+@answers(breakers.SQL["group_sizes"])
+async def _group_sizes(session: Session, values: Values) -> list[Any]:
+    asked = list(zip(values["scopes"], values["names"], strict=True))
+    sizes = dict.fromkeys(asked, 0)
+    for _, point in session.rows("point"):
+        account = session.get("account", point["account_id"])
+        for group in groups_of(point):
+            if group in sizes and account and account["state"] == "active":
+                sizes[group] += 1
+    return [(*group, size) for group, size in sizes.items()]
+
+
+@answers(breakers.SQL["open_breaker"])
+async def _open_breaker(session: Session, values: Values) -> list[Any]:
+    group = (values["scope"], values["name"])
+    await session.lock("one_open_breaker", group)
+    number = session.database.number("breaker")
+    if any((it["scope"], it["name"]) == group for _, it in _open_breakers(session)):
+        return []
+    row = {"scope": group[0], "name": group[1], "reset_actor": None, "reset_at": None}
+    await session.put("breaker", number, **row)
+    return [(number,)]
+
+
+@answers(breakers.SQL["cancel_waiting_trips"])
+async def _cancel_waiting_trips(session: Session, values: Values) -> list[Any]:
+    groups = set(zip(values["scopes"], values["names"], strict=True))
+    ended = 0
+    for point, row in list(_open_commands(session)):
+        there = session.get("point", point)
+        assert there is not None
+        is_meant = row["action"] == "trip" and not groups.isdisjoint(groups_of(there))
+        if not is_meant or row["state"] != "persisted":
+            continue
+        if not session.try_lock("command", row["id"]):
+            continue  # SKIP LOCKED
+        state = "verifying" if row["sends"] else "cancelled"
+        changes = {"detail": "BREAKER_OPEN", "next_at": values["now"]}
+        await _write(session, row["id"], state=state, **changes)
+        if not row["sends"]:
+            await session.put("supply", point, supply_state="energised")
+        ended += 1
+    return [(ended,)]
+
+
+@answers(breakers.SQL["lock_breaker"])
+async def _lock_breaker(session: Session, values: Values) -> list[Any]:
+    await session.lock("breaker", values["number"])
+    row = session.get("breaker", values["number"])
+    return [] if row is None else [(row["reset_actor"], row["reset_at"] is not None)]
+
+
+@answers(breakers.SQL["ask_to_reset"])
+async def _ask_to_reset(session: Session, values: Values) -> list[Any]:
+    await session.put("breaker", values["number"], reset_actor=values["actor"])
+    return []
+
+
+@answers(breakers.SQL["agree_to_reset"])
+async def _agree_to_reset(session: Session, values: Values) -> list[Any]:
+    await session.put("breaker", values["number"], reset_at=session.database.now())
+    return []
+
+
+@answers(amnesties.SQL["amnesties"])
+async def _amnesties(session: Session, values: Values) -> list[Any]:
+    return [
+        (number, row["kw_per_minute"], row["kw_per_point"])
+        for number, row in session.rows("mark")
+        if row["kind"] == "amnesty" and holds(row, values["now"])
+    ]
+
+
+@answers(amnesties.SQL["still_cut"])
+async def _still_cut(session: Session, values: Values) -> list[Any]:
+    mark = session.get("mark", values["number"])
+    assert mark is not None
+    cut = []
+    for number, there in session.rows("supply"):
+        point = session.get("point", number)
+        assert point is not None
+        if there["supply_state"] in ("disconnected", "trip_commanded") and is_of(
+            mark, number, point
+        ):
+            last = (session.get("of_point", number) or {"ids": ()})["ids"][-1:]
+            command = session.get("command", last[0]) if last else None
+            sequence = command["sequence"] if command else 10**9
+            cut.append((sequence, number, point["account_id"]))
+    return [(account, point) for _, point, account in sorted(cut)[: values["most"]]]
+
+
+@answers(amnesties.SQL["coming_back"])
+async def _coming_back(session: Session, values: Values) -> list[Any]:
+    mark = session.get("mark", values["number"])
+    assert mark is not None
+    count = 0
+    for number, row in session.rows("command"):
+        point = session.get("point", row["point_id"])
+        assert point is not None
+        is_meant = row["action"] != "trip" and number != values["but"]
+        if is_meant and is_of(mark, row["point_id"], point):
+            is_lately = row["sent_at"] and row["sent_at"] > values["now"] - values["window"]
+            count += bool(is_lately or (not row["sends"] and row["state"] in OPEN_STATES))
+    return [(count,)]
+
+
+@answers(supply_cases.SQL["alarms"])
+async def _alarms(session: Session, values: Values) -> list[Any]:
+    """Of the alarms those of commands: what else there is has rows of other rooms."""
+    now, found = values["now"], []
+    for point, row in _open_commands(session):
+        waits = _there(session, point)["supply_state"] == "wait_customer_button"
+        if row["action"] == "trip":
+            is_late = row["sent_at"] and row["sent_at"] <= now - values["trip_after"]
+            kind, since = "trip_unverified", row["sent_at"]
+        else:
+            is_late = not waits and row["created_at"] <= now - values["reconnect_after"]
+            kind, since = "reconnect_late", row["created_at"]
+        if is_late:
+            told = {"kind": kind, "point": f"P{point}", "since": since, "detail": row["state"]}
+            found.append({**told, "account": None, "line": row["line"]})
+    return found

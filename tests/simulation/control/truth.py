@@ -12,11 +12,10 @@ from daemon.audit.second_guard import second_opinion
 from daemon.control.guard import MAX_TRIPS_PER_MINUTE, Policy
 from tests.simulation.control.model import Database, Row
 from tests.simulation.control.processes import Daemon
-from tests.simulation.control.statements import OPEN_STATES, holds, is_of
+from tests.simulation.control.statements import OPEN_STATES, groups_of, holds, is_of
 
 DAY: Final = timedelta(days=1)
 BY_MARK: Final = {
-    "dispute_open": "dispute",
     "payment_in_flight": "payment_in_flight",
     "weather_hold": "weather",
     "planned_outage": "planned_outage",
@@ -115,6 +114,7 @@ def _facts(database: Database, daemon: Daemon, point: int, now: datetime) -> dic
         "protected": row["protected"] or "protected" in marks,
         "life_support": row["life_support"] or "life_support" in marks,
         "held": bool(marks & {"hold", "amnesty"}),
+        "dispute_open": bool(marks & {"dispute", "wrongful_cut"}),
         **{name: kind in marks for name, kind in BY_MARK.items()},
         "reconnect_pending": any(
             it["action"] != "trip" and it["point_id"] == point for _, it in open_commands(database)
@@ -125,10 +125,12 @@ def _facts(database: Database, daemon: Daemon, point: int, now: datetime) -> dic
         "device_keep_power": there["keep_power_observed"],
         "relay_seen_at": _told(there["relay_observed_at"]),
         "relay_moves": [
-            _told(at) for at in tables["moves"].get(point, {"at": ()})["at"] if at > now - DAY
+            _told(at)
+            for at in tables["moves"].get(point, {"at": {}})["at"].values()
+            if at > now - DAY
         ],
         "source_changed": _source_changed(database, daemon, point, now),
-        "breaker_open": _breaker_open(database, row["area"]),
+        "breaker_open": _breaker_open(database, row),
         "shadow_mode": daemon.terms.shadow_mode,
         "running_for": max((now - daemon.authority.started_at).total_seconds(), 0.0),
         "clocks_apart": daemon.ahead.total_seconds(),
@@ -177,11 +179,11 @@ def _overdue(database: Database, now: datetime) -> int:
     )
 
 
-def _breaker_open(database: Database, area: str) -> bool:
+def _breaker_open(database: Database, point: Row) -> bool:
     minute_ago = database.now() - timedelta(minutes=1)
     sent = database.tables["sent_trips"].get("site", {"at": ()})["at"]
     is_open = any(
-        it["reset_at"] is None and it["area"] in (None, area)
+        it["reset_at"] is None and (it["scope"], it["name"]) in groups_of(point)
         for it in database.tables["breaker"].values()
     )
     return is_open or sum(at > minute_ago for at in sent) >= MAX_TRIPS_PER_MINUTE

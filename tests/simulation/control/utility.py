@@ -17,7 +17,6 @@ from random import Random
 from typing import Any, Final, cast
 from zoneinfo import ZoneInfo
 
-from daemon.billing.posting import payment_legs
 from daemon.control.guard import Policy
 from daemon.transactions.credit import update_credit
 from daemon.transactions.cut_requests import CutRefused, approve_cut, request_cut
@@ -274,7 +273,7 @@ def make_utility(customers: int = CUSTOMERS, seed: int = 0) -> Utility:
 
 
 def _charge(account: int, fen: int, day: date) -> Transaction:
-    legs = tuple(Leg(*leg) for leg in payment_legs(prepaid(f"A{account}"), "use", -fen))
+    legs = (Leg(prepaid(f"A{account}"), -fen), Leg("revenue:energy", fen))
     return Transaction(f"charge:{account}:{day}", "charge", {}, legs, "daemon:settlement")
 
 

@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 import psycopg
 from psycopg import AsyncConnection
 
-from daemon.billing.posting import payment_legs
+from daemon.control.breaker import Limits
 from daemon.control.guard import Policy
 from daemon.transactions.credit import update_credit
 from daemon.transactions.payment import Payment, take_in
@@ -32,6 +32,8 @@ from tests.simulation.control.statements import ANSWERS
 HOUR: Final = timedelta(hours=1)
 DAY: Final = timedelta(days=1)
 ZONES: Final = ("Asia/Shanghai", "Europe/Berlin", "America/New_York", "Asia/Kathmandu")
+LOOSE: Final = Limits(hour=999, day=999, group_hour=999, failed_commands=999)
+"""A breaker that leaves the other rules something to do."""
 Connection = AsyncConnection[Any]
 
 
@@ -68,7 +70,7 @@ class World:
     def start_daemon(self) -> Daemon:
         """One more process."""
         ports: dict[int, Port] = {}
-        daemon = Daemon(self.kernel, self.database, self.terms, self.lines, ports)
+        daemon = Daemon(self.kernel, self.database, self.terms, self.lines, ports, self.watch.alarm)
         for number, meter in self.meters.items():
             ports[number] = Port(
                 meter,
@@ -93,7 +95,10 @@ class World:
             async with session.transaction():
                 await session.lock("notices", episode)
                 before = (session.get("notices", episode) or {"told": ()})["told"]
-                await session.put("notices", episode, told=(*before, {"kind": kind, **at}))
+                told = {"kind": kind, **at}
+                await session.put("notices", episode, told=(*before, told))
+                if self.database.mirror:
+                    self.database.mirror.tell(session, "notice", episode, told)
 
         self.does(write, f"notice of {episode}")
 
@@ -136,8 +141,7 @@ class World:
             now = self.database.now()
             async with connection.transaction():
                 locked = await ledger.lock_accounts(connection, [account])
-                legs = payment_legs(prepaid(f"A{account}"), "bank", fen)
-                told = tuple(Leg(*leg) for leg in legs)
+                told = (Leg(prepaid(f"A{account}"), fen), Leg("revenue:energy", -fen))
                 await ledger.post(connection, [Transaction(key, "charge", {}, told, "daemon:x")])
                 await update_credit(connection, locked.values(), now)
                 daemon = self.acting()
@@ -154,22 +158,28 @@ class World:
             session = cast("Session", connection)
             async with session.transaction():
                 await session.put(table, number, **changes)
+                if self.database.mirror:
+                    self.database.mirror.tell(session, table, number, changes)
 
         self.does(write, f"{table} {number}")
 
 
-def make_world(seed: int) -> World:
-    """The world of a seed, before anything happened."""
+def make_world(seed: int, *, balance_fen: int = 5_000) -> World:
+    """The world of a seed, before anything happened. `balance_fen`: of each account."""
     chance = Random(seed)
     zone = ZoneInfo(chance.choice(ZONES))
     began = _begin(chance, zone)
-    terms = SiteTerms(policy_of(chance, began.astimezone(zone).date()), zone)
+    policy = policy_of(chance, began.astimezone(zone).date())
+    limits = Limits() if chance.random() < 0.4 else LOOSE
+    terms = SiteTerms(policy, zone, limits=limits)
     world = empty_world(chance, began, terms, ("wire", "gate"))
     gate = world.lines["gate"]
     gate.peer = Peer("10.0.0.1", Proof.VOUCHED)
     add_teller(world, gate)
     for number in range(1, chance.choice((2, 3, 4, 14)) + 1):
         add_point(world, number, line=chance.choice(("wire", "gate")))
+    for balance in world.database.tables["balance"].values():
+        balance["fen"] = balance_fen
     return world
 
 
@@ -199,7 +209,7 @@ def add_teller(world: World, line: Line) -> None:
     tellers = world.database.tables["teller"]
     for number in [it for it, before in tellers.items() if before["line"] == line.name]:
         del tellers[number]
-    tellers[world.database.number()] = row
+    tellers[world.database.number("teller")] = row
 
 
 def _begin(chance: Random, zone: ZoneInfo) -> datetime:

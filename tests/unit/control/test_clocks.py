@@ -26,3 +26,15 @@ def test_a_clock_that_goes_otherwise_than_time_has_stepped(
     clocks.see(later, 100.0 + monotonic_s, later)
     assert clocks.apart == timedelta(0)
     assert clocks.stepped_at == (later if has_stepped else None)
+
+
+@pytest.mark.parametrize(
+    ("apart_s", "host_s", "found_s"), [(0, 7, 7), (0, -7, -7), (3, 1, 3), (-3, 1, -3), (3, -4, -4)]
+)
+def test_at_a_release_the_worse_of_two_comparisons_counts(
+    apart_s: int, host_s: int, found_s: int
+) -> None:
+    clocks = Clocks(apart=timedelta(seconds=apart_s))
+    found = clocks.beside(NOW + timedelta(seconds=host_s), NOW)
+    assert found.apart == timedelta(seconds=found_s)
+    assert clocks.apart == timedelta(seconds=apart_s)
