@@ -308,14 +308,13 @@ def _wrong_address(case: _Case) -> Diagnosis | None:
 
 
 def _several_meters(case: _Case) -> Diagnosis | None:
-    if case.subject.meters or case.good:
+    if case.subject.meters or case.good or _is_noisy_unasked(case):
         return None
-    to_anybody = [h for h in case.asked if h.damaged and not h.is_cut and not h.is_inverted]
-    if len(to_anybody) < len(case.asked) or not case.asked or _is_noisy_unasked(case):
+    if not _is_collided(case.asked, Aim.ANYBODY):
         return None
     return Diagnosis(
         Cause.SEVERAL_METERS,
-        60,
+        85,
         "a question to anybody is answered by several at once",
         f"find the addresses: meterd scan {case.subject.place}; then ask again with --meter for "
         "each",
@@ -348,16 +347,22 @@ def _is_dead(hearings: Sequence[Hearing]) -> bool:
 
 
 def _duplicate_address(case: _Case) -> Diagnosis | None:
-    doubled = [hearing.step.meter for hearing in case.asked if _has_two_answers(hearing)]
+    doubled = [
+        hearing.step.meter
+        for hearing in case.asked
+        if hearing.step.aim is not Aim.ANYBODY and _has_two_answers(hearing)
+    ]
     names = list(dict.fromkeys(doubled))
     confidence = 96
     if not names:
         if _is_noisy_unasked(case):
             return None
-        names = [name for name, hearings in case.by_meter.items() if _is_collided(hearings)]
+        names = [
+            name for name, hearings in case.by_meter.items() if _is_collided(hearings, Aim.METER)
+        ]
         others = [h for h in case.spoilt if h.step.meter not in names]
         confidence = 75 if others else 88
-    if not names or not case.subject.meters:
+    if not names:
         return None
     return Diagnosis(
         Cause.DUPLICATE_ADDRESS,
@@ -374,10 +379,10 @@ def _has_two_answers(hearing: Hearing) -> bool:
     return len({frame for _, frame in hearing.answers}) > 1
 
 
-def _is_collided(hearings: Sequence[Hearing]) -> bool:
+def _is_collided(hearings: Sequence[Hearing], aim: Aim) -> bool:
     """True when what two meters say never comes whole: it is longer than one answer, or the same
     damage each time."""
-    questions = [hearing for hearing in hearings if hearing.step.aim is Aim.METER]
+    questions = [hearing for hearing in hearings if hearing.step.aim is aim]
     spoilt = [
         hearing
         for hearing in questions

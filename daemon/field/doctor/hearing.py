@@ -8,12 +8,16 @@ from typing import Any, Final, NamedTuple
 
 from daemon.field.doctor.evidence import CODECS, MODBUS_RTU, Heard, Piece, Step
 from daemon.field.language import DLT645_1997, DLT645_2007
-from protocols.dlt645.frame import END, FE, START
+from protocols.dlt645 import functions
+from protocols.dlt645.frame import END, FE, START, Frame, raw, subtract_33
 from protocols.exchange import Skipped
 
 BYTE_GAP_S: Final = 0.5
 """Within an answer no two bytes are further apart (DL/T 645-2007)."""
 DLT645: Final = (DLT645_2007, DLT645_1997)
+ADDRESS_TAIL: Final = 8
+"""Address, checksum and end of the answer to read address."""
+WHOLE_ADDRESS_ANSWER: Final = 18
 HEAD_BYTES: Final = 10
 """Of a DL/T 645 frame, up to L: what a question foretells of its answer."""
 GATEWAY_EXCEPTIONS: Final = (0x0A, 0x0B)
@@ -237,6 +241,8 @@ def _is_cut(step: Step, data: bytes) -> bool:
 def _is_cut_dlt645(step: Step, data: bytes) -> bool:
     """The head up to C is foretold by the question: what is missing of it can be put back."""
     request = step.request
+    if request.function == functions.READ_ADDRESS:
+        return _is_cut_address(data)
     address = bytes.fromhex(request.address)[::-1]
     head = bytes((START, *address, START, request.control | ANSWER))
     is_to_anybody = "A" in request.address
@@ -248,6 +254,17 @@ def _is_cut_dlt645(step: Step, data: bytes) -> bool:
     # What is left of the data and the end of a frame.
     is_short = len(data) <= _longest_rest(step)
     return is_short and data[-1:] == bytes((END,)) and START not in data
+
+
+def _is_cut_address(data: bytes) -> bool:
+    """True for a part of the answer to read address, which says the address in its data again."""
+    if data[-1:] != bytes((END,)):
+        return data[:1] == bytes((START,)) and len(data) < WHOLE_ADDRESS_ANSWER
+    if len(data) < ADDRESS_TAIL:
+        return True
+    address = subtract_33(data[-ADDRESS_TAIL:-2])
+    whole = raw(Frame(address[::-1].hex().upper(), functions.READ_ADDRESS | ANSWER, address))
+    return whole.endswith(data) and whole != data
 
 
 def _longest_rest(step: Step) -> int:

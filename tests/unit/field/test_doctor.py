@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -15,7 +16,7 @@ from protocols.dlt645 import exchanges, functions
 from protocols.dlt645.frame import BROADCAST, Frame
 from protocols.dlt645.messages import encode_request
 from protocols.modbus import frame as modbus
-from tests.doctored_lines import SCENES, Scene
+from tests.doctored_lines import SCENES, Scene, duplicate_address
 
 SEEDS = 30
 NEEDED = 0.95
@@ -40,6 +41,44 @@ def test_the_first_diagnosis_of_a_line_is_its_fault(scene: Callable[[int], Scene
         if causes[0] is not made.cause:
             wrong[seed] = causes
     assert len(wrong) <= (1 - NEEDED) * SEEDS, wrong
+
+
+NEEDS_NAMES = {
+    "dead_meter",
+    "host_clock",
+    "wrong_address",
+    "wrong_protocol",
+    "other_meter_answers",
+    "two_masters",
+    "duplicate_address",
+}
+"""What is found only by whoever knows which meters there are, or who may talk."""
+
+
+@pytest.mark.parametrize(
+    "scene", [it for it in SCENES if name_of(it) not in NEEDS_NAMES], ids=name_of
+)
+def test_the_only_meter_of_a_line_need_not_be_named(scene: Callable[[int], Scene]) -> None:
+    wrong = {}
+    alone = [made for made in map(scene, range(100)) if len(made.subject.meters) == 1][:10]
+    assert alone
+    for number, made in enumerate(alone):
+        made.subject = replace(made.subject, meters=())
+        causes = found(made)
+        if causes[0] is not made.cause:
+            wrong[number] = causes
+    assert len(wrong) <= 1, wrong
+
+
+def test_two_meters_that_answer_anybody_are_several() -> None:
+    """The question to anybody is answered by both; that one address is meant is not known."""
+    causes = []
+    for seed in range(10):
+        made = duplicate_address(seed)
+        made.subject = replace(made.subject, meters=())
+        causes.append(found(made)[0])
+    assert {Cause.SEVERAL_METERS, Cause.DUPLICATE_ADDRESS} & set(causes)
+    assert Cause.NOTHING not in causes
 
 
 @pytest.mark.parametrize("scene", SCENES, ids=name_of)
