@@ -15,8 +15,8 @@ from typing import Any
 
 import click
 
-from config.problems import ConfigError
-from daemon.cli.output import BAD_CONFIG, as_json, echo, fail, print_json, print_table
+from config.problems import ConfigError, did_you_mean
+from daemon.cli.output import BAD_CONFIG, USAGE, as_json, echo, fail, print_json, print_table
 from daemon.cli.typed import Whole
 from simulators.bench.check import FASTEST
 from simulators.bench.clock import bench_clock
@@ -25,7 +25,13 @@ from simulators.bench.diagnosis import Diagnosis
 from simulators.bench.facts import frozen_registers
 from simulators.bench.recording import Recording
 from simulators.bench.running import Bench
-from simulators.bench.scenario import Scenario, load_scenario
+from simulators.bench.scenario import (
+    Scenario,
+    load_scenario,
+    parse_scenario,
+    shipped_scenarios,
+)
+from simulators.bench.truth import untrue
 from simulators.lines.master_watch import ADVICE
 
 
@@ -38,18 +44,35 @@ def _print_example(context: click.Context, _: click.Parameter, wanted: bool) -> 
         context.exit()
 
 
+def _print_list(context: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        scenarios = shipped_scenarios()
+        rows = [(name, parse_scenario(text).about) for name, text in scenarios.items()]
+        print_table(("scenario", "what it shows"), rows)
+        context.exit()
+
+
 @click.command()
-@click.argument("scenario", type=click.Path(path_type=Path))
+@click.argument("scenario", required=False, type=click.Path(path_type=Path))
+@click.option(
+    "--list",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_list,
+    help="Print the scenarios that come with the program; no more.",
+)
+@click.option("--scenario", "name", help="One that comes with the program, instead of a file.")
 @click.option(
     "--check",
-    "only_check",
-    is_flag=True,
+    "only",
+    flag_value="check",
     help="Say what is wrong or what is in it; no more.",
 )
 @click.option(
     "--truth",
-    "only_truth",
-    is_flag=True,
+    "only",
+    flag_value="truth",
     help="Print the daily registers that each meter froze; no more.",
 )
 @click.option(
@@ -83,9 +106,9 @@ def _print_example(context: click.Context, _: click.Parameter, wanted: bool) -> 
 )
 @as_json
 def simulate(
-    scenario: Path,
-    only_check: bool,
-    only_truth: bool,
+    scenario: Path | None,
+    name: str | None,
+    only: str | None,
     control_port: int,
     speed: int | None,
     record: Path | None,
@@ -98,7 +121,7 @@ def simulate(
     them, exit code 78. The control port takes JSON lines that cut and mend lines and tell what
     is true (docs/simulators.md)."""
     try:
-        loaded = load_scenario(scenario)
+        loaded = _chosen(scenario, name)
     except ConfigError as error:
         if as_json:
             mistakes = [asdict(problem) for problem in error.problems]
@@ -108,12 +131,27 @@ def simulate(
         sys.exit(BAD_CONFIG)
     if speed is not None:
         loaded = replace(loaded, speed=Decimal(speed))
-    if only_check:
+    if only == "check":
         _print_summary(loaded, as_json=as_json)
-    elif only_truth:
+        if wrong := asyncio.run(untrue(loaded)):
+            raise fail("\n".join(["what it says is true is not:", *wrong]))
+    elif only == "truth":
         _print_truth(loaded)
     else:
         _run(_serve(loaded, control_port, record, reports=report, as_json=as_json))
+
+
+def _chosen(path: Path | None, name: str | None) -> Scenario:
+    """ConfigError; a failure where it is not said which."""
+    if path is not None and name is None:
+        return load_scenario(path)
+    if path is not None or name is None:
+        raise fail("say which: a file, or --scenario NAME (--list names them)", USAGE)
+    scenarios = shipped_scenarios()
+    if name not in scenarios:
+        hint = did_you_mean(name, scenarios)
+        raise fail(f"there is no scenario {name!r}{hint}; --list names them", USAGE)
+    return parse_scenario(scenarios[name], f"{name}.toml")
 
 
 def _print_summary(scenario: Scenario, *, as_json: bool) -> None:

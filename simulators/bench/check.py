@@ -28,6 +28,7 @@ from simulators.bench.tables import (
     MeterTable,
     ModbusFleetTable,
     Table,
+    TruthTable,
     in_words,
 )
 from simulators.modbus.meter import HIGHEST_UNIT
@@ -37,7 +38,18 @@ Tables = dict[str | int, Any]
 """As they were written, by name or number."""
 T = TypeVar("T", bound=Table)
 
-TOP_KEYS: Final = ("zone", "seed", "start", "speed", "lines", "meters", "overrides", "actions")
+TOP_KEYS: Final = (
+    "about",
+    "zone",
+    "seed",
+    "start",
+    "speed",
+    "lines",
+    "meters",
+    "overrides",
+    "actions",
+    "truth",
+)
 FASTEST: Final = 100_000
 """A day in less than a second."""
 LONGEST_S: Final = 10 * 366 * 86_400
@@ -67,6 +79,8 @@ class Checker:
         self.start: datetime | None = None
         self.speed = Decimal(1)
         self.actions: list[Action] = []
+        self.truth: list[TruthTable] = []
+        self.about = ""
         self._file = file
         self._line_numbers = line_numbers
 
@@ -96,6 +110,7 @@ class Checker:
             self._check_overrides(owners)
         for number, table in self._tables(content, "actions").items():
             self._read_action(number, table, line_names)
+        self._read_truth(content)
 
     def _read_time(self, content: dict[str, Any]) -> None:
         start = content.get("start")
@@ -109,6 +124,19 @@ class Checker:
         else:
             told = content["speed"]
             self._add(("speed",), f"must be a number from 1 to {FASTEST}, not {told!r}")
+
+    def _read_truth(self, content: dict[str, Any]) -> None:
+        about = content.get("about", "")
+        if isinstance(about, str):
+            self.about = about
+        else:
+            self._add(("about",), f"must be a sentence in quotes, not {about!r}")
+        for number, table in self._tables(content, "truth").items():
+            truth = self._validated(TruthTable, ("truth", number), table)
+            if truth is not None:
+                self.truth.append(truth)
+        if self.truth and self.start is None:
+            self._add(("start",), "is missing: what is true then depends on when it begins")
 
     def _read_action(self, number: str | int, table: object, line_names: set[str]) -> None:
         place = ("actions", number)
@@ -162,7 +190,7 @@ class Checker:
             if name in _NEEDED:
                 self._add((name,), f"there are none; write {_NEEDED[name]}")
             return {}
-        is_array = name in ("meters", "actions")
+        is_array = name in ("meters", "actions", "truth")
         if is_array and isinstance(tables, list):
             return dict(enumerate(tables))
         if not is_array and isinstance(tables, dict):

@@ -51,6 +51,8 @@ class Bench:
         self._recording = recording
         self._started_at = self.now()
         self._moved = asyncio.Event()
+        self._next_at: datetime | None = min(self.action_times(), default=None)
+        """When the scenario does the next thing; None when it does no more."""
         self._open = AsyncExitStack()
 
     def action_times(self) -> list[datetime]:
@@ -60,6 +62,11 @@ class Bench:
     def clock_moved(self) -> None:
         """Whoever handed in `now` made it jump: what is due by it happens."""
         self._moved.set()
+
+    async def caught_up(self) -> None:
+        """Return when what was due by now has been done."""
+        while self._next_at is not None and self._next_at <= self.now():  # noqa: ASYNC110
+            await asyncio.sleep(0)
 
     async def __aenter__(self) -> Bench:
         try:
@@ -103,12 +110,14 @@ class Bench:
     async def _play(self) -> None:
         """Do what the scenario says, each at its time."""
         for action in self._scenario.actions:
-            await self._until(self._started_at + action.after)
+            self._next_at = self._started_at + action.after
+            await self._until(self._next_at)
             try:
                 await self._apply(action.do, action.change, action.keys)
             except (BadRequest, OSError) as error:
                 detail = {"do": action.do, "failed": str(error)}
                 self.stage.note(_subject(action.change), "bench", detail)
+        self._next_at = None
 
     async def _until(self, at: datetime) -> None:
         while self.now() < at:

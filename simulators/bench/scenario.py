@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from importlib.resources import files
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
 from config.problems import ConfigError
@@ -24,6 +25,7 @@ from simulators.bench.tables import (
     LineTable,
     MeterTable,
     ModbusFleetTable,
+    TruthTable,
 )
 from simulators.dlt645.deviating import DeviatingMeter2007
 from simulators.dlt645.meter import SimulatedMeter
@@ -34,6 +36,8 @@ from simulators.lines.faults import Fault
 from simulators.modbus.meter import SimulatedModbusMeter
 from simulators.state.meter import MeterEvent, MeterState
 
+EXAMPLE: Final = "bench"
+"""What `--example` prints: a scenario to begin with, and none that shows something."""
 Journal = Callable[[MeterEvent], None]
 Clock = Callable[[], datetime]
 Fleet = FleetTable | ModbusFleetTable
@@ -73,6 +77,9 @@ class Scenario:
     """How many seconds its clock makes of one."""
     actions: tuple[Action, ...] = ()
     """What is done to it, in the order of time."""
+    truth: tuple[TruthTable, ...] = ()
+    about: str = ""
+    """What it shows, in a sentence."""
     text: str = ""
     """As it was written."""
 
@@ -195,6 +202,16 @@ def load_scenario(path: Path | str) -> Scenario:
     return parse_scenario(text, str(path))
 
 
+def shipped_scenarios() -> dict[str, str]:
+    """The text of each scenario that comes with the program and says what it shows, by name."""
+    found = {}
+    for file in files("simulators.scenarios").iterdir():
+        name, _, kind = file.name.rpartition(".")
+        if kind == "toml" and name != EXAMPLE:
+            found[name] = file.read_text(encoding="utf-8")
+    return dict(sorted(found.items()))
+
+
 def parse_scenario(text: str, file: str = "scenario.toml") -> Scenario:
     """A scenario from its text; `file` is how mistakes name it."""
     content = parse_toml(text, file, Decimal)
@@ -212,5 +229,7 @@ def parse_scenario(text: str, file: str = "scenario.toml") -> Scenario:
         start=found.start,
         speed=found.speed,
         actions=tuple(sorted(found.actions, key=lambda action: action.after)),
+        truth=tuple(found.truth),
+        about=found.about,
         text=text,
     )

@@ -263,6 +263,22 @@ class ModbusFleetTable(MeterTable):
         return (name for _, name in self.units())
 
 
+class TruthTable(Table):
+    """One [[truth]]: what `meter` and `truth` of the control port say at a time after the start."""
+
+    after_s: Annotated[Number, Field(ge=0)]
+    address: StrictStr
+    register_kwh: StrictStr | None = None
+    relay: Annotated[str, one_of("open", "closed")] | None = None
+    power: Annotated[str, one_of("on", "off")] | None = None
+    serial: StrictStr | None = None
+    clock: StrictStr | None = None
+    frozen: dict[str, StrictStr] = Field(default_factory=dict)
+    """By day, the register in kWh."""
+    missing: list[str] = Field(default_factory=list)
+    """Days that it did not freeze, or does not remember."""
+
+
 def in_words(detail: ErrorDetails, model: type[Table]) -> str:
     """A mistake as the author of the table needs it."""
     place = detail["loc"]

@@ -307,3 +307,25 @@ def test_at_the_end_the_report_says_what_a_master_did_wrong(scenario: Path) -> N
     assert (finding["line"], finding["kind"], finding["count"]) == ("gate-1", "no_such_meter", 1)
     assert finding["example"].startswith("68 99 00")
     assert "low byte goes first" in finding["advice"]
+
+
+def test_the_scenarios_that_come_with_the_program_are_listed_and_checked() -> None:
+    listed = meterd("simulate", "--list")
+    assert listed.returncode == 0
+    assert "midnight-outage\tan outage over midnight" in listed.stdout
+    checked = meterd("simulate", "--scenario", "midnight-outage", "--check")
+    assert (checked.returncode, checked.stdout) == (0, "line\tmeters\ngate\t4\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ((), "say which: a file, or --scenario NAME"),
+        (("--scenario", "midnight-outrage"), "did you mean midnight-outage?"),
+        (("bench.toml", "--scenario", "theft"), "say which"),
+    ],
+)
+def test_it_has_to_be_said_which_scenario(arguments: tuple[str, ...], told: str) -> None:
+    refused = meterd("simulate", *arguments)
+    assert refused.returncode == 2
+    assert told in refused.stderr
