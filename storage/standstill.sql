@@ -60,6 +60,7 @@ WITH held AS (
 ), stopped AS (
     SELECT b.*, coalesce(b.held_from, b.linked_to, b.opens_on, b.serves_from) AS since, m.address, m.line, v.starts_on,
            coalesce(is_open, false) AS is_open, newest.day IS NOT NULL AS is_there, doubt_day, codes, next_step, waiting, not_judged,
+           coalesce(b.linked_to + 1, b.opens_on) AS lacks,
            newest.day IS NULL AND coalesce(b.linked_to + 1, b.opens_on) + kept.days <= %(due)s AS is_lost, s.error
     FROM behind b
     LEFT JOIN priced v ON v.tariff_id = b.tariff_id
@@ -89,12 +90,12 @@ WITH held AS (
     FROM stopped s
 )
 SELECT point, account, address AS meter, line, reason, since, %(due)s::date - since AS age_days, held_from, held_to, hold,
-       doubt_day, coalesce(codes, '{}') AS codes, next_step, coalesce(not_judged, error) AS error, waiting
+       doubt_day, coalesce(codes, '{}') AS codes, next_step, coalesce(not_judged, error) AS error, waiting, lacks
 FROM named
 UNION ALL
 -- Whose points are billed as far as that, or are another's by now: what was said of earlier days waits.
 SELECT held.point, a.number, NULL, NULL, 'not_settled', told.day, greatest(%(due)s::date - told.day, 0), NULL, NULL, NULL,
-       NULL, '{}', NULL, n.error, NULL
+       NULL, '{}', NULL, n.error, NULL, NULL
 FROM not_settled n
 JOIN account a ON a.id = n.account_id
 CROSS JOIN LATERAL (SELECT p.number AS point FROM point_account x JOIN point p ON p.id = x.point_id WHERE x.account_id = a.id

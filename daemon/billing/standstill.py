@@ -15,7 +15,8 @@ Owner = Literal["office", "operator", "field", "daemon"]
 class Standstill:
     """A reason, who has to act, and what comes next.
 
-    `next_step` may name {point}, {account}, {line}, {day}, {from_day} and {to_day}. Of what is
+    `next_step` may name {point}, {account}, {line}, {day}, {lacks} (the first
+    day to be billed), {from_day} and {to_day}. Of what is
     withheld or held it only leads there: what settles that is asked of `quality.tasks`.
     `is_wanted`: somebody decided that it is so; it degrades nothing."""
 
@@ -80,7 +81,7 @@ REASONS: Final[Mapping[str, Standstill]] = {
     "lost": Standstill(
         "the meter has forgotten the day",
         "operator",
-        "meterd quality substitute {point} {day} --method S2 --total TOTAL --evidence WHAT "
+        "meterd quality substitute {point} {lacks} --method S2 --total TOTAL --evidence WHAT "
         "--reason WHY --actor YOU",
     ),
     "line_disabled": Standstill(

@@ -218,14 +218,19 @@ def waiting(site_path: Path, as_json: bool) -> None:
         return await storage.decisions(connection, only_waiting=True)
 
     rows = [
-        {**asdict(it), "total": kwh(it.total, it.decimals), "from": it.content.get("from")}
+        {
+            **asdict(it),
+            "total": kwh(it.total, it.decimals),
+            "from": it.content.get("from"),
+            "kWh": it.content.get("kwh") or it.content.get("shown_kwh"),
+        }
         for it in on_database(load_settings(site_path), ask)
     ]
     if as_json:
         for row in rows:
             print_json(row)
     elif rows:
-        columns = ("number", "point", "from", "day", "action", "method", "total", "maker")
+        columns = ("number", "point", "from", "day", "action", "method", "total", "kWh", "maker")
         texts = ("approvers", "evidence", "reason")
         print_columns(
             {it: it for it in (*columns, *texts)},

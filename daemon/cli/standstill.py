@@ -136,6 +136,7 @@ def _next_step(row: Standing) -> str:
         account=row.account,
         line=row.line,
         day=row.doubt_day or row.since,
+        lacks=row.lacks,
         from_day=row.held_from,
         to_day=row.held_to,
     )

@@ -7,7 +7,7 @@ that it lies in, leads to the first value and goes on behind the last (judgement
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from itertools import pairwise, zip_longest
@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 
 from daemon.quality.chain import MAX_AUTO_SPAN_DAYS
 from daemon.quality.codes import NOT_SHOWN
+from daemon.quality.links import EXACT
 from daemon.quality.verdict import Held, Link, Verdict
 
 
@@ -37,7 +38,10 @@ def uses_of(verdict: Verdict, zone: ZoneInfo, begun: Collection[datetime] = ()) 
     uses: dict[date, Use] = {}
     for links, end in _drawn(verdict, zone):
         start = _day(links[0].start, zone)
-        uses |= _split(links, start, end, [it for it in substitutes if start < it < end])
+        inside = [it for it in substitutes if start < it < end]
+        uses |= _split_behind_document(verdict, zone, links, start, end, inside) or _split(
+            links, start, end, inside
+        )
     for days in _outside(verdict, substitutes):
         for last, use in _pieces(days, "span"):
             first = last - timedelta(days=use.days)
@@ -88,15 +92,46 @@ def _split(
     links: Sequence[Link], start: date, end: date, inside: Sequence[date]
 ) -> dict[date, Use]:
     link = links[0]
-    holds = [it.held for it in links if it.held is not None]
-    # What no register shows comes first: whoever releases the rest must not forget it.
-    holds.sort(key=lambda it: it not in NOT_SHOWN)
-    hold = holds[0] if holds else None
+    hold = _first_hold(links)
     is_shown = len(links) == 1 and (link.start, link.end) == (start, end)
     if is_shown and link.kwh is not None:
         return dict(_pieces([start, *inside, end], hold))
     kwh = sum((it.kwh or Decimal(0) for it in links), Decimal(0))
     return {end: Use(max(1, (end - start).days), hold, kwh)}
+
+
+def _split_behind_document(
+    verdict: Verdict,
+    zone: ZoneInfo,
+    links: Sequence[Link],
+    start: date,
+    end: date,
+    inside: Sequence[date],
+) -> dict[date, Use]:
+    """Substitutes between the register of a document and the day that it leads to; nothing where
+    there are none, or the way from that register to them cannot be told."""
+    *before, last = links
+    if not isinstance(last.start, datetime):
+        return {}
+    behind = [it for it in inside if datetime.combine(it, time(), zone) >= last.start]
+    begun = [it.total for it in verdict.chain if it.at == last.start]
+    if not behind or not begun or last.kwh is None:
+        return {}
+    advance = verdict.days[end].total - begun[-1]
+    if advance <= 0:
+        return {}
+    first, *others = behind
+    ratio = EXACT.divide(last.kwh, advance)
+    told = EXACT.multiply(verdict.days[first].total - begun[-1], ratio)
+    kwh = sum((it.kwh or Decimal(0) for it in before), told)
+    ((_, use),) = _pieces([start, first], _first_hold(links))
+    return {first: replace(use, kwh=kwh), **dict(_pieces([first, *others, end], last.held))}
+
+
+def _first_hold(links: Sequence[Link]) -> Held | None:
+    """What no register shows comes first: whoever releases the rest must not forget it."""
+    holds = [it.held for it in links if it.held is not None]
+    return min(holds, key=lambda it: it not in NOT_SHOWN, default=None)
 
 
 def _pieces(days: Sequence[date], hold: Held | None) -> Iterator[tuple[date, Use]]:

@@ -15,7 +15,7 @@ from daemon.quality.codes import NOT_SHOWN
 from daemon.quality.facts import Action, Decision, Facts, Installation, with_fact
 from daemon.quality.judge import judge
 from daemon.quality.substitution import approvals_needed, fits_current, refused_substitute
-from daemon.quality.uses import uses_of
+from daemon.quality.uses import Use, uses_of
 from daemon.quality.verdict import DayState, changed_days
 from daemon.transactions.chain_facts import load_facts, rates_of
 from daemon.transactions.documents.filing import judge_again
@@ -51,6 +51,8 @@ WORDS: Final = {
     "meterd readings {point} --raw",
     "above_current": "the register showed {current} later that day, less than {total}",
     "no_held_link": "no use from {from_day} to {day} is held",
+    "other_use": "the use from {from_day} to {day} is no longer {total} kWh: refuse "
+    "the decision, and look anew (meterd quality show {point} {day})",
     "released_already": "the use from {from_day} to {day} was released already",
     "no_energy": "no register shows that use; say what was agreed upon "
     "(--agreed KWH --evidence WHAT)",
@@ -76,7 +78,7 @@ class Order:
 
     `reading`: the id of the registers that S3 is worked out from. `from_day`: where the use begins
     that is released; it ends at `day`. `agreed_kwh`: what is billed for it, as no register shows it
-    (S6). `basis`: of S5."""
+    (S6). `shown_kwh`: how far the register went in it when that was decided. `basis`: of S5."""
 
     point: str
     day: date
@@ -92,6 +94,7 @@ class Order:
     reading: int | None = None
     from_day: date | None = None
     agreed_kwh: Decimal | None = None
+    shown_kwh: Decimal | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +125,8 @@ async def decide(connection: AsyncConnection[Any], order: Order) -> Decided:
             raise DecisionRefused("rates_do_not_add_up", total=order.total)
         if order.method == "S3":
             order = await _with_current(connection, desk, order)
+        if order.action == "release_link":
+            order = replace(order, shown_kwh=_held_kwh(desk, order))
         waits_for = approvals_needed(order.action, order.method)
         new = NewDecision(
             point_id=point_id,
@@ -164,7 +169,11 @@ async def approve(
             raise DecisionRefused("same_person", actor=actor)
         await decisions.lock_point(connection, found.point)
         desk = await _desk(connection, found.point, found.point_id, found.day)
-        decision = _refuse(desk, _order(found, desk))
+        order = _order(found, desk)
+        if order.shown_kwh is not None and _held_kwh(desk, order) != order.shown_kwh:
+            told = {"point": order.point, "from_day": order.from_day, "day": order.day}
+            raise DecisionRefused("other_use", **told, total=order.shown_kwh)
+        decision = _refuse(desk, order)
         await decisions.review(connection, number, actor, "approved", reason)
         approvals = len(found.approvers) + 1
         waits_for = approvals_needed(found.action, found.method) - approvals
@@ -293,15 +302,31 @@ def _refuse(desk: _Desk, order: Order) -> Decision | None:
 
 def _refused_link(desk: _Desk, order: Order) -> str | None:
     """Only use that is held can be released: as registers show it, or else as agreed upon."""
-    begun = [it.at for it in desk.facts.installations]
-    held = uses_of(judge(desk.facts), desk.facts.zone, begun).get(order.day)
-    is_it = held is not None and order.day - timedelta(days=held.days) == order.from_day
-    if held is None or held.hold is None or not is_it:
+    held = _held(desk, order)
+    if held is None:
         return "no_held_link"
     is_shown = held.hold not in NOT_SHOWN
     if order.agreed_kwh is None:
         return None if is_shown else "no_energy"
     return "has_energy" if is_shown else None
+
+
+def _held(desk: _Desk, order: Order) -> Use | None:
+    """The use that ends with the day, if it is held and begins where the order says."""
+    begun = [it.at for it in desk.facts.installations]
+    use = uses_of(judge(desk.facts), desk.facts.zone, begun).get(order.day)
+    is_it = use is not None and order.day - timedelta(days=use.days) == order.from_day
+    return use if use is not None and use.hold is not None and is_it else None
+
+
+def _held_kwh(desk: _Desk, order: Order) -> Decimal | None:
+    """How far the register goes in it, so that who approves it agrees to no other use."""
+    held = _held(desk, order)
+    if held is None or held.kwh is not None or held.hold in NOT_SHOWN:
+        return None if held is None else held.kwh
+    days = judge(desk.facts).days
+    advance = days[order.day].total - days[order.day - timedelta(days=held.days)].total
+    return advance if advance >= 0 else advance + desk.register.modulus
 
 
 async def _take_effect(
@@ -323,6 +348,7 @@ def _content(order: Order) -> dict[str, Any]:
     content = {
         "from": order.from_day and order.from_day.isoformat(),
         "kwh": None if order.agreed_kwh is None else str(order.agreed_kwh),
+        "shown_kwh": None if order.shown_kwh is None else str(order.shown_kwh),
         "basis": order.basis,
         "reading": order.reading,
     }
@@ -333,6 +359,7 @@ def _order(found: DecisionRow, desk: _Desk) -> Order:
     """What was wanted, from its row."""
     begins = found.content.get("from")
     agreed = found.content.get("kwh")
+    shown = found.content.get("shown_kwh")
     decimals = desk.register.decimals
     return Order(
         point=found.point,
@@ -349,4 +376,5 @@ def _order(found: DecisionRow, desk: _Desk) -> Order:
         reading=found.content.get("reading"),
         from_day=None if begins is None else date.fromisoformat(begins),
         agreed_kwh=None if agreed is None else Decimal(agreed),
+        shown_kwh=None if shown is None else Decimal(shown),
     )

@@ -62,6 +62,8 @@ def test_a_held_span_is_released_by_two_persons(site: Path) -> None:
     span = ("release-link", "P1", HELD_FROM, HELD_TO)
     (made,) = objects(quality(site, *span, *SAID, "--actor", "Wang", "--json"))
     assert made["state"] == "waits"
+    (waits,) = objects(quality(site, "waiting", "--json"))
+    assert (waits["from"], waits["kWh"]) == (str(HELD_FROM), "95.00")
     own = quality(site, "approve", made["decision"], "--actor", "Wang")
     assert (own.returncode, "same_person" in own.stderr) == (65, True)
     (done,) = objects(quality(site, "approve", made["decision"], "--actor", "Li", "--json"))

@@ -227,6 +227,54 @@ def test_a_held_span_is_billed_when_two_persons_say_so(database_url: str) -> Non
     story_of(database_url, story)
 
 
+def test_who_approves_held_use_approves_that_use_and_no_other(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        await told(connection, {0: "100", 1: "105", 10: "150", 11: "151"})
+        made = await decide(connection, order("release_link", 10, from_day=OPEN + DAY))
+        await decide(connection, order("reject", 1, "105"))
+        other = await decide(
+            connection, order("substitute", 1, "120", method="S2", evidence="photo 3")
+        )
+        await approve(connection, other.number, "Li")
+        assert await refused_as(approve(connection, made.number, "Li")) == "other_use"
+        anew = await decide(connection, order("release_link", 10, from_day=OPEN + DAY))
+        await approve(connection, anew.number, "Li")
+        await settle(connection)
+        assert await balance(connection, "A1") == -51 * 50
+
+    story_of(database_url, story)
+
+
+def test_a_substitute_on_the_opening_day_is_billed_from_though_a_document_began_the_meter(
+    database_url: str,
+) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        await told(connection, {0: "90", 1: "105", 2: "110"})
+        await decide(connection, order("reject", 0, "90"))
+        made = await decide(
+            connection, order("substitute", 0, "100", method="S2", evidence="photo 3")
+        )
+        await approve(connection, made.number, "Li")
+        await settle(connection)
+        assert await links(connection, "P1") == days_linked(0, 1, 2)
+        assert await balance(connection, "A1") == -10 * 50
+
+    story_of(database_url, story)
+
+
+def test_a_substitute_beyond_the_limit_is_held(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        await told(connection, {0: "100", 1: "105"})
+        for total, held in (("485", "billed"), ("486", "held")):
+            wanted = order("substitute", 2, total, method="S2", evidence="photo 3")
+            made = await decide(connection, wanted)
+            await approve(connection, made.number, "Li")
+            await settle(connection)
+            assert (await links(connection, "P1"))[-1][2] == held
+
+    story_of(database_url, story)
+
+
 def test_a_substitute_splits_a_held_span(database_url: str) -> None:
     async def story(connection: AsyncConnection[Any]) -> None:
         await told(connection, {0: "100", 1: "105", 10: "150"})

@@ -2,12 +2,14 @@
 
 from collections.abc import Collection
 from datetime import date
+from decimal import Decimal
 from typing import Any
 
 import pytest
 from psycopg import AsyncConnection
 
 from daemon.billing.standstill import REASONS, REMEMBERED
+from daemon.transactions.decisions import Order, decide
 from storage import standstill
 from storage.standstill import Question, Standing
 from tests.database.small_site import DAY, OPEN, SHADOW, Site, freeze, noon, on, store
@@ -130,7 +132,10 @@ def test_a_day_that_the_meter_has_forgotten_is_lost(database_url: str) -> None:
         for days, reason in ((62, "missing"), (63, "lost")):
             found = await one(connection, OPEN + DAY + days * DAY)
             assert found is not None
-            assert found.reason == reason
+            assert (found.reason, found.lacks) == (reason, OPEN + 2 * DAY)
+        # What is named for it is taken: the day up to which the point is billed has a reading.
+        told = Order("P1", OPEN + 2 * DAY, "substitute", "li", "photo", Decimal(110), method="S2")
+        assert (await decide(connection, told)).waits_for == 1
 
     on(database_url, story)
 

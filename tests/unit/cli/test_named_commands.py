@@ -102,6 +102,7 @@ def test_the_next_step_of_a_standstill_can_be_typed(reason: str) -> None:
         account="A1",
         line="line",
         day="2026-03-01",
+        lacks="2026-03-02",
         from_day="2026-03-01",
         to_day="2026-03-12",
     )

@@ -1,5 +1,6 @@
 """Which use ends with which day: documents inside a day, substitutes, spans."""
 
+from dataclasses import replace
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from zoneinfo import ZoneInfo
@@ -7,7 +8,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from daemon.quality.uses import Use, uses_of
-from daemon.quality.verdict import ChainValue, DayState, Link, State, Verdict
+from daemon.quality.verdict import ChainValue, DayState, Held, Link, State, Verdict
 
 ZONE = ZoneInfo("Asia/Shanghai")
 FIRST = date(2026, 3, 1)
@@ -80,6 +81,30 @@ def test_a_substitute_splits_a_span_into_what_is_short_enough() -> None:
         Link(at(0), at(12), Decimal(12), "span"),
     )
     assert uses_of(judged, ZONE) == {at(4): Use(4), at(12): Use(8, "span")}
+
+
+def behind_a_document(held: Held | None, *, ratio: int = 2) -> Verdict:
+    """A register of 0 that was written down at noon, a substitute of 4, and a reading of 12."""
+    judged = verdict(
+        {4: "substituted", 12: "published"}, Link(noon(0), at(12), Decimal(12 * ratio), held)
+    )
+    return replace(judged, chain=(ChainValue(noon(0), Decimal(0)), *judged.chain))
+
+
+def test_a_substitute_splits_what_a_document_begins() -> None:
+    assert uses_of(behind_a_document("span"), ZONE) == {
+        at(4): Use(4, None, Decimal(8)),
+        at(12): Use(8, "span"),
+    }
+    assert uses_of(behind_a_document("ratio"), ZONE)[at(12)] == Use(8, "ratio")
+
+
+def test_what_is_lost_before_a_document_is_in_the_use_up_to_the_substitute() -> None:
+    judged = behind_a_document(None, ratio=1)
+    lost = Link(at(-3), noon(0), None, "final_lost")
+    days = {at(-3): DayState("published", Decimal(90)), **judged.days}
+    whole = replace(judged, links=(lost, *judged.links), days=days)
+    assert uses_of(whole, ZONE) == {at(4): Use(7, "final_lost", Decimal(4)), at(12): Use(8)}
 
 
 def test_a_substitute_launders_no_spike() -> None:
