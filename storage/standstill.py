@@ -20,7 +20,8 @@ class Standing(NamedTuple):
 
     `since`: billed up to 00:00 of this day, or owed from then on; `age_days` from there.
     `held_from` to `held_to`: the oldest use that is not billed by itself, and `hold` why.
-    `doubt_day`: the oldest day that is withheld. `lacks`: the first day to be billed. `error`: why the account could not be settled."""
+    `doubt_day`: the oldest day that is withheld. `lacks`: the first day to be billed. `error`: why
+    the account could not be settled."""
 
     point: str
     account: str | None
