@@ -97,28 +97,14 @@ WITH due AS MATERIALIZED (
 ), taken AS (
     DELETE FROM to_settle WHERE account_id = ANY(ARRAY(SELECT account_id FROM found))
 )
-SELECT jsonb_build_array(tariff_id, to_jsonb(rates), residual_rate, phases, opened_on, modulus, decimals, ratio::text,
-                         to_jsonb(components), is_linked, has_entries)::text,
-       array_agg(account_id::bigint), array_agg(point_id::bigint), array_agg(meter_id::bigint), array_agg(begins), array_agg(ends),
+SELECT jsonb_build_array(jsonb_build_array(tariff_id, to_jsonb(rates), residual_rate, phases, opened_on, has_entries),
+                         modulus, decimals, ratio::text, to_jsonb(components), is_linked)::text,
+       array_agg(account_id::bigint), array_agg(point_id::bigint), array_agg(ledger_account_id::bigint), array_agg(balance_fen),
+       array_agg(trip_fen - credit_limit_fen), array_agg(trip_fen), array_agg(warn_fen), array_agg(reconnect_fen),
+       array_agg(array_position('{exhausted,emergency,low,good}', credit_state)::bigint - 1), array_agg(is_in_arrears::int::bigint),
+       array_agg(meter_id::bigint), array_agg(begins), array_agg(ends),
        array_agg(CASE WHEN use = '{}' THEN '{0}' ELSE use END),
-       array_agg(CASE WHEN posted_fen = '{}' THEN '{0}' ELSE posted_fen END), array_agg(used_before),
-       array_agg(ledger_account_id::bigint), array_agg(balance_fen), array_agg(trip_fen - credit_limit_fen), array_agg(trip_fen),
-       array_agg(warn_fen), array_agg(reconnect_fen),
-       array_agg(array_position('{exhausted,emergency,low,good}', credit_state)::bigint - 1), array_agg(is_in_arrears::int::bigint)
+       array_agg(CASE WHEN posted_fen = '{}' THEN '{0}' ELSE posted_fen END), array_agg(used_before)
 FROM found, usual
 GROUP BY tariff_id, rates, residual_rate, phases, opened_on, modulus, decimals, ratio, components, is_linked, has_entries,
          cardinality(begins), cardinality(ends), cardinality(use), use[1]
-
--- add_links -- links that come into force
-COPY link (point_id, account_id, from_day, to_day, meter_id, begins, ends, modulus, decimals, ratio, billed_by)
-FROM STDIN (FORMAT BINARY)
-
--- put_months -- what is kept of a month from now on: the account's part of all numbers
-INSERT INTO account_month (account_id, month, use, components, posted_fen)
-SELECT n.account_id, %(month)s, (%(uses)s::bigint[])[n.use_first::int:n.use_last::int], (%(components)s::text[])[n.components::int]::text[],
-       (%(posted)s::bigint[])[n.posted_first::int:n.posted_last::int]
-FROM unnest(%(accounts)s::bigint[], %(use_firsts)s::bigint[], %(use_lasts)s::bigint[], %(posted_firsts)s::bigint[],
-            %(posted_lasts)s::bigint[], %(of_components)s::bigint[])
-     AS n (account_id, use_first, use_last, posted_first, posted_last, components)
-ON CONFLICT (account_id, month)
-DO UPDATE SET use = excluded.use, components = excluded.components, posted_fen = excluded.posted_fen

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import ROUND_FLOOR, Decimal
+from fractions import Fraction
 from functools import lru_cache
 from typing import Any, Final, NamedTuple, TypeVar
 from zoneinfo import ZoneInfo
@@ -21,6 +22,8 @@ from protocols.errors import MeterdError
 
 USE_DECIMALS: Final = 8
 """Of a kWh: four of a register and four of a ratio; 63 bits then hold 92 TWh."""
+WHOLE: Final = Fraction(1)
+MICROSECOND: Final = timedelta(microseconds=1)
 Steps = TypeVar("Steps", int, NDArray[Any])
 
 
@@ -60,30 +63,69 @@ class Use(NamedTuple):
         return self.registers[TOTAL]
 
 
-def uses_of(span: Span, versions: Versions, zone: ZoneInfo) -> list[Use]:
-    """The span cut where a month or a version starts (section 8.3), each part with its use.
+class Part(NamedTuple):
+    """A part of a span within a month and under a version.
 
-    Every register is split by itself on its own grid and multiplied by the ratio afterwards, the
-    residual last. NoPrice: no version on its first day, or a rate that no register tells."""
-    first = span.start.astimezone(zone).date()
-    cuts = _cuts(span, versions, zone)
+    `begins`, `ends`: how much of the span's time has gone by there."""
+
+    month: date
+    version: int
+    start: datetime
+    begins: Fraction
+    ends: Fraction
+
+
+def parts_of(start: datetime, end: datetime, versions: Versions, zone: ZoneInfo) -> list[Part]:
+    """A span cut where a month or a version starts (section 8.3), in order of time.
+
+    NoPrice: no version on its first day."""
+    first = start.astimezone(zone).date()
     # Between times of one zone Python reckons as if its clocks never changed.
-    start, end = span.start.astimezone(UTC), span.end.astimezone(UTC)
+    start, end = start.astimezone(UTC), end.astimezone(UTC)
+    cuts = _cuts(start, end, versions, zone)
     edges = [start, *(_midnight(cut, zone) for cut in cuts), end]
-    shares = {
-        name: [_share(steps, edge - start, end - start) for edge in edges]
-        for name, steps in span.steps.items()
-    }
-    uses = []
-    for number, (day, edge) in enumerate(zip([first, *cuts], edges, strict=False)):
+    shares = [_share_of(edge - start, end - start) for edge in edges]
+    parts = []
+    for number, day in enumerate([first, *cuts]):
         version = versions.number_on(day)
         if version is None:
             raise NoPrice(f"no version of the tariff is in force on {day}")
-        advanced = {name: it[number + 1] - it[number] for name, it in shares.items()}
-        scale = scale_of(span.ratio, span.decimals)
-        registers = priced_registers(advanced, versions.all[version], span.residual_rate, scale)
-        uses.append(Use(day.replace(day=1), version, registers, edge, bool(cuts)))
-    return uses
+        month = day.replace(day=1)
+        parts.append(Part(month, version, edges[number], shares[number], shares[number + 1]))
+    return parts
+
+
+def uses_of(span: Span, versions: Versions, zone: ZoneInfo) -> list[Use]:
+    """The use of each part of the span.
+
+    NoPrice: no version on its first day, or a rate that no register tells."""
+    parts = parts_of(span.start, span.end, versions, zone)
+    scale = scale_of(span.ratio, span.decimals)
+    return [
+        Use(
+            part.month,
+            part.version,
+            used_in(part, span.steps, versions.all[part.version], span.residual_rate, scale),
+            part.start,
+            len(parts) > 1,
+        )
+        for part in parts
+    ]
+
+
+def used_in(
+    part: Part,
+    steps: Mapping[str, Steps],
+    version: TariffVersion,
+    residual_rate: str | None,
+    scale: int,
+) -> dict[str, Steps]:
+    """What was used in a part of a span, in 10^-8 kWh, as `priced_registers` tells it.
+
+    Every register is split by itself on its own grid and multiplied by the ratio afterwards, the
+    residual last. `steps`: of the span, of one link or of many in arrays."""
+    advanced = {name: _share(it, part.ends) - _share(it, part.begins) for name, it in steps.items()}
+    return priced_registers(advanced, version, residual_rate, scale)
 
 
 def gathered(uses: Iterable[Use], versions: Versions) -> list[Use]:
@@ -114,12 +156,12 @@ def _sum(parts: Sequence[Use]) -> Use:
     )
 
 
-def _cuts(span: Span, versions: Versions, zone: ZoneInfo) -> list[date]:
+def _cuts(start: datetime, end: datetime, versions: Versions, zone: ZoneInfo) -> list[date]:
     """The days inside the span on which a month or a version starts."""
-    first = span.start.astimezone(zone).date()
-    last = span.end.astimezone(zone).date()
+    first = start.astimezone(zone).date()
+    last = end.astimezone(zone).date()
     # At 00:00 of its last day the span has no time left for a part of that day.
-    if span.end > _midnight(last, zone):
+    if end > _midnight(last, zone):
         last += timedelta(days=1)
     days = set(versions.starts_between(first, last))
     month = first.replace(day=1)
@@ -136,14 +178,18 @@ def _midnight(day: date, zone: ZoneInfo) -> datetime:
     return datetime.combine(day, time(), zone).astimezone(UTC)
 
 
-def _share(steps: int, elapsed: timedelta, total: timedelta) -> int:
-    """steps x elapsed / total, half up, in integers."""
+def _share_of(elapsed: timedelta, total: timedelta) -> Fraction:
     # Without time there is nothing to split: a meter is exchanged in the moment it is read.
     if elapsed == total:
+        return WHOLE
+    return Fraction(elapsed // MICROSECOND, total // MICROSECOND)
+
+
+def _share(steps: Steps, share: Fraction) -> Steps:
+    """steps x share, half up, in integers."""
+    if share == WHOLE:
         return steps
-    part = elapsed // timedelta(microseconds=1)
-    whole = total // timedelta(microseconds=1)
-    return (2 * steps * part + whole) // (2 * whole)
+    return (2 * steps * share.numerator + share.denominator) // (2 * share.denominator)
 
 
 def priced_registers(

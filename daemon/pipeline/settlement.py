@@ -14,7 +14,7 @@ from daemon.pipeline.pauses import Pauses
 from daemon.pipeline.portions import LEAST_DRAINED
 from daemon.spool.spool import Spool
 from daemon.transactions.collect import settle_marked
-from daemon.transactions.next_days import Pace
+from daemon.transactions.next_days import usual_pace
 from daemon.transactions.right_of_way import RightOfWay
 from storage.blame import is_of_the_whole
 from storage.database import LONG_USE_S, Pool
@@ -34,7 +34,7 @@ class Settlement:
         self._pauses = pauses
         self.right_of_way = RightOfWay()
         """Of payments, before the next accounts."""
-        self._pace = Pace()
+        self._pace = usual_pace()
 
     async def run(self) -> None:
         """Settle whenever it is asked for, until cancelled."""

@@ -22,8 +22,10 @@ from daemon.quality.register import in_steps
 from daemon.transactions.disputes import judge_waiting
 from daemon.transactions.judging import Judged, arrival_tails, judge_arrivals
 from daemon.transactions.known_tails import POLLED_DECIMALS, KnownTails, NextValues
-from daemon.transactions.next_days import Pace, settle_next_days
+from daemon.transactions.next_days import settle_next_days
+from daemon.transactions.past_days import settle_past_days
 from daemon.transactions.portions import Clock, in_portions
+from daemon.transactions.rounds import Pace
 from daemon.transactions.settle import settle_accounts
 from daemon.transactions.supply import request_trips, restore
 from protocols.dlt645.prepared.one import as_kwh
@@ -280,6 +282,7 @@ async def settle_marked(
         await put_off(connection, account, reason, now + TRY_AGAIN)
 
     await settle_next_days(connection, authority, now, until, clock, pace, give_way)
+    await settle_past_days(connection, authority, now, until, clock, give_way)
     await in_portions(some, later, ACCOUNTS_AT_ONCE, clock, least=LEAST_ACCOUNTS, give_way=give_way)
 
 

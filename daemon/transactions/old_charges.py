@@ -3,6 +3,7 @@ until when nobody is cut for it by itself."""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from fractions import Fraction
@@ -109,13 +110,10 @@ async def remember_old(
     }
     await months.add_old_charges(connection, old)
     untils = {}
-    recent = await months.old_charges(connection, ids, now - 2 * GRACE)
-    for account in ids:
-        past = [
-            PastCharge(it.posted_at, it.first_day, it.fen)
-            for it in recent
-            if it.account_id == account
-        ]
+    recent: defaultdict[int, list[PastCharge]] = defaultdict(list)
+    for it in await months.old_charges(connection, ids, now - 2 * GRACE):
+        recent[it.account_id].append(PastCharge(it.posted_at, it.first_day, it.fen))
+    for account, past in recent.items():
         until = grace_until(past, usual.get(account, Fraction(0)), zone)
         if until is not None:
             untils[account] = until

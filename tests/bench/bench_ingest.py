@@ -187,13 +187,14 @@ class Bench:
         """What a line hands on of the next meters, for the first day that they have not told."""
         back, first = divmod(self._taken, len(self.meters))
         self._taken += self.batch
+        return self.freezes(self.meters[first : first + self.batch], back)
+
+    def freezes(self, meters: Sequence[SiteMeter], back: int) -> list[PolledFreeze]:
+        """Those of some meters so many days after the first day that none has told yet."""
         rate = 25_000 + USE * (self._days + back)
         registers = (RATES * rate, *[rate] * RATES)
         now = datetime.now(UTC)
-        return [
-            PolledFreeze(meter, TODAY + back * DAY, registers, now, None)
-            for meter in self.meters[first : first + self.batch]
-        ]
+        return [PolledFreeze(meter, TODAY + back * DAY, registers, now, None) for meter in meters]
 
     async def t1(self, name: str, arrivals: Sequence[PolledFreeze]) -> None:
         """Measure one batch; its money is settled meanwhile, as in the daemon."""

@@ -13,6 +13,7 @@ import argparse
 import asyncio
 import json
 import logging
+from collections.abc import Sequence
 from datetime import date, datetime
 from typing import Any, Final
 
@@ -24,7 +25,8 @@ from daemon.control.authority import Authority
 from daemon.control.guard import Policy
 from daemon.quality.arrival import PolledFreeze
 from daemon.transactions.collect import collect, settle_marked
-from daemon.transactions.next_days import Pace
+from daemon.transactions.next_days import usual_pace
+from daemon.transactions.rounds import Pace
 from storage import ledger
 from storage.charge_posting import Charges, post_charges
 from storage.settling import Days, mark_accounts
@@ -84,9 +86,10 @@ async def measured(server: Server, accounts: int, days: int, rounds: int) -> Ben
         with psycopg.connect(url, autocommit=True) as connection:
             prepare(connection, first)
         bench = await opened(url, days, accounts // rounds)
-        pace = Pace()
+        pace = usual_pace()
         for number in range(2 * rounds):
             await one_day(bench, pace, is_first=number < rounds)
+        await back_fill(bench)
         show(bench)
         await sizes(bench)
         await bench.connection.close()
@@ -137,6 +140,32 @@ async def one_day(bench: Bench, pace: Pace, *, is_first: bool) -> None:
         await bare(bench, newest, accounts)
 
 
+async def back_fill(bench: Bench) -> None:
+    """What an outage leaves: the newest day of its meters first, then the others in its place; and
+    days that come together."""
+    settled = 2
+    await told_and_settled(bench, [settled + 4], "a span of five days")
+    await told_and_settled(bench, [settled, settled + 1], "its first two days, in its place")
+    await told_and_settled(bench, [settled + 2, settled + 3], "its last days, in its place")
+    days = [settled + 5 + n for n in range(5)]
+    await told_and_settled(bench, days, "five days at once")
+
+
+async def told_and_settled(bench: Bench, backs: Sequence[int], name: str) -> None:
+    """Freezes of some meters so many days after the first one, settled together."""
+    meters = bench.meters[: bench.batch]
+    for back in backs:
+        for begin in range(0, len(meters), 1000):
+            some = bench.freezes(meters[begin : begin + 1000], back)
+            await collect(bench.connection, some, ZONE, known=bench.known)
+    now = datetime.now().astimezone(ZONE) + max(backs) * DAY
+    with bench.costs.of(name, len(meters)):
+        await settle_marked(bench.connection, armed(), now, bench.costs.cpu_s)
+    failed = await bench.one("SELECT min(error) FROM not_settled")
+    left = await bench.one("SELECT count(*) FROM to_settle")
+    assert (failed, left) == (None, 0), (failed, left)
+
+
 async def bare(bench: Bench, newest: int, accounts: int) -> None:
     """The same postings again by themselves, and taken back: columns that lie ready."""
     rows = await (
@@ -168,6 +197,10 @@ def show(bench: Bench) -> None:
         "T2",
         "replay",
         "bare insert of the same postings",
+        "a span of five days",
+        "its first two days, in its place",
+        "its last days, in its place",
+        "five days at once",
     ):
         bench.costs.show(name)
     bench.costs.goal("T2 beside the bare insert", "T2", "bare insert of the same postings", 0.3)

@@ -12,9 +12,8 @@ import pytest
 from psycopg import AsyncConnection
 
 from daemon.quality.arrival import Arrival
-from daemon.transactions import next_days
 from daemon.transactions.collect import collect, settle_marked
-from daemon.transactions.next_days import Pace
+from daemon.transactions.rounds import Pace
 from daemon.transactions.settle import settle_accounts
 from daemon.transactions.supply import request_trips, restore
 from storage import supply, terms
@@ -248,7 +247,7 @@ def test_an_account_that_cannot_be_settled_holds_up_no_other(database_url: str) 
     on(database_url, story)
 
 
-def test_a_day_of_many_accounts_takes_fifteen_statements(database_url: str) -> None:
+def test_a_day_of_many_accounts_takes_sixteen_statements(database_url: str) -> None:
     async def story(connection: AsyncConnection[Any]) -> None:
         found = (await rich(20).take_over(connection)).values()
         for n in range(4):
@@ -256,7 +255,7 @@ def test_a_day_of_many_accounts_takes_fifteen_statements(database_url: str) -> N
             await collect(connection, arrivals, ZONE)
             with counted(connection) as given:
                 await settle_marked(connection, SHADOW, noon(BEGIN + n * DAY))
-        assert len(given) <= 15, given
+        assert len(given) <= 16, given
         assert not any("published_chains" in it or "AS linked_to" in it for it in given)
         assert await rows(connection, "SELECT count(*) FROM link") == [60]
 
@@ -296,13 +295,11 @@ def test_what_is_stored_while_others_are_settled_is_settled_with_them(database_u
 )
 def test_as_many_accounts_are_locked_as_fifty_milliseconds_are_enough_for(
     database_url: str,
-    monkeypatch: pytest.MonkeyPatch,
     takes_s: float,
     at_once: list[int],
     then: int,
 ) -> None:
     """Of 24 accounts 10 are taken first; who settles next goes on at that pace."""
-    monkeypatch.setattr(next_days, "FEW_ACCOUNTS", 10)
 
     async def story(connection: AsyncConnection[Any]) -> None:
         found = (await rich(24).take_over(connection)).values()
@@ -317,7 +314,7 @@ def test_as_many_accounts_are_locked_as_fifty_milliseconds_are_enough_for(
             looks.append(takes_s * ((len(looks) + 1) // 2))
             return looks[-1]
 
-        pace = Pace(10)
+        pace = Pace(10, 10, 2000)
         with counted(connection) as given:
             await settle_marked(connection, ARMED, noon(BEGIN + 2 * DAY), clock, pace=pace)
         assert sum("add_links" in it or "COPY link" in it for it in given) == len(at_once)

@@ -1,0 +1,206 @@
+"""What is read and written of many accounts by columns when their money moves."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import date
+from decimal import Decimal
+from itertools import compress
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from psycopg.types.numeric import DecimalBinaryDumper
+
+from storage.binary import SINCE, copy
+from storage.columns import INTEGERS, Integers, IntegersDumper, IntegersLoader, rows
+from storage.sql import Connection, Row, Values, load, texts
+
+SQL = load("many_accounts")
+LINK: Final = {
+    "point_id": "int4",
+    "account_id": "int4",
+    "from_day": "date",
+    "to_day": "date",
+    "meter_id": "int4",
+    "begins": "int8[]",
+    "ends": "int8[]",
+    "modulus": "int8",
+    "decimals": "int2",
+    "ratio": "numeric",
+    "hold": "text",
+    "billed_by": "int8",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Alike:
+    """Accounts with one point each and the same facts; each array has a value for each account.
+
+    `opened_on`: no earlier than the months that are asked for. `has_entries`: of bonuses or of use
+    elsewhere. `ledger_accounts`: 0 where nothing was posted yet. `thresholds_fen` [accounts, 3]:
+    floor, trip and warn. `standing`: how many of them the balance reached when it was looked at
+    last. `is_in_arrears`: whether an episode is open, which ends at `reconnect_fen`."""
+
+    tariff: str
+    rates: tuple[str, ...]
+    residual_rate: str | None
+    phases: int
+    opened_on: date
+    has_entries: bool
+    accounts: Integers
+    points: Integers
+    ledger_accounts: Integers
+    balances_fen: Integers
+    thresholds_fen: Integers
+    reconnect_fen: Integers
+    standing: Integers
+    is_in_arrears: Integers
+
+    def those(self, which: NDArray[np.bool_]) -> Alike:
+        """Some of them."""
+        return replace(
+            self,
+            accounts=self.accounts[which],
+            points=self.points[which],
+            ledger_accounts=self.ledger_accounts[which],
+            balances_fen=self.balances_fen[which],
+            thresholds_fen=self.thresholds_fen[which],
+            reconnect_fen=self.reconnect_fen[which],
+            standing=self.standing[which],
+            is_in_arrears=self.is_in_arrears[which],
+        )
+
+
+async def read_columns(connection: Connection, statement: str, values: Values) -> list[Row]:
+    """The rows of the answer, arrays of integers in them as numpy's."""
+    async with connection.cursor(binary=True) as cursor:
+        for number in INTEGERS:
+            cursor.adapters.register_loader(number, IntegersLoader)
+        # Planned once: that costs as much as a thousand accounts do.
+        await cursor.execute(statement, values, prepare=True)
+        return await cursor.fetchall()
+
+
+def those_alike(facts: Sequence[Any], columns: Sequence[Integers]) -> Alike:
+    """Of the facts that they have in common, and the columns of those that they have not."""
+    tariff, rates, residual, phases, opened_on, has_entries = facts
+    accounts, points, ledger_accounts, balances_fen, *standing = columns
+    floor_fen, trip_fen, warn_fen, *others = standing
+    return Alike(
+        tariff,
+        tuple(rates),
+        residual,
+        phases,
+        date.fromisoformat(opened_on),
+        has_entries,
+        accounts,
+        points,
+        ledger_accounts,
+        balances_fen,
+        np.stack([floor_fen, trip_fen, warn_fen], axis=1),
+        *others,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class LinkColumns:
+    """Links of meters whose registers are alike; each array has a row for each link.
+
+    Days in days since 2000. `begins`, `ends`: total and rates. `hold`: why none of them is billed
+    by itself."""
+
+    modulus: int
+    decimals: int
+    ratio: Decimal
+    hold: str | None
+    accounts: Integers
+    points: Integers
+    meters: Integers
+    from_days: Integers
+    to_days: Integers
+    begins: Integers
+    ends: Integers
+
+    def those(self, which: NDArray[np.bool_]) -> LinkColumns:
+        """Some of them."""
+        return replace(
+            self,
+            accounts=self.accounts[which],
+            points=self.points[which],
+            meters=self.meters[which],
+            from_days=self.from_days[which],
+            to_days=self.to_days[which],
+            begins=self.begins[which],
+            ends=self.ends[which],
+        )
+
+
+async def add_links(connection: Connection, coming: Sequence[tuple[LinkColumns, Integers]]) -> None:
+    """Put links in force. `coming`: of each link the number of the transaction that it is billed
+    with, 0: it moved nothing."""
+    made = []
+    for links, billed_by in coming:
+        for which, is_billed in ((billed_by != 0, True), (billed_by == 0, False)):
+            columns: dict[str, Any] = {
+                "point_id": links.points[which],
+                "account_id": links.accounts[which],
+                "from_day": links.from_days[which],
+                "to_day": links.to_days[which],
+                "meter_id": links.meters[which],
+                "begins": links.begins[which],
+                "ends": links.ends[which],
+                "modulus": links.modulus,
+                "decimals": links.decimals,
+                "ratio": bytes(DecimalBinaryDumper(Decimal).dump(links.ratio) or b""),
+                "hold": None if links.hold is None else links.hold.encode(),
+                "billed_by": billed_by[which] if is_billed else None,
+            }
+            made.append(rows(LINK, columns, int(which.sum())))
+    if made:
+        await copy(connection, SQL["add_links"], b"".join(made))
+
+
+@dataclass(frozen=True, slots=True)
+class MonthColumns:
+    """What is kept of a month of accounts from now on, as in account_month.
+
+    `posted_fen` [accounts, components]: what is 0 is not kept."""
+
+    month: date
+    accounts: Integers
+    use: Integers
+    components: Sequence[str]
+    posted_fen: Integers
+
+
+async def put_months(connection: Connection, kept: Sequence[MonthColumns]) -> None:
+    """Keep this of them."""
+    columns: defaultdict[str, list[Integers]] = defaultdict(list)
+    components: list[list[str]] = []
+    uses = posted = 0
+    for it in kept:
+        shown = it.posted_fen != 0
+        patterns, of_pattern = np.unique(shown, axis=0, return_inverse=True)
+        count, numbers = it.use.shape
+        ends = np.cumsum(shown.sum(axis=1)) + posted
+        columns["accounts"].append(it.accounts)
+        columns["months"].append(np.full(count, (it.month - SINCE).days))
+        columns["uses"].append(it.use.ravel())
+        columns["use_firsts"].append(uses + 1 + numbers * np.arange(count))
+        columns["use_lasts"].append(uses + numbers * np.arange(1, count + 1))
+        columns["posted"].append(it.posted_fen[shown])
+        columns["posted_firsts"].append(ends - shown.sum(axis=1) + 1)
+        columns["posted_lasts"].append(ends)
+        columns["of_components"].append(of_pattern.ravel() + len(components) + 1)
+        components += [list(compress(it.components, pattern)) for pattern in patterns]
+        uses += count * numbers
+        posted += int(shown.sum())
+    if kept:
+        values: dict[str, Any] = {name: np.concatenate(parts) for name, parts in columns.items()}
+        values |= {"components": [texts(names) for names in components]}
+        async with connection.cursor() as cursor:
+            cursor.adapters.register_dumper(np.ndarray, IntegersDumper)
+            await cursor.execute(SQL["put_months"], values)
