@@ -11,12 +11,12 @@ from typing import Final
 from daemon.field.certify.bench import NotTested, hexed, need
 from daemon.field.certify.dlt645.subject import (
     CLOCK_LIMIT,
-    DATE,
     ENERGY,
     NO_SUCH_DATA,
     WRAP_KWH,
     Subject,
     clock,
+    dated_clock,
     difference,
     registers,
 )
@@ -35,8 +35,7 @@ MOST_DAY_KWH: Final = Decimal(10_000)
 
 async def clock_form(meter: Subject) -> str:
     """Date, time and weekday fit together."""
-    date = await meter.data(DATE)
-    shown = await clock(meter)
+    date, shown = await dated_clock(meter)
     weekday = date[0]
     need(
         weekday == shown.isoweekday() % 7,

@@ -115,9 +115,18 @@ def silent(reply: Reply) -> str:
 
 async def clock(meter: Subject) -> datetime:
     """What its clock shows. CheckFailed, NotTested, FrameError."""
+    return (await dated_clock(meter))[1]
+
+
+async def dated_clock(meter: Subject) -> tuple[bytes, datetime]:
+    """The date as it was told, and with it what the clock shows; midnight between does no harm."""
     date = await meter.data(DATE)
     time = await meter.data(TIME)
-    return decode_clock(meter.address, date, time)
+    shown = decode_clock(meter.address, date, time)
+    if shown.hour == 0:
+        date = await meter.data(DATE)
+        shown = decode_clock(meter.address, date, time)
+    return date, shown
 
 
 async def registers(meter: Subject, identifier: str) -> Registers:
