@@ -45,8 +45,11 @@ WITH dark AS (
     WHERE v.supply_state <> 'energised'
 ), found AS (
     SELECT 'reconnect_late' AS kind, p.number AS point, m.line, c.created_at AS since, c.state || ' ' || c.detail AS detail
-    FROM command c JOIN point p ON p.id = c.point_id JOIN meter m ON m.id = c.meter_id JOIN point_supply v ON v.point_id = p.id
-    WHERE c.action <> 'trip' AND c.state IN ('persisted', 'sent', 'acked', 'unknown', 'verifying')
+    FROM point_supply v JOIN point p ON p.id = v.point_id
+    CROSS JOIN LATERAL (SELECT * FROM command y WHERE y.point_id = p.id ORDER BY y.sequence DESC LIMIT 1) c
+    JOIN meter m ON m.id = c.meter_id
+    -- One that the meter refused is over, and its customer as dark as before.
+    WHERE v.supply_state <> 'energised' AND c.action <> 'trip' AND c.state <> 'verified'
       AND v.supply_state <> 'wait_customer_button' AND c.created_at <= %(now)s::timestamptz - %(reconnect_after)s::interval
     UNION ALL
     SELECT 'trip_unverified', p.number, m.line, c.sent_at, c.state || ' ' || c.detail

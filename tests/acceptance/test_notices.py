@@ -232,3 +232,45 @@ def test_what_a_channel_refuses_for_now_waits_and_is_not_sent_to_who_paid(
             patience_s=150,
         )
         assert [it["kind"] for it in told.notices()] == ["written"]
+
+
+def test_ways_that_are_added_by_a_reload_are_used_at_once(
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stages, "ZONE", zone_by_day())
+    with (
+        receiver(tmp_path / "received") as told,
+        stage(tmp_path / "site", database_url, days=FEW_DAYS) as staged,
+    ):
+        prepare(staged, told)
+        contacts = staged.folder / "contacts.csv"
+        whole, reached = staged.site.read_text(), contacts.read_text()
+        staged.site.write_text(whole[: whole.index("[[notice_channel]]")])
+        contacts.unlink()
+        staged.start_daemon()
+        staged.until("all is collected", lambda: staged.slots_missing() == 0)
+        staged.site.write_text(whole)
+        contacts.write_text(reached)
+        (staged.folder / "apprise").write_text("nobody-knows-this://{address}")
+        assert "apprise knows no such URL" in _refused(staged)
+        assert told.posted() == []
+        (staged.folder / "apprise").write_text(
+            f"{told.url.replace('http', 'json')}/sms/{{address}}"
+        )
+        done = json.loads(staged.meterd("reload", "--json"))
+        assert {"notice_channel.app", "notice_channel.sms"} <= set(done["settings"])
+        assert not any("notice_channel" in key for key in done["needs_restart"])
+        staged.until("a notice", lambda: len(told.notices()) == 1)
+        (written,) = told.notices()
+        assert post_receipt(staged, receipt(written["notice"])) == 200
+
+
+def _refused(staged: Stage) -> str:
+    done = subprocess.run(
+        [stages.METERD, "reload", "-c", str(staged.site)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1, done.stdout + done.stderr
+    return done.stderr

@@ -21,6 +21,7 @@ from tempfile import TemporaryDirectory
 from typing import Final
 
 import psycopg
+import structlog
 
 from config.load import load_site
 from daemon.api.asking import ask
@@ -67,6 +68,7 @@ def main() -> None:
         Run("full back-fill", 31, (40, 80)),
         Run(f"settlement of {given.accounts} accounts", 1, (5, 20), given.accounts),
     ]
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))
     with embedded_server() as server:
         for number, run in enumerate(runs):
             with TemporaryDirectory() as folder:
@@ -178,7 +180,7 @@ def _count(staged: Stage, what: str) -> int:
 def pay(staged: Stage, number: int) -> datetime:
     """When the payment was handed in."""
     request = {
-        "do": "top_up",
+        "do": "topup",
         "account": f"C{number}",
         "amount_fen": 300_000,
         "channel": "bench",
@@ -203,7 +205,8 @@ def show(staged: Stage, run: Run, paid: dict[int, datetime], *, was_busy: bool) 
     first_frames: dict[int, datetime] = {}
     for frame in staged.control_frames():
         number = int(frame["address"])
-        first_frames.setdefault(number, datetime.fromisoformat(frame["at"]).astimezone(UTC))
+        # The bench's clock is the site's wall clock.
+        first_frames.setdefault(number, datetime.fromisoformat(frame["at"]).replace(tzinfo=ZONE))
     verified = dict(
         staged.ask(
             "SELECT c.address, min(e.at) FROM command c JOIN command_event e ON e.command_id = c.id"

@@ -11,6 +11,7 @@ from psycopg import AsyncConnection
 
 from daemon.control.alarms import Alarm
 from daemon.quality.arrival import RelayRead
+from daemon.transactions.observe import take_answer
 from daemon.transactions.relays import take_relays
 from daemon.transactions.supply_cases import open_cases, supply_alarms
 from daemon.transactions.supply_marks import Marked, set_mark
@@ -385,6 +386,20 @@ def test_a_reconnect_is_an_alarm_by_its_age_whatever_becomes_of_its_line(
             "reconnect_late",
             "cut_on_disabled_line",
         }
+
+    on(database_url, story)
+
+
+def test_a_reconnect_that_the_meter_refused_is_an_alarm_although_it_is_over(
+    database_url: str,
+) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        await cut_and_known(connection)
+        await pay(connection, "A1", 1000)
+        command = await sent(connection, later(minutes=1))
+        await take_answer(connection, command, "refused", "password", later(minutes=1))
+        assert await supply_of(connection) == "disconnected"
+        assert list(await alarms(connection, at=later(minutes=30))) == ["reconnect_late"]
 
     on(database_url, story)
 
