@@ -328,14 +328,17 @@ async def move_command(
     await connection.execute(SQL["move_command"], values)
 
 
-async def answer_command(connection: Connection, command: UUID, state: str, detail: str) -> bool:
-    """Record what the meter said to the control frame.
+async def answer_command(
+    connection: Connection, command: UUID, state: str, detail: str, next_at: datetime
+) -> bool:
+    """Record what the meter said to the control frame; it is looked at again from `next_at` on.
 
     False if the command was superseded meanwhile."""
     values = {
         "id": command,
         "state": state,
         "detail": detail,
+        "next_at": next_at,
     }
     return await fetch_row(connection, SQL["answer_command"], values) is not None
 

@@ -249,7 +249,7 @@ UPDATE command SET state = %(state)s, detail = %(detail)s, next_at = %(next_at)s
 WHERE id = %(id)s
 
 -- answer_command -- what the meter said to the control frame, unless the command was superseded meanwhile
-UPDATE command SET state = %(state)s, detail = %(detail)s
+UPDATE command SET state = %(state)s, detail = %(detail)s, next_at = %(next_at)s
 WHERE id = %(id)s AND state = 'sent' RETURNING point_id
 
 -- observe_relay -- what status word 3 said

@@ -8,6 +8,7 @@ from typing import Any
 import structlog
 from psycopg import AsyncConnection
 
+from daemon.control.commands import look_again
 from daemon.control.observation import (
     Finding,
     judge_observation,
@@ -34,8 +35,11 @@ async def take_answer(
     async with connection.transaction():
         await supply.lock_account_of(connection, command.point_id)
         becomes = state_after_answer(command.action, state, sends_before=command.sends)
+        # A slow wire brought the frame long after its release: a relay that is looked at too early
+        # is looked at twice.
+        next_at = look_again(now, 0)
         # False: a payment superseded the command while its answer was on the way.
-        is_taken = await supply.answer_command(connection, command.id, becomes, detail)
+        is_taken = await supply.answer_command(connection, command.id, becomes, detail, next_at)
         if is_taken and becomes == "refused":
             back = supply_after_refusal(command.action)
             await supply.set_supply(connection, [command.point_id], back)

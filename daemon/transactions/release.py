@@ -99,7 +99,8 @@ async def abandon_trip(
     state = "verifying" if command.sends else "failed"
     async with connection.transaction():
         await supply.lock_account_of(connection, command.point_id)
-        is_taken = await supply.answer_command(connection, command.id, state, reason)
+        next_at = look_again(now, 0)
+        is_taken = await supply.answer_command(connection, command.id, state, reason, next_at)
         if is_taken and state == "failed":
             await supply.set_supply(connection, [command.point_id], "energised")
     log.warning(

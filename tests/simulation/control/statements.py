@@ -788,7 +788,8 @@ async def _answer_command(session: Session, values: Values) -> list[Any]:
     assert row is not None
     if row["state"] != "sent":
         return []
-    await _write(session, values["id"], state=values["state"], detail=values["detail"])
+    changes = {key: values[key] for key in ("state", "detail", "next_at")}
+    await _write(session, values["id"], **changes)
     return [(row["point_id"],)]
 
 
