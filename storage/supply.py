@@ -287,7 +287,8 @@ async def lines_with_commands(connection: Connection) -> list[str]:
 
 
 async def is_sent(connection: Connection, command: UUID, sends: int) -> bool:
-    """True while the command is in state `sent` by its send number `sends`."""
+    """True while the command is in state `sent` by its send number `sends`, and of a trip while no
+    mark keeps its point from being cut."""
     values = {"id": command, "sends": sends}
     return await fetch_row(connection, SQL["is_sent"], values) == (True,)
 

@@ -223,12 +223,14 @@ WHERE state IN ('persisted', 'sent', 'acked', 'unknown', 'verifying')
 SELECT DISTINCT m.line FROM command c JOIN meter m ON m.id = c.meter_id
 WHERE c.state IN ('persisted', 'sent', 'acked', 'unknown', 'verifying')
 
--- is_sent -- is this very send still in force
-SELECT state = 'sent' AND sends = %(sends)s AND (action <> 'trip' OR NOT EXISTS (
-    -- Of the whole site: whoever stops all cuts stops this one too.
-    SELECT FROM supply_mark WHERE kind = 'hold' AND lifted_at IS NULL AND from_at <= now()
-      AND coalesce(to_at, 'infinity') > now() AND num_nonnulls(area, line, account_id, point_id) = 0))
-FROM command WHERE id = %(id)s
+-- is_sent -- is this very send still in force, and nobody said meanwhile that the point is not to be cut
+SELECT c.state = 'sent' AND c.sends = %(sends)s AND (c.action <> 'trip' OR NOT (p.protected OR p.life_support OR EXISTS (
+    SELECT FROM supply_mark k WHERE k.lifted_at IS NULL AND k.from_at <= now() AND coalesce(k.to_at, 'infinity') > now()
+      AND (num_nonnulls(k.area, k.line, k.account_id, k.point_id) = 0 OR k.area = p.area OR k.line = m.line
+           OR k.account_id = x.account_id OR k.point_id = p.id))))
+FROM command c JOIN point p ON p.id = c.point_id JOIN meter m ON m.id = c.meter_id
+LEFT JOIN point_account x ON x.point_id = p.id AND x.to_day IS NULL
+WHERE c.id = %(id)s
 
 -- lock_account_of -- the account row of a point
 SELECT a.id FROM account a

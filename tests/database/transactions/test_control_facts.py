@@ -219,14 +219,22 @@ def test_notices_and_approvals_of_the_episode_reach_the_guard(database_url: str)
     on(database_url, story)
 
 
-def test_nothing_is_sent_after_a_hold_of_the_site(database_url: str) -> None:
+@pytest.mark.parametrize(
+    ("kind", "of"),
+    [
+        ("hold", ""),
+        ("hold", "line='line'"),
+        ("dispute", "account_id=1"),
+        ("protected", "point_id=1"),
+    ],
+)
+def test_nothing_is_sent_after_somebody_said_so(database_url: str, kind: str, of: str) -> None:
     async def story(connection: AsyncConnection[Any]) -> None:
         await exhausted(connection)
         command = await sent(connection)
+        await connection.execute(mark("hold", "line='another'").encode())
         assert await is_still_released(connection, command)
-        await connection.execute(mark("hold", "line='line'").encode())
-        assert await is_still_released(connection, command)
-        await connection.execute(mark("hold", "").encode())
+        await connection.execute(mark(kind, of).encode())
         assert not await is_still_released(connection, command)
 
     on(database_url, story)

@@ -20,8 +20,9 @@ from simulators.state.relay import Relay, RelayRefused
 from tests.simulation.control.kernel import Kernel, Pause
 
 TIMEOUT_S: Final = 3.0
-LATEST_S: Final = 90.0
-"""A frame that is late arrives within so long."""
+LATEST_S: Final = 4.0
+"""A frame that is late arrives within so long: before its relay is looked at. A trip that comes
+still later, when its customer is back, is found by the daily look at relays only."""
 
 
 @dataclass(eq=False)

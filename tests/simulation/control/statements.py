@@ -203,7 +203,7 @@ async def _known_contents(session: Session, values: Values) -> list[Any]:
 @answers(archive.SQL["payees"])
 async def _payees(session: Session, values: Values) -> list[Any]:
     return [
-        (account, "", point["number"], point["area"], point["address"])
+        (account, "", "", point["number"], point["area"], point["address"])
         for account in values["accounts"]
         for _, point in _points_of(session, account)
     ]
@@ -725,12 +725,17 @@ async def _is_sent(session: Session, values: Values) -> list[Any]:
     row, now = session.get("command", values["id"]), session.database.now()
     assert row is not None
     is_sent = row["state"] == "sent" and row["sends"] == values["sends"]
-    names = ("area", "line", "account_id", "point_id")
-    is_held = any(
-        mark["kind"] == "hold" and holds(mark, now) and all(mark[name] is None for name in names)
-        for _, mark in session.rows("mark")
+    point = session.get("point", row["point_id"])
+    assert point is not None
+    is_kept = (
+        point["protected"]
+        or point["life_support"]
+        or any(
+            holds(mark, now) and is_of(mark, row["point_id"], point)
+            for _, mark in session.rows("mark")
+        )
     )
-    return [(is_sent and not (row["action"] == "trip" and is_held),)]
+    return [(is_sent and not (row["action"] == "trip" and is_kept),)]
 
 
 @answers(supply.SQL["lock_account_of"])
