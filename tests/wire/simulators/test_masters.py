@@ -118,6 +118,7 @@ def test_a_port_of_another_speed_is_not_understood_and_told_so(tmp_path: Path) -
             port = opened_at(tmp_path / "bus", termios.B2400)
             os.write(port, WAKE_UP + encode(Frame("000000000007", 0x13)))
             await until_told(bench, "wrong_speed")
+            await until_told(bench, "noise")  # what was a request is none any more
             (finding,) = [it for it in bench.stage.diagnosis.findings() if "speed" in it.kind]
             assert finding.detail == "2400 Bd, the line has 9600 Bd"
             os.close(port)
