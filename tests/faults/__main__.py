@@ -12,17 +12,15 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
 from daemon.runtime import logs
-from storage import migrate
-from storage.database import DAEMON, OWNER
 from tests.faults import callers, liars
 from tests.faults import database_faults as faults
 from tests.faults.database_faults import Fault
+from tests.faults.scene import own_database
 from tests.faults.small_disk import MayNotMount, small_disk
 from tests.faults.trial import Outcome, heal, stop
 from tests.servers.postgres import Server, embedded_server
@@ -68,23 +66,14 @@ OTHERS: Final[dict[str, Callable[[], list[str]]]] = {
 }
 
 
-@contextmanager
-def database(server: Server, name: str) -> Iterator[str]:
-    """The URL of a migrated database of its own."""
-    server.execute(f"CREATE DATABASE {name} OWNER {OWNER}")
-    migrate(server.url(name, DAEMON), server.url(name, OWNER))
-    yield server.url(name, DAEMON)
-    server.execute(f"DROP DATABASE {name} WITH (FORCE)")
-
-
 def tried(
     server: Server, fault: Fault, lasts_s: float, seed: int, disk: Path
 ) -> tuple[Outcome, Outcome]:
     """What came of it, and of a SIGTERM in it. `disk`: where the daemon's files are."""
     with tempfile.TemporaryDirectory(prefix="meterd-", dir=disk) as folder:
-        with database(server, "healed") as url:
+        with own_database(server, "healed") as url:
             healed = heal(server, url, Path(folder, "healed"), fault, lasts_s, seed=seed)
-        with database(server, "stopped") as url:
+        with own_database(server, "stopped") as url:
             stopped = stop(server, url, Path(folder, "stopped"), fault, STOP_AFTER_S, seed=seed)
     return healed, stopped
 

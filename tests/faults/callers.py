@@ -14,10 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from storage import migrate
-from storage.database import DAEMON, OWNER
 from tests.acceptance.stage import Stage, stage
-from tests.faults.scene import Watch
+from tests.faults.scene import Watch, own_database
 from tests.faults.trial import HEALTHZ_P99_S
 from tests.servers.ports import free_port
 from tests.servers.postgres import Server, embedded_server
@@ -143,20 +141,17 @@ async def _is_greeted(port: int) -> bool:
 @contextmanager
 def listening(server: Server, folder: Path) -> Iterator[tuple[Stage, int]]:
     """A site with a listener, and its port; the daemon runs."""
-    name = f"callers_{time.monotonic_ns()}"
-    server.execute(f"CREATE DATABASE {name} OWNER {OWNER}")
-    try:
-        migrate(server.url(name, DAEMON), server.url(name, OWNER))
-        with stage(folder, server.url(name, DAEMON), days=2) as staged:
-            port = free_port()
-            with staged.site.open("a") as site:
-                site.write(LISTENER.format(port=port))
-            (folder / "terminals.csv").write_text("line,terminal\ndtu-1,dtu-1\ndtu-2,flood\n")
-            staged.start_daemon()
-            staged.until("it is read", lambda: staged.slots_missing() == 0)
-            yield staged, port
-    finally:
-        server.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    with (
+        own_database(server, f"callers_{time.monotonic_ns()}") as url,
+        stage(folder, url, days=2) as staged,
+    ):
+        port = free_port()
+        with staged.site.open("a") as site:
+            site.write(LISTENER.format(port=port))
+        (folder / "terminals.csv").write_text("line,terminal\ndtu-1,dtu-1\ndtu-2,flood\n")
+        staged.start_daemon()
+        staged.until("it is read", lambda: staged.slots_missing() == 0)
+        yield staged, port
 
 
 def felt(staged: Stage, port: int, flood: str, lasts_s: float) -> Felt:

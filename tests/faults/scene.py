@@ -18,6 +18,8 @@ from typing import Any, Final
 
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from storage import migrate
+from storage.database import DAEMON, OWNER
 from tests.acceptance.stage import Stage, stage
 from tests.faults.proxy import Proxy, proxy_to
 from tests.servers.postgres import Server
@@ -66,6 +68,17 @@ def scene(
         text = text.replace(f'"{host}:{port}"', f'"127.0.0.1:{converter.port}"')
         staged.site.write_text(text)
         yield Scene(staged, server, database, converter)
+
+
+@contextmanager
+def own_database(server: Server, name: str) -> Iterator[str]:
+    """The URL of a migrated database that nobody else uses."""
+    server.execute(f"CREATE DATABASE {name} OWNER {OWNER}")
+    try:
+        migrate(server.url(name, DAEMON), server.url(name, OWNER))
+        yield server.url(name, DAEMON)
+    finally:
+        server.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 def _converter(staged: Stage) -> tuple[str, int]:
