@@ -53,7 +53,7 @@ FILL: Final = {
         SET session_replication_role = replica;
         INSERT INTO chain SELECT id, 1, '{first}' FROM point;
         UPDATE account SET state = 'active';
-        DELETE FROM to_settle;
+        TRUNCATE to_settle;
         ALTER TABLE link DROP CONSTRAINT link_pkey;
     """,
     "day": """
