@@ -7,9 +7,11 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from config.policies import STRICT, shipped_policies
 from config.values import (
     Answer,
     Clock,
+    Country,
     DatabaseUrl,
     Days,
     Endpoint,
@@ -34,6 +36,7 @@ from config.values import (
     Zone,
 )
 
+ApprovalMode = Literal["shadow", "manual", "assisted", "auto"]
 WIRE_KEYS = frozenset({"baud", "parity", "data_bits", "stop_bits"})
 """Of a line: how its serial port is opened."""
 SHORTEST_SILENCE_S = 10
@@ -308,19 +311,20 @@ class ControlPart(Part):
 
     No control frame leaves the process."""
 
-    mode: Literal["shadow", "auto"] = "shadow"
+    mode: ApprovalMode = "shadow"
 
 
-class ControlSection(ControlPart, Section):
-    """Supply control: who may be cut, when, and after which notices."""
+class PolicyPart(Part):
+    """When, and after which notices, somebody may be cut.
 
-    password: SecretValue | None = None
-    level: PasswordLevel = "02"
-    operator: OperatorCode = "00000000"
+    `profile`: what is not said is as this shipped one says it."""
+
+    profile: str = STRICT
     window_start: Clock = time(9)
     window_end: Clock = time(15)
     working_days_only: bool = True
     no_trip_on_eve: bool = True
+    calendar: Country | None = None
     holidays: Days = frozenset()
     makeup_workdays: Days = frozenset()
     max_reading_age: Hours = Field(default=timedelta(hours=36), alias="max_reading_age_h")
@@ -333,18 +337,48 @@ class ControlSection(ControlPart, Section):
     final_notice_max: Hours = Field(default=timedelta(hours=24), alias="final_notice_max_h")
     approvals_required: int = Field(default=1, ge=0, le=5)
     min_debt_fen: YuanAsFen = Field(default=500, alias="min_debt_yuan")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_its_profile_says(cls, table: Any) -> Any:
+        if not isinstance(table, dict):
+            return table
+        name = table.get("profile", STRICT)
+        shipped = shipped_policies()
+        if not isinstance(name, str) or name not in shipped:
+            raise ValueError(f"no policy {name!r} is shipped: write one of {', '.join(shipped)}")
+        return {**shipped[name], **table}
+
+    @model_validator(mode="after")
+    def _window_is_open(self) -> Self:
+        if self.window_start >= self.window_end:
+            raise ValueError("window_start must be before window_end")
+        return self
+
+
+class ControlSection(ControlPart, PolicyPart, Section):
+    """Supply control: who may be cut, when, and after which notices."""
+
+    password: SecretValue | None = None
+    level: PasswordLevel = "02"
+    operator: OperatorCode = "00000000"
     startup_hold: Minutes = Field(default=timedelta(minutes=15), alias="startup_hold_min")
     trips_over_plain_text: tuple[str, ...] = Field(default=(), strict=False)
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        if self.mode == "auto" and self.password is None:
+        if self.mode != "shadow" and self.password is None:
             raise ValueError(
-                'mode = "auto" needs the meters\' control password: password = { file = "PATH" }'
+                f'mode = "{self.mode}" needs the meters\' control password: '
+                'password = { file = "PATH" }'
             )
-        if self.window_start >= self.window_end:
-            raise ValueError("window_start must be before window_end")
         return self
+
+
+class PolicySection(PolicyPart, NamedSection):
+    """A policy of accounts that are not cut by the site's: `meterd account policy`."""
+
+    mode: ApprovalMode = "auto"
 
 
 class NoticesPart(Part):
@@ -431,6 +465,7 @@ class Site(Section):
     spool: SpoolSection = SpoolSection()
     control: ControlSection = ControlSection()
     notices: NoticesSection = NoticesSection()
+    policy: tuple[PolicySection, ...] = Field(default=(), strict=False)
     notice_channel: tuple[NoticeChannelSection, ...] = Field(default=(), strict=False)
     payment: PaymentSection = PaymentSection()
     health: HealthSection = HealthSection()
@@ -463,6 +498,7 @@ class PolicySettings(DatabaseSettings):
     """What a rehearsal needs besides: who is cut when."""
 
     control: ControlSection = ControlSection()
+    policy: tuple[PolicySection, ...] = Field(default=(), strict=False)
 
 
 class PolicyFile(Part):

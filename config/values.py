@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, BeforeValidator, ValidationInfo
 
+from config.calendars import country_days
 from config.database_url import mistake_in
 from config.endpoints import endpoint
 from config.secret import Secret, read_secret
@@ -182,6 +183,11 @@ def _words(value: object) -> tuple[Kind, str]:
     raise ValueError('is given as { hex = "..." }, { text = "..." } or { regex = "..." }')
 
 
+def _country(value: str) -> str:
+    country_days(value, ())
+    return value
+
+
 Zone = Annotated[ZoneInfo, BeforeValidator(_zone)]
 SitePath = Annotated[Path, BeforeValidator(_path)]
 SecretValue = Annotated[Secret, BeforeValidator(_secret)]
@@ -197,6 +203,7 @@ HeartbeatForm = Annotated[Heartbeat, BeforeValidator(_heartbeat_form)]
 Answer = Annotated[bytes, BeforeValidator(_answer)]
 HeartbeatAnswer = Annotated[bytes | Literal["echo"], BeforeValidator(_heartbeat_answer)]
 Days = Annotated[frozenset[date], BeforeValidator(_days)]
+Country = Annotated[str, AfterValidator(_country)]
 Networks = Annotated[tuple[Network, ...], BeforeValidator(_networks)]
 Name = Annotated[str, AfterValidator(line_name)]
 PasswordLevel = Annotated[str, _text("[0-9]{2}", 'two digits: "02"')]

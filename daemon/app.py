@@ -110,7 +110,7 @@ async def run(site: LoadedSite) -> None:
             owner=revealed(settings.database.migration_url),
         )
         database = await in_thread(partial(opened.enter_context, place))
-        authority = authority_of(settings.control, settings.site.zone)
+        authority = authority_of(settings.control, settings.policy, settings.site.zone)
         pool = Pool(database.url, most=min(20, 4 + serving_at_once(settings)))
         opened.push_async_callback(pool.close, CLOSE_S)
         await pool.open()

@@ -47,7 +47,7 @@ WITH holding AS MATERIALIZED (
 )
 SELECT a.id AS account_id, a.number AS account, a.state, coalesce(b.balance_fen, 0) AS balance_fen, a.warn_fen, a.trip_fen,
        a.reconnect_fen, a.credit_state, e.id AS episode_id, e.started_at AS episode_started_at, paid.at AS last_payment_at,
-       (SELECT y.profile FROM account_policy y WHERE y.account_id = a.id ORDER BY y.rev DESC LIMIT 1) AS profile,
+       (SELECT y.profile FROM account_policy y WHERE y.account_id = a.id AND NOT y.waits ORDER BY y.rev DESC LIMIT 1) AS profile,
        supply.state AS supply, supply.since AS supply_since, supply.reconnect, supply.reasons,
        'payment_in_flight' = ANY (marks.kinds) AS is_paying, 'planned_outage' = ANY (marks.kinds) AS is_muted,
        CASE WHEN a.state <> 'pending' THEN greatest(billed.through, a.opened_on) END AS billed_through,

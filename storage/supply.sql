@@ -27,7 +27,7 @@ WITH trips AS (
     SELECT DISTINCT ON (account_id) account_id, tariff_id, from_day FROM tariff_change
     WHERE from_day <= site_today() ORDER BY account_id, from_day DESC
 ), chosen AS (
-    SELECT DISTINCT ON (account_id) account_id, profile FROM account_policy ORDER BY account_id, rev DESC
+    SELECT DISTINCT ON (account_id) account_id, profile FROM account_policy WHERE NOT waits ORDER BY account_id, rev DESC
 )
 SELECT p.id AS point_id, p.number AS point, a.id AS account_id, a.number AS account, v.supply_state, v.relay_observed,
        v.relay_observed_at, v.keep_power_observed, i.has_relay, coalesce(moves.sent, '{}') AS relay_moves,
@@ -51,7 +51,8 @@ SELECT p.id AS point_id, p.number AS point, a.id AS account_id, a.number AS acco
                AND c.state IN ('persisted', 'sent', 'acked', 'unknown', 'verifying')) AS reconnect_pending,
        EXISTS (SELECT FROM open_breaker o WHERE (o.scope, o.name) IN (('site', ''), ('area', p.area), ('line', m.line),
                ('tariff', coalesce(changed.tariff_id, a.tariff_id)))) AS breaker_open,
-       restores.failed AS failed_restores, trips.last_minute AS trips_last_minute, source.identity AS source_identity, sources.told AS sources
+       restores.failed AS failed_restores, trips.last_minute AS trips_last_minute, source.identity AS source_identity, sources.told AS sources,
+       (SELECT count(*) FROM point_account y WHERE y.account_id = a.id AND y.to_day IS NULL) AS meters
 FROM account a
 JOIN point_account x ON x.account_id = a.id AND x.to_day IS NULL
 JOIN point p ON p.id = x.point_id

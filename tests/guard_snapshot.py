@@ -35,6 +35,8 @@ def good() -> dict[str, Any]:
             "final_min": 1800.0,
             "final_max": 24 * 3600.0,
             "approvals_required": 2,
+            "approvals_of_several": 1,
+            "shadow": False,
             "min_debt_fen": 500,
             "startup_hold": 900.0,
             "max_relay_age": None,
@@ -85,6 +87,7 @@ def good() -> dict[str, Any]:
             "running_for": 86_400.0,
             "clocks_apart": 0.1,
             "clock_stepped_at": None,
+            "meters": 1,
             "requested_by": "daemon",
             "approvals": [
                 {

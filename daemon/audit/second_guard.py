@@ -46,7 +46,7 @@ def second_opinion(document: Document) -> SecondOpinion:
         *_of_calendar(policy, facts),
         *_of_notices(policy, facts),
     }
-    if _approvers(facts) < policy["approvals_required"]:
+    if _approvers(facts) < _asked_for(policy, facts):
         reasons.add("APPROVAL_MISSING")
     return SecondOpinion(_decision(reasons), tuple(sorted(reasons)))
 
@@ -140,7 +140,7 @@ def _was_seen(within: float | None, facts: Document) -> bool:
 
 
 def _of_daemon(policy: Document, facts: Document) -> Iterable[str]:
-    if facts["shadow_mode"]:
+    if facts["shadow_mode"] or policy["shadow"]:
         yield "SHADOW_MODE"
     running = facts["running_for"]
     if running is not None and running < policy["startup_hold"]:
@@ -216,6 +216,14 @@ def _standing(
     if age < limits[0] or (to_go is not None and to_go > 0):
         return "early"
     return "good"
+
+
+def _asked_for(policy: Document, facts: Document) -> int:
+    """How many persons have to agree."""
+    asked: int = policy["approvals_required"]
+    if facts["meters"] >= 2 and policy["approvals_of_several"] > asked:
+        asked = policy["approvals_of_several"]
+    return asked
 
 
 def _approvers(facts: Document) -> int:

@@ -13,6 +13,7 @@ from psycopg import AsyncConnection
 from config.settings_file import load_settings
 from daemon.cli.account_entries import bonus, elsewhere
 from daemon.cli.account_list import list_accounts
+from daemon.cli.account_policy import policy
 from daemon.cli.account_statement import statement
 from daemon.cli.account_tariff import tariff
 from daemon.cli.actor import acting, actor_option
@@ -248,5 +249,5 @@ def _changes(was: Mapping[str, Any], file: Account) -> list[dict[str, Any]]:
     ]
 
 
-for command in (list_accounts, statement, tariff, bonus, elsewhere):
+for command in (list_accounts, statement, tariff, policy, bonus, elsewhere):
     account.add_command(command)

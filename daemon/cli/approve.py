@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -45,24 +45,25 @@ def request(account: str, **saying: Any) -> None:
 
 
 @approve.command()
-@click.argument("number", type=Whole(1))
+@click.argument("numbers", metavar="NUMBER...", type=Whole(1), nargs=-1, required=True)
 @actor_option
 @site_option
 @as_json
-def give(number: int, actor: str | None, site_path: Path, as_json: bool) -> None:
-    """Approve request NUMBER: for four hours, this episode and this debt."""
+def give(numbers: tuple[int, ...], actor: str | None, site_path: Path, as_json: bool) -> None:
+    """Approve request NUMBER: for four hours, this episode and this debt.
+
+    Several at once where control.mode is not "manual"; those before a mistake are approved."""
     approver = acting(actor)
-
-    async def ask(connection: AsyncConnection[Any]) -> datetime:
-        return await approve_cut(connection, number, approver)
-
     settings = load_settings(site_path)
-    expires_at = on_database(settings, ask)
-    if as_json:
-        print_json({"request": number, "approver": approver, "expires_at": expires_at})
-        return
-    local = expires_at.astimezone(settings.site.zone)
-    echo(f"request {number} is approved by {approver} until {local:%Y-%m-%d %H:%M}")
+    if len(numbers) > 1 and settings.control.mode == "manual":
+        raise click.UsageError('control.mode is "manual": each request is approved by itself')
+    for number in numbers:
+        expires_at = on_database(settings, partial(approve_cut, number=number, actor=approver))
+        if as_json:
+            print_json({"request": number, "approver": approver, "expires_at": expires_at})
+            continue
+        local = expires_at.astimezone(settings.site.zone)
+        echo(f"request {number} is approved by {approver} until {local:%Y-%m-%d %H:%M}")
 
 
 @approve.command()

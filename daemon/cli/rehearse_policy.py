@@ -14,7 +14,7 @@ from daemon.billing.rehearsal import first_month
 from daemon.cli.on_site import on_database
 from daemon.cli.output import echo, print_json, print_table, yuan
 from daemon.control.rehearsal import Customer, Morning
-from daemon.site.assembly import policy_of
+from daemon.site.assembly import site_policy_of
 from daemon.transactions.policy_rehearsal import Candidates, rehearse_policies
 
 PRESENT = "present"
@@ -25,8 +25,8 @@ def rehearse_policy(path: Path, months: int, site_path: Path, *, as_json: bool) 
     """Print which points could have been cut by the site's policy, and by that of a file."""
     settings = SettingsFile.read(site_path).validated(PolicySettings)
     policies = {
-        PRESENT: policy_of(settings.control),
-        TRIED: policy_of(SettingsFile.read(path).validated(PolicyFile).control),
+        PRESENT: site_policy_of(settings.control),
+        TRIED: site_policy_of(SettingsFile.read(path).validated(PolicyFile).control),
     }
     zone = settings.site.zone
     now = datetime.now(UTC)

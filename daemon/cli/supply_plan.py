@@ -31,7 +31,7 @@ def plan(site_path: Path, as_json: bool) -> None:
     now = datetime.now(UTC)
     # As of a daemon that has run for a while.
     authority = replace(
-        authority_of(settings.control, settings.site.zone),
+        authority_of(settings.control, settings.policy, settings.site.zone),
         started_at=now - settings.control.startup_hold,
     )
 

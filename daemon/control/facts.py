@@ -75,6 +75,8 @@ class PointFacts:
     source_identity: str | None
     sources: Sequence[Sequence[int]]
     """Of each line of the account, as LineSource has it."""
+    meters: int = 1
+    """Of the account."""
     said: Said = NOTHING_SAID
 
 
@@ -128,6 +130,7 @@ def facts_for_guard(
             now.astimezone(UTC) if authority.clocks.doubt() else authority.clocks.stepped_at
         ),
         failed_restores=point.failed_restores,
+        meters=point.meters,
         requested_by=said.requester,
         approvals=said.approvals,
     )

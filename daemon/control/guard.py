@@ -8,7 +8,7 @@ naive wall time."""
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import date, datetime, time, timedelta
 from functools import lru_cache
 from typing import Final, Literal
@@ -46,6 +46,10 @@ class Policy:
     final_min: timedelta = timedelta(minutes=30)
     final_max: timedelta = timedelta(hours=24)
     approvals_required: int = 1
+    approvals_of_several: int = 1
+    """At least so many of an account with more than one meter: no machine cuts it by itself."""
+    shadow: bool = False
+    """What would be done is only told."""
     min_debt_fen: int = 0
     startup_hold: timedelta = timedelta(0)
     max_relay_age: timedelta | None = None
@@ -144,6 +148,8 @@ class Facts:
     failed_restores: int = 0
     """Reconnects of the site that are overdue."""
     requested_by: str = "daemon"
+    meters: int = 1
+    """Of the account."""
     approvals: tuple[Approval, ...] = ()
     """Of the present request of the present episode, without those withdrawn."""
     zone: ZoneInfo | None = None
@@ -185,7 +191,7 @@ def evaluate(policy: Policy, facts: Facts) -> Verdict:
             *_notices(policy, facts),
         }
     )
-    if len(_approvers(facts)) < policy.approvals_required:
+    if len(_approvers(facts)) < approvals_needed(policy, facts):
         if not reasons:
             return Verdict("needs_approval", ("APPROVAL_MISSING",))
         reasons = sorted([*reasons, "APPROVAL_MISSING"])
@@ -196,8 +202,16 @@ def snapshot(policy: Policy, facts: Facts, verdict: Verdict) -> dict[str, object
     """All inputs and the verdict as plain values.
 
     Stored with the command, and replayed by an auditor (I2)."""
+    # Of the calendar the days that the verdict follows from: years of them would fill the disk.
+    today = facts.local_now.date()
+    looked_at = {today, today + timedelta(days=1)}
+    short = replace(
+        policy,
+        holidays=policy.holidays & looked_at,
+        makeup_workdays=policy.makeup_workdays & looked_at,
+    )
     return {
-        "policy": _plain_policy(policy),
+        "policy": _plain_policy(short),
         "facts": _plain(asdict(facts)),
         **_plain(asdict(verdict)),
     }
@@ -216,6 +230,12 @@ def _approvers(facts: Facts) -> set[str]:
         for it in facts.approvals
         if it.approved_at <= facts.now < it.expires_at and is_same_debt(it.debt_fen, facts.debt_fen)
     } - {facts.requested_by.casefold()}
+
+
+def approvals_needed(policy: Policy, facts: Facts) -> int:
+    """How many persons have to agree to this cut."""
+    several = policy.approvals_of_several if facts.meters > 1 else 0
+    return max(policy.approvals_required, several)
 
 
 def is_same_debt(approved_fen: int, debt_fen: int) -> bool:
@@ -282,7 +302,7 @@ def _holds(policy: Policy, facts: Facts) -> Iterator[str]:
         ("SOURCE_CHANGED", facts.source_changed),
         ("WEATHER", facts.weather_hold),
         ("BREAKER_OPEN", facts.breaker_open),
-        ("SHADOW_MODE", facts.shadow_mode),
+        ("SHADOW_MODE", facts.shadow_mode or policy.shadow),
         ("STARTUP_HOLD", is_starting),
         ("RESTORE_CAPACITY", facts.failed_restores > policy.max_failed_restores),
     ):

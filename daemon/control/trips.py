@@ -17,6 +17,7 @@ from daemon.control.guard import (
     Notice,
     Policy,
     Verdict,
+    approvals_needed,
     evaluate,
     snapshot,
 )
@@ -77,7 +78,7 @@ def trip_expires_at(trip: GuardedTrip, zone: ZoneInfo, now: datetime) -> datetim
 
 
 def _limits(policy: Policy, facts: Facts) -> Iterator[datetime]:
-    if policy.approvals_required:
+    if approvals_needed(policy, facts):
         yield from (it.expires_at for it in facts.approvals if it.expires_at > facts.now)
     finals = [until for it in facts.notices if it.kind == "final" for until in _until(it, policy)]
     good = [until for until in finals if until >= facts.now]

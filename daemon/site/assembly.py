@@ -6,17 +6,27 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from functools import cached_property, partial
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from psycopg_pool import AsyncConnectionPool
 
+from config.calendars import country_days
 from config.lines import LineSpec, TerminalSettings
 from config.load import LoadedSite
-from config.settings import BrokerSection, ControlSection, GatewaySection, LineSection
+from config.policies import shipped_policies
+from config.settings import (
+    ApprovalMode,
+    BrokerSection,
+    ControlSection,
+    GatewaySection,
+    LineSection,
+    PolicyPart,
+    PolicySection,
+)
 from daemon.acquisition.broker_line import BrokerLine, BrokerParts
 from daemon.acquisition.drivers import Credentials, driver_of
 from daemon.acquisition.line import Line
@@ -248,16 +258,28 @@ def credentials_of(section: ControlSection) -> Credentials | None:
     return Credentials(section.level, section.operator, section.password)
 
 
-def policy_of(section: ControlSection) -> Policy:
-    """The guard's policy from the site's settings."""
+def policy_of(section: PolicyPart, mode: ApprovalMode, startup_hold: timedelta) -> Policy:
+    """The guard's policy from settings.
+
+    In the modes manual and assisted every cut needs an approval, whatever is written."""
+    holidays, makeup_workdays = section.holidays, section.makeup_workdays
+    if section.calendar is not None:
+        this_year = datetime.now(UTC).year
+        known, worked = country_days(section.calendar, range(this_year - 2, this_year + 3))
+        # What the site says of a day counts.
+        holidays, makeup_workdays = (
+            holidays | (known - makeup_workdays),
+            makeup_workdays | (worked - holidays),
+        )
+    least = 1 if mode in ("manual", "assisted") else 0
     return Policy(
         max_reading_age=section.max_reading_age,
         max_relay_age=section.max_relay_age,
         window_start=section.window_start,
         window_end=section.window_end,
         working_days_only=section.working_days_only,
-        holidays=section.holidays,
-        makeup_workdays=section.makeup_workdays,
+        holidays=holidays,
+        makeup_workdays=makeup_workdays,
         no_trip_on_eve=section.no_trip_on_eve,
         written_required=section.written_notice_required,
         written_min=section.written_notice_min,
@@ -265,21 +287,38 @@ def policy_of(section: ControlSection) -> Policy:
         final_required=section.final_notice_required,
         final_min=section.final_notice_min,
         final_max=section.final_notice_max,
-        approvals_required=section.approvals_required,
+        approvals_required=max(section.approvals_required, least),
         min_debt_fen=section.min_debt_fen,
-        startup_hold=section.startup_hold,
+        startup_hold=startup_hold,
     )
 
 
-def authority_of(section: ControlSection, zone: ZoneInfo) -> Authority:
+def policies_of(policies: Iterable[PolicySection], startup_hold: timedelta) -> dict[str, Policy]:
+    """By name those that accounts may have: those that are shipped, and the site's own."""
+    shipped = (PolicySection(name=name, profile=name) for name in shipped_policies())
+    return {
+        it.name: replace(policy_of(it, it.mode, startup_hold), shadow=it.mode == "shadow")
+        for it in (*shipped, *policies)
+    }
+
+
+def authority_of(
+    section: ControlSection, policies: Iterable[PolicySection], zone: ZoneInfo
+) -> Authority:
     """Who may cut and restore from this start on; the days of `zone` count."""
     return Authority(
-        policy_of(section),
+        site_policy_of(section),
         zone,
         section.mode == "shadow",
         datetime.now(UTC),
         SiteHold(),
+        policies_of(policies, section.startup_hold),
     )
+
+
+def site_policy_of(section: ControlSection) -> Policy:
+    """That of accounts that have no other. Whether it is in shadow mode is said beside it."""
+    return policy_of(section, section.mode, section.startup_hold)
 
 
 def telling_of(site: LoadedSite, authority: Authority) -> Telling:

@@ -272,12 +272,17 @@ CREATE TABLE account_policy (
     account_id  integer NOT NULL REFERENCES account,
     rev         integer NOT NULL DEFAULT 0,
     profile     text CHECK (profile <> ''),
+    waits       boolean NOT NULL DEFAULT false,
     actor       text NOT NULL CHECK (actor <> ''),
     reason      text NOT NULL CHECK (reason <> ''),
+    second      text CHECK (second <> ''),
     at          timestamptz NOT NULL DEFAULT now(),
-    PRIMARY KEY (account_id, rev)
+    PRIMARY KEY (account_id, rev),
+    CONSTRAINT second_person_is_another CHECK (lower(second) <> lower(actor)),
+    CHECK (NOT waits OR second IS NULL)
 );
 COMMENT ON COLUMN account_policy.profile IS 'NULL: the site''s again';
+COMMENT ON COLUMN account_policy.waits IS 'it lets be cut who was not: it counts with the next row, in which a second person agreed';
 CREATE TRIGGER account_policy_is_never_changed BEFORE UPDATE OR DELETE ON account_policy
     FOR EACH ROW EXECUTE FUNCTION refuse_change();
 
@@ -2077,7 +2082,7 @@ INSERT INTO daemon_privilege (table_name, privileges) VALUES
     ('old_charge', 'INSERT'),
     ('to_settle', 'INSERT, DELETE'),
     ('not_settled', 'INSERT, UPDATE, DELETE'),
-    ('account_policy', 'INSERT (account_id, rev, profile, actor, reason)'),
+    ('account_policy', 'INSERT (account_id, rev, profile, waits, actor, reason, second)'),
     ('contact', 'INSERT, UPDATE (language, has_consent, rank, is_listed, bounced_at)'),
     ('notice_to_send', 'INSERT, UPDATE, DELETE'),
     ('notice', 'INSERT, UPDATE (sent_at, delivered_at, failed_at, receipt, receipt_actor)'),

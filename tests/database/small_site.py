@@ -38,6 +38,7 @@ CUT_AT_ANY_TIME = Policy(
     written_required=False,
     final_required=False,
     approvals_required=0,
+    approvals_of_several=0,
     max_moves_per_hour=10**6,
     max_moves_per_day=10**6,
     max_clocks_apart=timedelta(days=36_500),

@@ -10,7 +10,7 @@ from config.load import load_site
 from daemon.acquisition.lines import Lines
 from daemon.control.authority import Authority
 from daemon.runtime.supervision import Supervisor
-from daemon.site.assembly import Assembly, policy_of
+from daemon.site.assembly import Assembly, site_policy_of
 from daemon.site.reload import Configuration
 from daemon.transactions.archive import take_over_site
 from storage.database import Pool
@@ -52,7 +52,7 @@ def with_a_running_site(
             if not (folder / name).exists():
                 (folder / name).write_text(text)
         site = load_site(folder / "meterd.toml")
-        authority = Authority(policy_of(site.settings.control), ZONE, True, datetime.now(UTC))
+        authority = Authority(site_policy_of(site.settings.control), ZONE, True, datetime.now(UTC))
         async with Pool(url, most=6) as pool, Supervisor() as supervisor:
             lines = Lines(supervisor)
             with a_pipeline(pool, authority, batch_readings=10, stored=lines.stored) as pipeline:

@@ -568,7 +568,10 @@ def test_a_mistake_is_told_with_file_line_and_hint(
         ("max_reading_age_h = 1e300", "control.max_reading_age_h: 1e+300 is no number of hours"),
         ("startup_hold_min = true", "control.startup_hold_min: True is no number of minutes"),
         ('mode = "auto"', 'control: mode = "auto" needs the meters\' control password'),
-        ('mode = "automatic"', 'control.mode: "automatic" is neither "shadow" nor "auto"'),
+        (
+            'mode = "automatic"',
+            'control.mode: "automatic" is none of "shadow", "manual", "assisted" or "auto"',
+        ),
         ('password = "123456"', 'control.password: a secret is given as { file = "PATH" }'),
         ('password = { file = "nowhere" }', "control.password: cannot read"),
         (
