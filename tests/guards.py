@@ -22,6 +22,7 @@ HOUR: Final = timedelta(hours=1)
 POLICY: Final = Policy(
     holidays=frozenset({date(2026, 3, 20)}),
     makeup_workdays=frozenset({date(2026, 3, 14)}),
+    approvals_of_several=2,
     min_debt_fen=500,
     startup_hold=timedelta(minutes=15),
     max_relay_age=24 * HOUR,
@@ -114,6 +115,7 @@ def dimensions(now: datetime) -> list[list[Fields]]:
             {"relay_moves": (now - HOUR + NEXT,) * 2},
             {"source_changed": True},
             {"shadow_mode": True},
+            {"meters": 2},
             {"running_for": timedelta(minutes=15) - NEXT},
         ],
         [

@@ -109,6 +109,8 @@ AGAINST: Final[list[tuple[Change, str]]] = [
     (facts(clock_stepped_at=told(NOW - HOUR + SECOND)), "CLOCK_UNSURE"),
     (facts(last_reading_at=told(NOW + SECOND)), "CLOCK_UNSURE"),
     (facts(breaker_open=True), "BREAKER_OPEN"),
+    (policy(shadow=True), "SHADOW_MODE"),
+    (both(facts(meters=2), policy(approvals_of_several=3)), "APPROVAL_MISSING"),
     (facts(shadow_mode=True), "SHADOW_MODE"),
     (facts(running_for=899.9), "STARTUP_HOLD"),
     (local(WEDNESDAY, time(8, 59, 59)), "WINDOW_CLOSED"),

@@ -66,6 +66,7 @@ policies = st.builds(
     written_required=st.booleans(),
     final_required=st.booleans(),
     approvals_required=st.integers(0, 2),
+    approvals_of_several=st.integers(0, 2),
     min_debt_fen=st.sampled_from([0, 500]),
     startup_hold=st.sampled_from([timedelta(0), HOUR]),
     max_relay_age=st.sampled_from([None, 36 * HOUR]),
@@ -211,7 +212,8 @@ def model(p: Policy, f: Facts) -> set[str]:
     apart_s = abs(f.clocks_apart.total_seconds())
     found |= {"CLOCK_UNSURE"} if has_stepped or is_ahead or apart_s > 5 else set()
     found |= {"RESTORE_CAPACITY"} if f.failed_restores > p.max_failed_restores else set()
-    return found | ({"APPROVAL_MISSING"} if approvals(f, debt) < p.approvals_required else set())
+    needed = max(p.approvals_required, p.approvals_of_several if f.meters > 1 else 0)
+    return found | ({"APPROVAL_MISSING"} if approvals(f, debt) < needed else set())
 
 
 def approvals(f: Facts, debt: int) -> int:
@@ -513,3 +515,40 @@ def final_notices(*ages: timedelta) -> list[Notice]:
 )
 def test_one_fact_changed_at_a_time(change: dict[str, Any], reasons: tuple[str, ...]) -> None:
     assert evaluate(Policy(), dataclasses.replace(ALLOWED, **change)).reasons == reasons
+
+
+@pytest.mark.parametrize(
+    ("meters", "of_several", "given", "decision"),
+    [
+        (1, 1, 0, "allow"),
+        (2, 1, 0, "needs_approval"),
+        (2, 1, 1, "allow"),
+        (2, 0, 0, "allow"),
+        (3, 2, 1, "needs_approval"),
+    ],
+)
+def test_no_machine_alone_cuts_an_account_with_several_meters(
+    meters: int, of_several: int, given: int, decision: str
+) -> None:
+    policy = Policy(approvals_required=0, approvals_of_several=of_several)
+    agreed = tuple(approval(f"op-{n}") for n in range(given))
+    asked = dataclasses.replace(ALLOWED, meters=meters, approvals=agreed)
+    assert evaluate(policy, asked).decision == decision
+
+
+def test_as_many_approvals_as_the_policy_asks_for_where_that_is_more() -> None:
+    policy = Policy(approvals_required=2, approvals_of_several=1)
+    assert evaluate(policy, dataclasses.replace(ALLOWED, meters=2)).decision == "needs_approval"
+
+
+def test_a_policy_in_shadow_mode_only_tells() -> None:
+    assert evaluate(Policy(shadow=True), ALLOWED).reasons == ("SHADOW_MODE",)
+    assert evaluate(Policy(), ALLOWED).reasons == ()
+
+
+def test_of_the_calendar_the_days_are_kept_that_are_looked_at() -> None:
+    days = frozenset(date(2026, 3, day) for day in range(9, 15))
+    policy = Policy(holidays=days, makeup_workdays=days)
+    kept: Any = snapshot(policy, ALLOWED, evaluate(policy, ALLOWED))
+    assert kept["policy"]["holidays"] == ["2026-03-11", "2026-03-12"]
+    assert kept["policy"]["makeup_workdays"] == ["2026-03-11", "2026-03-12"]
