@@ -110,7 +110,6 @@ AGAINST: Final[list[tuple[Change, str]]] = [
     (facts(last_reading_at=told(NOW + SECOND)), "CLOCK_UNSURE"),
     (facts(breaker_open=True), "BREAKER_OPEN"),
     (policy(shadow=True), "SHADOW_MODE"),
-    (both(facts(meters=2), policy(approvals_of_several=3)), "APPROVAL_MISSING"),
     (facts(shadow_mode=True), "SHADOW_MODE"),
     (facts(running_for=899.9), "STARTUP_HOLD"),
     (local(WEDNESDAY, time(8, 59, 59)), "WINDOW_CLOSED"),
@@ -243,3 +242,14 @@ def test_one_notice_that_stands_is_enough() -> None:
 def test_a_trip_that_should_not_have_been_sent_is_objected_to(guard: Any, words: str) -> None:
     assert objection(good()) is None
     assert words in (objection(guard) or "")
+
+
+@pytest.mark.parametrize(
+    ("meters", "of_several", "decision"),
+    [(1, 3, "allow"), (2, 2, "allow"), (2, 3, "needs_approval"), (2, 0, "allow")],
+)
+def test_several_meters_ask_for_more_persons(meters: int, of_several: int, decision: str) -> None:
+    document = good()
+    document["facts"]["meters"] = meters
+    document["policy"]["approvals_of_several"] = of_several
+    assert second_opinion(document).decision == decision
