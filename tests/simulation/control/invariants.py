@@ -217,13 +217,10 @@ class Watch:
         return any(job["point_id"] == point and job["closed_at"] is None for job in jobs)
 
     def _is_lit(self, point: int, meter: Meter) -> None:
-        there = self.database.tables["supply"][point]
-        is_to_be_lit = is_paid(self.database, point) or must_be_on(
-            self.database, point, self.database.now()
-        )
         # Ready and waiting for its customer's button is as good.
         is_dark = meter.relay.is_open and meter.relay.command_open
-        if not (is_to_be_lit and is_dark):
+        # Most are lit: who else is to be is asked only of the others.
+        if not is_dark or not self._is_to_be_lit(point):
             self._dark_since_s.pop(point, None)
             return
         now_s = self.kernel.now_s
@@ -242,8 +239,12 @@ class Watch:
             told = [(it["action"], it["state"], it["detail"]) for it in self._commands(point)]
             self.wrong(
                 f"liveness: P{point} is to be lit for {now_s - since_s:.0f} s and is dark,"
-                f" {there['supply_state']}: {told}"
+                f" {self.database.tables['supply'][point]['supply_state']}: {told}"
             )
+
+    def _is_to_be_lit(self, point: int) -> bool:
+        must_be = must_be_on(self.database, point, self.database.now())
+        return must_be or is_paid(self.database, point)
 
     def _commands(self, point: int) -> list[Row]:
         ids = self.database.tables["of_point"].get(point, {"ids": ()})["ids"]
