@@ -73,7 +73,7 @@ def reasons() -> Iterator[Spoil]:
         "SOURCE_CHANGED": "facts.source_changed",
         "WEATHER": "facts.weather_hold",
         "BREAKER_OPEN": "facts.breaker_open",
-        "SHADOW_MODE": "facts.shadow_mode",
+        "SHADOW_MODE": "facts.shadow_mode or policy.shadow",
         "STARTUP_HOLD": "is_starting",
         "RESTORE_CAPACITY": "facts.failed_restores > policy.max_failed_restores",
     }
@@ -88,7 +88,7 @@ def reasons() -> Iterator[Spoil]:
                 told,
                 f'yield from [f"{{prefix}}_{fault}"] * (prefix != "{prefix}")',
             )
-    few = "len(_approvers(facts)) < policy.approvals_required"
+    few = "len(_approvers(facts)) < approvals_needed(policy, facts)"
     yield Spoil("APPROVAL_MISSING", GUARD, few, "False")
     yield Spoil("requester approves", GUARD, "} - {facts.requested_by.casefold()}", "}")
 

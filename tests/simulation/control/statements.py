@@ -506,6 +506,7 @@ def _point_facts(
         breaker_open=not of_site["breakers"].isdisjoint(groups_of(point)),
         failed_restores=of_site["overdue"],
         trips_last_minute=of_site["trips"],
+        meters=len(account["points"]),
         source_identity=own[-1]["identity"] if own else None,
         sources=[_source(rows, since) for _, rows in told if rows],
     )

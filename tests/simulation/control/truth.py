@@ -131,6 +131,7 @@ def _facts(database: Database, daemon: Daemon, point: int, now: datetime) -> dic
         ],
         "source_changed": _source_changed(database, daemon, point, now),
         "breaker_open": _breaker_open(database, row),
+        "meters": len(account["points"]),
         "shadow_mode": daemon.terms.shadow_mode,
         "running_for": max((now - daemon.authority.started_at).total_seconds(), 0.0),
         "clocks_apart": daemon.ahead.total_seconds(),

@@ -252,6 +252,7 @@ def policy_of(chance: Random, today: date) -> Policy:
         final_min=timedelta(minutes=5),
         final_max=timedelta(minutes=30),
         approvals_required=chance.choice((0, 0, 0, 0, 1, 2)),
+        approvals_of_several=maybe(1, 0),
         min_debt_fen=maybe(500, 0),
         startup_hold=maybe(timedelta(minutes=5), timedelta(0)),
         max_relay_age=maybe(timedelta(hours=1), None, 0.15),
