@@ -111,7 +111,7 @@ FILES ?=
 mutation: venv
 	.venv/bin/python -m tests.mutation $(FILES)
 
-# Each fault of the database while meters are read, and a SIGTERM in each; half an hour. `make faults FAULTS="--only hang --seed 7"` is one.
+# Each fault of the database and of disks while meters are read, and a SIGTERM in each, floods and liars; most of an hour. `make faults FAULTS="--only hang --seed 7"` is one.
 FAULTS ?=
 faults: venv
 	.venv/bin/python -m tests.faults $(FAULTS)
