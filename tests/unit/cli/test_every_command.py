@@ -39,7 +39,6 @@ TYPED: Final = {
 """What a person types, by the kind of the parameter; else a name."""
 ASKED_FOR: Final = {"reason", "evidence", "tariff"}
 """Options that are asked for where they are not given."""
-OF_A_LINE: Final = {"doctor", "read", "probe", "scan", "write", "clock"}
 MORE: Final[dict[Name, list[str]]] = {
     ("prove",): ["A1"],
     ("protect", "add"): ["--account", "A1"],
@@ -98,8 +97,9 @@ COMMANDS: Final = dict(commands())
 WITH_SITE: Final = [
     name
     for name, command in COMMANDS.items()
-    if any(it.name == "site_path" for it in command.params)
-    and name[0] not in OF_A_LINE | {"ports", "rehearse"}
+    if "site_path" in (given := {it.name for it in command.params})
+    and "tcp" not in given  # of a line, which comes first
+    and name[0] not in ("ports", "rehearse")
     and name != ("notice", "receipt")  # its own file comes first
 ]
 
