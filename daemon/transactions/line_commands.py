@@ -197,9 +197,10 @@ class LineCommands:
             if due is None:
                 next_due = await supply.next_due(connection, self._line)
                 if next_due is not None:
+                    left_s = (next_due - now).total_seconds()
                     # What is due and was not released (shadow mode, hold on the site lost) is
                     # looked at later.
-                    wait_s = max(DATABASE_RETRY_S, (next_due - now).total_seconds())
+                    wait_s = left_s if left_s > 0 else DATABASE_RETRY_S
                     self._look_no_later(self._monotonic() + wait_s)
                 return None
         return LineCommandStep(
