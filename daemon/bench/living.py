@@ -114,7 +114,8 @@ class Living:
         while time.monotonic() - began < QUIET_S:
             health = await self.daemon.health()
             await asyncio.to_thread(self._answer_notices)
-            left.see(health, await questions.work_left(self.connection))
+            asked = sum(line.bus.requests_on_line for line in self.bench.lines.values())
+            left.see(health, await questions.work_left(self.connection), asked)
             passed_s = time.monotonic() - began
             works = health["achieved"]["seconds_since"]
             is_done = all(works.get(name, 0) <= passed_s + 0.1 for name in _WORKS)
@@ -180,10 +181,12 @@ class _Left:
 
     owed: int = 0
     work: int = 0
+    asked: int = 0
     calm_looks: int = 0
     since_s: float = field(default_factory=time.monotonic)
 
-    def see(self, health: dict[str, Any], work: int) -> None:
+    def see(self, health: dict[str, Any], work: int, asked: int) -> None:
+        """`asked`: requests that the meters have heard; a line that asks is not at rest."""
         owed = sum(line["wanted"] for line in health["lines"].values())
         storing = health["storing"]
         work += storing["in_memory"] + storing["spooled"]
@@ -191,7 +194,8 @@ class _Left:
             self.since_s = time.monotonic()
         self.owed = owed
         self.work = work
-        self.calm_looks = 0 if work else self.calm_looks + 1
+        self.calm_looks = 0 if work or asked != self.asked else self.calm_looks + 1
+        self.asked = asked
 
     @property
     def is_nothing(self) -> bool:

@@ -83,7 +83,8 @@ class SimulatedBus:
         self._dlt645_meters: list[SimulatedMeter] = []
         self._key = series(seed)
         self._requests: Counter[str] = Counter()
-        self._requests_on_line = 0
+        self.requests_on_line = 0
+        """Heard so far, understood and meant for anybody."""
         for meter in list(self.meters.values()):
             self.add(meter)
 
@@ -119,11 +120,11 @@ class SimulatedBus:
 
         Each has its time after the request's end."""
         if isinstance(request, modbus.Frame):
-            self._requests_on_line += 1
+            self.requests_on_line += 1
             return self._answer_modbus(request)
         if request.is_response:
             return []
-        self._requests_on_line += 1
+        self.requests_on_line += 1
         meter = self.meters.get(request.address)
         if isinstance(meter, SimulatedMeter):
             return self._ask(meter, request)
@@ -204,7 +205,7 @@ class SimulatedBus:
             key,
             number,
         )
-        of_line = strike(self.faults, self._key, self._requests_on_line)
+        of_line = strike(self.faults, self._key, self.requests_on_line)
         least, most = self.meter_delays_ms.get(address, self.reply_delay_ms)
         return _Passage(
             faults=of_meter + of_line,
