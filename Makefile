@@ -15,7 +15,7 @@ FLOOR_BILLING = 99
 FLOOR_CONTROL = 100
 FLOOR_CODECS = 92
 
-.PHONY: faults guards simulate simulate-control simulate-control-real spoil-control utility simulate-daemon stories demo test rest test-all test-hours quick coverage check bench bench-long fuzz mutation venv lock sbom fuzz-dlt645 fuzz-formats clean
+.PHONY: faults guards simulate simulate-control simulate-control-real spoil-control utility simulate-daemon stories demo test rest test-all test-hours quick coverage check bench bench-long fuzz mutation venv lock sbom deb test-deb fuzz-dlt645 fuzz-formats clean
 
 demo: venv
 	.venv/bin/meterd demo
@@ -151,6 +151,15 @@ LOCK = .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --gene
 lock: venv
 	$(LOCK) -o requirements.txt
 	$(LOCK) --extra dev -c requirements.txt -o requirements-dev.txt
+
+# A package for the Debian that this runs on, of what is committed.
+deb: venv
+	.venv/bin/python debian/build.py
+
+# Two packages, an older and a newer one, on a bare Debian 12: installed, lived with, upgraded, removed. As root.
+DEBS ?=
+test-deb: venv
+	PYTHONPATH=. .venv/bin/python -m tests.deb $(DEBS)
 
 # What the program consists of when it runs, as CycloneDX.
 sbom: venv

@@ -78,10 +78,15 @@ class SitePart(ZonePart):
     data_directory: SitePath
 
 
-class SiteSection(SitePart, Section):
-    """Who the site is, and the files of its archive."""
+class NamedSitePart(SitePart):
+    """And who it is."""
 
     name: str = Field(min_length=1)
+
+
+class SiteSection(NamedSitePart, Section):
+    """Who the site is, and the files of its archive."""
+
     archive: SitePath
     tariffs: SitePath
     clock_must_be_synchronised: bool = False
@@ -439,6 +444,13 @@ class HealthSection(Section):
     standstill_days: int = Field(default=3, ge=1, le=3650)
 
 
+class BackupSection(Section):
+    """Where `meterd backup` keeps what it makes, and how many of them."""
+
+    directory: SitePath | None = None
+    keep: int | None = Field(default=None, ge=1, le=10_000)
+
+
 class HttpSection(Section):
     """Where health and metrics are served."""
 
@@ -448,7 +460,7 @@ class HttpSection(Section):
 class LogSection(Section):
     """How the log is written. `trace_lines`: lines whose bytes are logged too."""
 
-    format: Literal["logfmt", "json"] = "logfmt"
+    format: Literal["logfmt", "json", "journal"] = "logfmt"
     level: Literal["debug", "info", "warning", "error"] = "info"
     trace_lines: tuple[str, ...] = Field(default=(), strict=False)
 
@@ -469,6 +481,7 @@ class Site(Section):
     notice_channel: tuple[NoticeChannelSection, ...] = Field(default=(), strict=False)
     payment: PaymentSection = PaymentSection()
     health: HealthSection = HealthSection()
+    backup: BackupSection = BackupSection()
     http: HttpSection = HttpSection()
     log: LogSection = LogSection()
 
@@ -511,6 +524,13 @@ class MigrationSettings(DatabaseSettings):
     """What `meterd migrate` needs besides: the role that the tables belong to."""
 
     database: DatabaseSection = DatabaseSection()
+
+
+class BackupSettings(MigrationSettings):
+    """What `meterd backup` and `meterd restore` need besides."""
+
+    site: NamedSitePart
+    backup: BackupSection = BackupSection()
 
 
 class GapSettings(DatabaseSettings):

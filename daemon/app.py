@@ -30,6 +30,7 @@ from daemon.api.kept_registers import keeping
 from daemon.api.operations import Requests
 from daemon.api.payment_queue import PaymentQueue
 from daemon.api.receipts import Receipts
+from daemon.backups.folder import newest
 from daemon.control.authority import Authority
 from daemon.health import WorkDone, feed_watchdog, health
 from daemon.ownership.hold import ANSWER_S, hold_site
@@ -101,6 +102,8 @@ async def run(site: LoadedSite) -> None:
     _on_stop_signals(starting.cancel)
     settings = site.settings
     metrics.BUILD.labels(version("meterd")).set(1)
+    if settings.backup.directory is not None:
+        metrics.BACKUP_SUCCESS.set_function(partial(newest, settings.backup.directory))
     async with AsyncExitStack() as opened:
         # The port first: that it is taken is told before the database is touched.
         port = opened.enter_context(http.listen(*settings.http.listen))

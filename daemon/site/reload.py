@@ -300,7 +300,7 @@ class Configuration:
         # Nothing below can be refused: from here on the daemon runs by the new files.
         self.site = new
         take_over()
-        logs.configure(new.settings.log.format, new.settings.log.level)
+        logs.set_level(new.settings.log.level)
         for section in enabled_listeners(new.settings):
             listed = new.terminals[section.name]
             self._assembly.listeners[section.name].change(section, listed)

@@ -40,6 +40,7 @@ TYPED: Final = {
 ASKED_FOR: Final = {"reason", "evidence", "tariff"}
 """Options that are asked for where they are not given."""
 MORE: Final[dict[Name, list[str]]] = {
+    ("backup",): ["--to", "backups"],
     ("prove",): ["A1"],
     ("protect", "add"): ["--account", "A1"],
     ("quality", "release-link"): ["--agreed", "12.50"],
@@ -100,7 +101,7 @@ WITH_SITE: Final = [
     if "site_path" in (given := {it.name for it in command.params})
     and "tcp" not in given  # of a line, which comes first
     and name[0] not in ("ports", "rehearse")
-    and name != ("notice", "receipt")  # its own file comes first
+    and name not in {("notice", "receipt"), ("restore",)}  # their own files come first
 ]
 
 

@@ -1,0 +1,1 @@
+"""Backups: made while the daemon works, proved by being restored, put back."""
