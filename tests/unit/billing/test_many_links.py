@@ -293,6 +293,17 @@ def test_months_before_the_first_that_may_cost_otherwise_are_left_alone() -> Non
     assert ([*kept], moved) == ([MARCH], {Stream(MARCH, "energy"): 150})
 
 
+def test_a_month_that_is_asked_of_another_account_is_left_alone() -> None:
+    books = [book_of(FLAT, (date(2026, 2, 2), 9 * 10**8)) for _ in range(2)]
+    for book in books:
+        book.month(date(2026, 2, 1)).posted_fen = {"energy": 1}
+    books[1].since = date(2026, 2, 1)
+    changes: list[list[Change]] = [[(1, link_of(LAST, (300, 0, 0), 0))] for _ in books]
+    found = charged(given_of(books, changes), [], ZONE)
+    assert found is not None
+    assert shown(found, [7], 2) == one_by_one(books, changes, [])
+
+
 def test_numbers_that_64_bits_do_not_hold_on_their_way_are_exact() -> None:
     book = book_of(replace(FLAT, energy={TOTAL: Decimal("0.52830001")}))
     steps = MODULUS - 1
