@@ -8,6 +8,9 @@ TICK_S = 0.1
 LATE_S = 0.05
 WEIGHT = 0.1
 """Of the newest tick: about a second decides, not one batch."""
+SUSPENDED_S = 60.0
+"""No batch blocks the loop for so long: the machine stood still, and nothing waits behind anything
+now."""
 
 
 class LoopLag:
@@ -29,4 +32,5 @@ class LoopLag:
             await asyncio.sleep(TICK_S)
             # Exponentially weighted, so that no history is kept.
             late_s = clock() - due
-            self.seconds += WEIGHT * (late_s - self.seconds)
+            if late_s < SUSPENDED_S:
+                self.seconds += WEIGHT * (late_s - self.seconds)
