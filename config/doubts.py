@@ -12,6 +12,7 @@ from decimal import Decimal
 from typing import Final
 
 from config.archive import ACCOUNTS, METERS, POINTS, TABLES
+from config.calendars import country_days
 from config.contacts import CONTACTS, ENOUGH, reached_badly
 from config.load import LoadedSite
 from config.problems import Mistakes, Problem, shown
@@ -28,6 +29,9 @@ MEMORY: Final = timedelta(days=62)
 MOST_YUAN_PER_KWH: Final = Decimal(10)
 """The dearest hours of the dearest tariff have a seventh of it."""
 SHOWN: Final = 5
+CHINA: Final = "CN"
+TOLD_BEFORE: Final = timedelta(days=31)
+"""So long before a year begins its days off should be known."""
 
 
 @dataclass(slots=True)
@@ -49,6 +53,7 @@ def doubts_of(site: LoadedSite, today: date) -> Doubts:
     doubts.warnings += warnings
     doubts.warnings += _points_without_meter(site)
     doubts.warnings += _notices(site)
+    doubts.warnings += _calendar(site, today)
     return doubts
 
 
@@ -148,6 +153,23 @@ def _notices(site: LoadedSite) -> Iterator[Problem]:
     if lacking:
         message = f"{_some(lacking)}: fewer than {ENOUGH} ways to reach them with their consent"
         yield _in_archive(site, CONTACTS, "account", message)
+
+
+def _calendar(site: LoadedSite, today: date) -> Iterator[Problem]:
+    """China tells a year's make-up workdays at the end of the year before."""
+    control = site.settings.control
+    if control.calendar != CHINA:
+        return
+    soon = {today.year, (today + TOLD_BEFORE).year}
+    for year in sorted(soon - {day.year for day in control.makeup_workdays}):
+        if country_days(CHINA, [year])[1]:
+            continue
+        message = (
+            f"no make-up workdays of {year} are known: write holidays and makeup_workdays of that "
+            "year, or install a newer `holidays`"
+        )
+        file = SettingsFile.read(site.path)
+        yield file.problem(("control", "calendar"), "control.calendar", message)
 
 
 def _some(names: Sequence[str]) -> str:

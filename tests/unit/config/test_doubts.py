@@ -163,3 +163,22 @@ def test_openings_out_of_reach_and_in_the_future_are_warnings(
     found, warnings = doubts(tmp_path, accounts=("A1,home,2026-03-01", f"A1,home,{opening}"))
     assert found == []
     assert warnings[0].startswith(f"archive/accounts.csv:1: open_from: {told}")
+
+
+@pytest.mark.parametrize(
+    ("today", "control", "years"),
+    [
+        (date(2026, 3, 10), 'calendar = "CN"', []),
+        (date(2399, 3, 10), 'calendar = "CN"', [2399]),
+        (date(2399, 12, 10), 'calendar = "CN"', [2399, 2400]),
+        (date(2399, 3, 10), 'calendar = "CN"\nmakeup_workdays = [2399-10-09]', []),
+        (date(2399, 3, 10), 'calendar = "DE"', []),
+        (date(2399, 3, 10), "", []),
+    ],
+)
+def test_a_year_whose_workdays_are_not_known_is_told(
+    tmp_path: Path, today: date, control: str, years: list[int]
+) -> None:
+    site = load_site(write(tmp_path, meterd=f"{MORE}\n[control]\n{control}\n"))
+    told = [it.message for it in doubts_of(site, today).warnings if it.where == "control.calendar"]
+    assert [int(message.split()[4]) for message in told] == years
