@@ -108,10 +108,10 @@ def _split_behind_document(
     end: date,
     inside: Sequence[date],
 ) -> dict[date, Use]:
-    """Substitutes between the register of a document and the day that it leads to; nothing where
-    there are none, or the way from that register to them cannot be told."""
-    *before, last = links
-    if not isinstance(last.start, datetime):
+    """Substitutes between the first register of a meter, which a document tells, and the day that
+    it leads to; nothing where there are none, or the way from there to them cannot be told."""
+    last = links[-1]
+    if len(links) > 1 or not isinstance(last.start, datetime):
         return {}
     behind = [it for it in inside if datetime.combine(it, time(), zone) >= last.start]
     begun = [it.total for it in verdict.chain if it.at == last.start]
@@ -122,8 +122,7 @@ def _split_behind_document(
         return {}
     first, *others = behind
     ratio = EXACT.divide(last.kwh, advance)
-    told = EXACT.multiply(verdict.days[first].total - begun[-1], ratio)
-    kwh = sum((it.kwh or Decimal(0) for it in before), told)
+    kwh = EXACT.multiply(verdict.days[first].total - begun[-1], ratio)
     ((_, use),) = _pieces([start, first], _first_hold(links))
     return {first: replace(use, kwh=kwh), **dict(_pieces([first, *others, end], last.held))}
 

@@ -50,7 +50,10 @@ SEEN = (
     "SELECT relay_observed, command_observed, relay_evidence, relay_observed_at, "
     "keep_power_observed FROM point_supply"
 )
-CASES = "SELECT kind, cause FROM field_job WHERE closed_at IS NULL ORDER BY id"
+CASES = """
+    SELECT kind, cause FROM field_job WHERE closed_at IS NULL AND kind <> 'restore' ORDER BY id
+"""
+"""Not those of reconnects: their ten minutes go by the database's clock."""
 COMMANDS = "SELECT action, state, cause FROM command ORDER BY sequence"
 
 
@@ -255,6 +258,10 @@ def test_a_case_that_was_closed_comes_again_only_by_a_newer_look(database_url: s
         meter = await cut_and_known(connection)
         await see(connection, meter, CLOSED, later(seconds=10))
         await open_cases(connection, later(seconds=11))
+        # It is closed by the database's clock, which may not be there yet.
+        await connection.execute(
+            "SELECT pg_sleep(extract(epoch FROM opened_at - clock_timestamp())) FROM field_job"
+        )
         (job,) = await field_jobs.field_jobs(connection)
         async with await connect(database_url) as listening:
             await listening.execute("LISTEN meterd_relay")

@@ -99,14 +99,6 @@ def test_a_substitute_splits_what_a_document_begins() -> None:
     assert uses_of(behind_a_document("ratio"), ZONE)[at(12)] == Use(8, "ratio")
 
 
-def test_what_is_lost_before_a_document_is_in_the_use_up_to_the_substitute() -> None:
-    judged = behind_a_document(None, ratio=1)
-    lost = Link(at(-3), noon(0), None, "final_lost")
-    days = {at(-3): DayState("published", Decimal(90)), **judged.days}
-    whole = replace(judged, links=(lost, *judged.links), days=days)
-    assert uses_of(whole, ZONE) == {at(4): Use(7, "final_lost", Decimal(4)), at(12): Use(8)}
-
-
 def test_a_substitute_launders_no_spike() -> None:
     judged = verdict(
         {0: "published", 2: "substituted", 4: "published"},
