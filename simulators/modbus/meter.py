@@ -16,7 +16,6 @@ from protocols.errors import FrameError
 from protocols.modbus.frame import OUR_FUNCTIONS, Frame, parse
 from protocols.modbus.profile import Item, Profile, Relay, SerialNumber
 from protocols.modbus.values import encode, encode_serial
-from protocols.reading import Quantity
 from simulators.modbus.more_registers import Told, more_registers
 from simulators.state.meter import MeterState
 from simulators.state.relay import RelayRefused
@@ -82,12 +81,8 @@ class SimulatedModbusMeter:
         context = cast(ModbusServerContext, _Registers(self))
         return _at_once(message.datastore_update(context, self.unit))
 
-    def value_of(self, quantity: Quantity) -> Decimal:
-        """What is true of the quantity now, in its unit."""
-        return self.value_named(quantity.label)
-
     def value_named(self, label: str) -> Decimal:
-        """Likewise, by the label of a quantity, or of a phase or rate that no quantity names.
+        """What is true now of a quantity, or of a phase or rate that none names, in its unit.
 
         A relay that is open leaves no current and no power; nothing flows back, and nothing is
         distorted."""

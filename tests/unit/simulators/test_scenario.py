@@ -326,7 +326,7 @@ def test_eight_times_as_many_meters_cost_eight_times_as_much() -> None:
     def build_many(count: int) -> None:
         assert len(build(fleet(f"kwh_per_day = [2, 30]\ncount = {count}"))) == count + 5
 
-    assert growth(build_many, 500, 4_000, rounds=3) < 2 * 8
+    assert growth(build_many, 500, 4_000, rounds=5) < 2 * 8
 
 
 def test_dates_in_a_scenario_are_dates() -> None:

@@ -366,12 +366,13 @@ def late_answers_booked_wrong(name: str, seeds: Iterable[int]) -> list[int]:
     profile = load_profile(name)
     meter = meter_of(profile)
 
-    def tell_them_apart(quantity: Quantity) -> Decimal:
-        own = profile.item(quantity)
-        assert own is not None
-        return (1000 + list(Quantity).index(quantity)) * own.factor
+    own = {it.label: 1000 + place for place, it in enumerate(Quantity)}
+    factors = {it.label: item.factor for it in Quantity if (item := profile.item(it)) is not None}
 
-    meter.value_of = tell_them_apart  # type: ignore[method-assign]
+    def tell_them_apart(label: str) -> Decimal:
+        return own.get(label, 0) * factors.get(label, Decimal(1))
+
+    meter.value_named = tell_them_apart  # type: ignore[method-assign]
     plain = play(read_quantities(UNIT, profile, profile.quantities()), meter.answer_modbus)
     assert len(set(plain.values())) == len(plain)
     wrong = []
