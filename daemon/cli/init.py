@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 import tempfile
 from datetime import date, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import click
 
@@ -14,7 +13,7 @@ from config.first_site import NewLine, NewSite, files_of
 from config.load import load_site
 from config.problems import ConfigError
 from daemon.cli.output import BAD_CONFIG, echo, fail
-from daemon.cli.typed import Day, Text
+from daemon.cli.typed import Day, Text, typed
 
 DEFAULT_BAUD: Final = 2400
 DEFAULT_PRICE: Final = "0.5283"
@@ -103,20 +102,18 @@ def _asked(**answers: str | None) -> dict[str, str]:
         "zone": ("Its time zone", "Asia/Shanghai"),
         "price": ("Price of a kWh in yuan", DEFAULT_PRICE),
     }
-    return {key: answer or _prompt(*questions[key], f"--{key}") for key, answer in answers.items()}
+    return {key: answer or _ask(*questions[key], f"--{key}") for key, answer in answers.items()}
 
 
-def _prompt(question: str, default: str | None, option: str) -> Any:
-    if not sys.stdin.isatty():
-        raise click.UsageError(f"{option} is missing, and there is no terminal to ask on")
-    return click.prompt(question, default=default, type=Text())
+def _ask(question: str, default: str | None, option: str) -> str:
+    return str(typed(question, Text(), option, default))
 
 
 def _asked_lines() -> list[NewLine]:
     lines: list[NewLine] = []
     while True:
         name = f"line-{len(lines) + 1}"
-        place = _prompt(
+        place = _ask(
             "Serial port, or HOST:PORT of a concentrator" + (" (none to end)" if lines else ""),
             "none" if lines else None,
             "--serial or --tcp",
@@ -132,7 +129,7 @@ def _asked_meters(lines: list[NewLine]) -> list[tuple[str, str]]:
     return [
         (line.name, address)
         for line in lines
-        for address in _prompt(f"Addresses of the meters of {line.place}", None, "--meter").split()
+        for address in _ask(f"Addresses of the meters of {line.place}", None, "--meter").split()
     ]
 
 

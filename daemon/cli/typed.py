@@ -235,8 +235,10 @@ def in_zone(moment: datetime, zone: ZoneInfo, option: str) -> datetime:
     return local
 
 
-def typed(question: str, kind: click.ParamType[Any], options: str) -> Any:
+def typed(
+    question: str, kind: click.ParamType[Any], options: str, default: str | None = None
+) -> Any:
     """What a person answers on a terminal; a program is told which options are missing."""
     if not sys.stdin.isatty():
         raise click.UsageError(f"say {options}")
-    return click.prompt(question, type=kind)
+    return click.prompt(question, type=kind, default=default)

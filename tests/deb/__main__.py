@@ -50,8 +50,10 @@ class Machine:
         subprocess.run(["tar", "-C", root, "-xf", bare_system()], check=True)
         root.chmod(0o755)
         shutil.copy("/etc/resolv.conf", root / "etc" / "resolv.conf")
-        for settings in Path("/etc/apt/apt.conf.d").glob("*registry*"):
-            shutil.copy(settings, root / "etc" / "apt" / "apt.conf.d")
+        # As the machine's own mirror has to be spoken to.
+        for settings in Path("/etc/apt/apt.conf.d").iterdir():
+            if "Acquire::" in settings.read_text():
+                shutil.copy(settings, root / "etc" / "apt" / "apt.conf.d")
 
     def run(self, *command: str, user: str = "root") -> str:
         """What it printed; CalledProcessError, with all it said on the terminal, if it fails."""

@@ -63,7 +63,7 @@ def test_what_check_refuses_is_not_written(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--name", "x"], "--zone is missing"),
+        (["--name", "x"], "say --zone"),
         (["--serial", "/dev/ttyUSB0"], "write LINE=..."),
         (["--serial", "b=/dev/ttyUSB0,fast"], "fast is no number of baud"),
         (["--serial", "b=/dev/ttyUSB0,"], "nothing is no number of baud"),
