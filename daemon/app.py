@@ -30,7 +30,7 @@ from daemon.api.kept_registers import keeping
 from daemon.api.operations import Requests
 from daemon.api.payment_queue import PaymentQueue
 from daemon.api.receipts import Receipts
-from daemon.backups.folder import newest
+from daemon.backups.watching import show_newest
 from daemon.control.authority import Authority
 from daemon.health import WorkDone, feed_watchdog, health
 from daemon.ownership.hold import ANSWER_S, hold_site
@@ -102,8 +102,6 @@ async def run(site: LoadedSite) -> None:
     _on_stop_signals(starting.cancel)
     settings = site.settings
     metrics.BUILD.labels(version("meterd")).set(1)
-    if settings.backup.directory is not None:
-        metrics.BACKUP_SUCCESS.set_function(partial(newest, settings.backup.directory))
     async with AsyncExitStack() as opened:
         # The port first: that it is taken is told before the database is touched.
         port = opened.enter_context(http.listen(*settings.http.listen))
@@ -301,7 +299,12 @@ def _serve(daemon: _Daemon) -> None:
         lambda: daemon.clock.doubt,
         daemon.outbox.condition,
     )
-    daemon.running.start("http", lambda: http.serve(daemon.port, told, daemon.receipts))
+    daemon.running.start(
+        "http", lambda: http.serve(daemon.port, told, daemon.pipeline.show, daemon.receipts)
+    )
+    if settings.backup.directory is not None:
+        look = partial(show_newest, settings.backup.directory)
+        daemon.running.start("backups", look)
     daemon.asking.start("requests", lambda: unix_socket.serve(daemon.listening, requests.answer))
     daemon.asking.start("watchdog", lambda: feed_watchdog(lines, daemon.pipeline.condition))
     spare_what_is_there()

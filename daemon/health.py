@@ -100,14 +100,14 @@ def health(
     missed = _missed(authority, work.achieved)
     notices = outbox()
     is_late = notices["oldest_s"] > NOTICE_LATE_AFTER_S
-    is_full = waiting["disk_free_bytes"] < LEAST_DISK_BYTES
+    disk = _disk(waiting["disk_free_bytes"])
     is_in_time = not (missed or is_late) and work.is_well(late)
-    is_well = not (down or doubt or is_full) and database == "ok" and is_in_time
+    is_well = not (down or doubt or disk != "ok") and database == "ok" and is_in_time
     return not stuck, {
         "status": _status(stuck, is_well=is_well),
         "mode": "shadow" if authority.shadow_mode else "auto",
         "database": database,
-        "disk": "full" if is_full else "ok",
+        "disk": disk,
         "clock": _clock(doubt),
         "storing": waiting,
         "missed": missed,
@@ -182,6 +182,12 @@ def _database(authority: Authority, waiting: Mapping[str, Any]) -> str:
     if not waiting["stores"]:
         return "cannot store"
     return "ok" if waiting["oldest_unstored_s"] < LATE_AFTER_S else "late"
+
+
+def _disk(free_bytes: int | None) -> str:
+    if free_bytes is None:
+        return "gone"
+    return "full" if free_bytes < LEAST_DISK_BYTES else "ok"
 
 
 def _missed(authority: Authority, achieved: Achieved) -> list[str]:

@@ -82,14 +82,17 @@ def listen(host: str, port: int) -> socket.socket:
 async def serve(
     port: socket.socket,
     health: Callable[[], tuple[bool, dict[str, Any]]],
+    show: Callable[[], None],
     receipts: Receipts | None = None,
 ) -> None:
     """Answer until cancelled.
 
-    `health` gives (is well, what is shown); not well is answered with 503. `receipts`: None where
-    no channel signs any."""
+    `health` gives (is well, what is shown); not well is answered with 503. `show` brings up to date
+    what only a look can tell, before each answer of metrics. `receipts`: None where no channel
+    signs any."""
 
     async def metrics(request: Request) -> Response:
+        show()
         return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
     async def healthz(request: Request) -> Response:

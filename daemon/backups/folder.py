@@ -4,6 +4,7 @@ manifest of all of it, which is written last."""
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import shutil
 from collections.abc import Collection, Iterator, Mapping
@@ -135,11 +136,13 @@ def whole(directory: Path) -> list[Path]:
 
 def newest(directory: Path) -> float:
     """When the newest finished backup of a directory was made, in seconds of Unix time; 0 before
-    the first."""
+    the first, NaN where the directory cannot be looked at."""
+    try:
+        places = whole(directory)
+    except OSError:
+        return math.nan
     times = [
-        made_at.timestamp()
-        for place in whole(directory)
-        if (made_at := _named_time(place.name)) is not None
+        made_at.timestamp() for place in places if (made_at := _named_time(place.name)) is not None
     ]
     return max(times, default=0.0)
 

@@ -12,6 +12,7 @@ same transaction, in turns, so that neither waits for the other."""
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from datetime import UTC, date, datetime
@@ -82,7 +83,6 @@ class Pipeline:
         )
         self._settlement = Settlement(pool, authority, spool, pauses)
         self._store = ReadingStore(pool, authority, outlet, to_settle=self._settlement.asked)
-        self._watch()
 
     # --- the way in
 
@@ -279,12 +279,13 @@ class Pipeline:
             "dropped": {kind.value: count for kind, count in self._spool.dropped.items()},
         }
 
-    def _watch(self) -> None:
-        """The figures are taken when they are asked for: they tell most when nothing moves."""
-        metrics.UNSTORED_AGE.set_function(self._oldest_age_s)
-        metrics.SPOOL_BYTES.set_function(lambda: self._spool.size)
-        metrics.DISK_FREE.set_function(lambda: self._spool.free_bytes)
-        metrics.SPOOL_READINGS.set_function(lambda: self._spool.readings)
+    def show(self) -> None:
+        """Bring the figures up to date that tell most when nothing moves."""
+        free_bytes = self._spool.free_bytes
+        metrics.UNSTORED_AGE.set(self._oldest_age_s())
+        metrics.SPOOL_BYTES.set(self._spool.size)
+        metrics.SPOOL_READINGS.set(self._spool.readings)
+        metrics.DISK_FREE.set(math.nan if free_bytes is None else free_bytes)
 
     def _oldest_age_s(self) -> float:
         firsts = (self._spool.oldest, self._memory.oldest)

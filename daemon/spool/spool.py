@@ -111,9 +111,12 @@ class Spool:
         return 2 * self.size > self._max_bytes
 
     @property
-    def free_bytes(self) -> int:
-        """Room on its disk for one without privileges."""
-        disk = os.statvfs(self._directory)
+    def free_bytes(self) -> int | None:
+        """Room on its disk for one without privileges; None where its directory cannot be seen."""
+        try:
+            disk = os.statvfs(self._directory)
+        except OSError:
+            return None
         return disk.f_bavail * disk.f_frsize
 
     @property

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pwd
+import shutil
 import signal
 import socket
 import subprocess
@@ -140,6 +141,15 @@ def test_metrics_and_health_answer_and_the_port_is_claimed_before_anything_is_op
     assert 'meterd_replies_total{line="bus-1",outcome="ok"}' in text
     for address in ADDRESSES:
         assert address not in text
+    # No figure that cannot be had takes the others away.
+    shutil.rmtree(staged.folder / "data")
+    with urllib.request.urlopen(
+        f"http://127.0.0.1:{staged.http_port}/metrics", timeout=5
+    ) as answer:
+        text = answer.read().decode()
+    assert "meterd_disk_free_bytes NaN" in text
+    assert 'meterd_line_up{line="gate-1"} 1.0' in text
+    assert staged.health()["disk"] == "gone"
     with socket.create_server(("127.0.0.1", 0)) as taken:
         clash = staged.folder / "clash.toml"
         port = taken.getsockname()[1]

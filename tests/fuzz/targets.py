@@ -249,7 +249,9 @@ class _HttpServer:
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
         self._port = http.listen("127.0.0.1", 0)
-        self._serving = self._loop.create_task(http.serve(self._port, lambda: (True, {})))
+        self._serving = self._loop.create_task(
+            http.serve(self._port, lambda: (True, {}), lambda: None)
+        )
 
     def take(self, data: bytes) -> None:
         """One caller says this and hangs up; whatever it was, the next one is answered."""

@@ -89,10 +89,11 @@ def test_health_asks_whether_readings_are_stored_not_whether_a_connection_is_ope
 
 
 @pytest.mark.parametrize(
-    ("free", "shown_as"), [(LEAST_DISK_BYTES, "ok"), (LEAST_DISK_BYTES - 1, "full")]
+    ("free", "shown_as"),
+    [(LEAST_DISK_BYTES, "ok"), (LEAST_DISK_BYTES - 1, "full"), (None, "gone")],
 )
 def test_a_disk_without_room_degrades_before_anything_must_be_kept_on_it(
-    free: int, shown_as: str
+    free: int | None, shown_as: str
 ) -> None:
     line = an_idle_line("gate-1")
     line.up = True

@@ -20,7 +20,9 @@ async def served() -> AsyncIterator[int]:
     with http.listen("127.0.0.1", 0) as port:
         health = {"status": "ok"}
         receipts = Receipts(Pool("", most=1), {})
-        serving = asyncio.create_task(http.serve(port, lambda: (True, health), receipts))
+        serving = asyncio.create_task(
+            http.serve(port, lambda: (True, health), lambda: None, receipts)
+        )
         try:
             yield port.getsockname()[1]
         finally:

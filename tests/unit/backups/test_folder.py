@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -98,6 +99,10 @@ def test_the_newest_are_kept_and_what_is_no_backup_is_left(tmp_path: Path) -> No
 
 def test_without_a_backup_the_newest_is_no_time(tmp_path: Path) -> None:
     assert folder.newest(tmp_path) == folder.newest(tmp_path / "none") == 0
+
+
+def test_a_place_of_backups_that_cannot_be_looked_at_has_no_newest(tmp_path: Path) -> None:
+    assert math.isnan(folder.newest(tmp_path / ("x" * 300)))
 
 
 def test_files_outside_the_site_have_their_own_place(tmp_path: Path) -> None:
