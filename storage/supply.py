@@ -78,7 +78,6 @@ class NewVerdict:
     """What the guard decided about a point, with the facts that it saw."""
 
     point_id: int
-    at: datetime
     decision: str
     reasons: Sequence[str]
     facts: Mapping[str, Any]
@@ -143,9 +142,15 @@ async def approvals_given(
     return await fetch_rows(connection, SQL["approvals_given"], {"episodes": list(episodes)})
 
 
-async def accounts_to_look_at(connection: Connection) -> list[int]:
-    """Accounts whose money and supply may not fit together."""
-    rows = await fetch_rows(connection, SQL["accounts_to_look_at"])
+async def accounts_to_ask_about(connection: Connection) -> list[int]:
+    """Accounts whose money asks for a trip; the guard has not been heard yet."""
+    rows = await fetch_rows(connection, SQL["accounts_to_ask_about"])
+    return [account for (account,) in rows]
+
+
+async def accounts_to_restore(connection: Connection) -> list[int]:
+    """Accounts that are cut and have the money, or must not be; and those that others opened."""
+    rows = await fetch_rows(connection, SQL["accounts_to_restore"])
     return [account for (account,) in rows]
 
 
@@ -158,20 +163,18 @@ async def last_verdicts(
     return {point: (decision, tuple(reasons)) for point, decision, reasons in rows}
 
 
-async def add_verdicts(connection: Connection, verdicts: Sequence[NewVerdict]) -> None:
-    """Keep verdicts of the guard."""
-    values = [
-        {
-            "point": verdict.point_id,
-            "at": verdict.at,
-            "decision": verdict.decision,
-            "reasons": list(verdict.reasons),
-            "facts": Jsonb(dict(verdict.facts)),
-        }
-        for verdict in verdicts
-    ]
-    async with connection.cursor() as cursor:
-        await cursor.executemany(SQL["add_verdict"], values)
+async def add_verdicts(
+    connection: Connection, verdicts: Sequence[NewVerdict], at: datetime
+) -> None:
+    """Keep what the guard decided at one time, however many points it was about."""
+    values = {
+        "at": at,
+        "points": [verdict.point_id for verdict in verdicts],
+        "decisions": [verdict.decision for verdict in verdicts],
+        "reasons": [" ".join(verdict.reasons) for verdict in verdicts],
+        "facts": [Jsonb(verdict.facts) for verdict in verdicts],
+    }
+    await connection.execute(SQL["add_verdicts"], values)
 
 
 async def recently_tried(

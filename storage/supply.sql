@@ -145,12 +145,14 @@ JOIN point_supply v ON v.point_id = x.point_id AND v.relay_observed = 'unknown'
 JOIN installation i ON i.point_id = x.point_id AND i.to_at IS NULL AND i.has_relay
 WHERE x.account_id = ANY(%(accounts)s) AND x.to_day IS NULL
 
--- accounts_to_look_at -- accounts whose money and supply may not fit together
-SELECT x.account_id
+-- accounts_to_ask_about -- accounts whose money asks for a trip of a point
+SELECT DISTINCT x.account_id
 FROM account a JOIN point_account x ON x.account_id = a.id AND x.to_day IS NULL
 JOIN point_supply v ON v.point_id = x.point_id
 WHERE a.credit_state = 'exhausted' AND v.supply_state = 'energised'
-UNION
+ORDER BY 1
+
+-- accounts_to_restore -- accounts of which a point may have to be restored
 SELECT x.account_id
 FROM point_supply v
 JOIN point p ON p.id = v.point_id
@@ -175,9 +177,10 @@ FROM unnest(%(points)s::int[]) AS p (id)
 CROSS JOIN LATERAL (SELECT decision, reasons FROM guard_verdict x WHERE x.point_id = p.id
                     ORDER BY x.id DESC LIMIT 1) v
 
--- add_verdict -- the guard changed its mind
+-- add_verdicts -- the guard changed its mind about these points
 INSERT INTO guard_verdict (point_id, at, decision, reasons, facts)
-VALUES (%(point)s, %(at)s, %(decision)s, %(reasons)s, %(facts)s)
+SELECT t.point, %(at)s, t.decision, string_to_array(t.reasons, ' '), t.facts
+FROM unnest(%(points)s::int[], %(decisions)s::text[], %(reasons)s::text[], %(facts)s::jsonb[]) t (point, decision, reasons, facts)
 
 -- recently_tried -- points of which a command of this kind was tried a short time ago and ended
 SELECT DISTINCT point_id FROM command

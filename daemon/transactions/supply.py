@@ -124,8 +124,9 @@ async def note_verdicts(
         reasons = trip.verdict.reasons
         if last.get(point_id) != (decision, reasons):
             changed.append(trip)
-            rows.append(NewVerdict(point_id, now, decision, reasons, trip.snapshot))
-    await supply.add_verdicts(connection, rows)
+            rows.append(NewVerdict(point_id, decision, reasons, trip.snapshot))
+    if rows:
+        await supply.add_verdicts(connection, rows, now)
     for trip in changed:
         log.info(
             "guard",

@@ -21,7 +21,7 @@ async def supply_plan(
     """Every point for which money asks for a trip, with what the guard says of it now.
 
     No row is locked: a moment later it may say something else."""
-    accounts = await supply.accounts_to_look_at(connection)
+    accounts = await supply.accounts_to_ask_about(connection)
     found: list[GuardedTrip] = []
     for start in range(0, len(accounts), ACCOUNTS_AT_ONCE):
         some = accounts[start : start + ACCOUNTS_AT_ONCE]

@@ -204,7 +204,9 @@ class Watch:
             return
         point = row["point_id"]
         waits = self.database.tables["supply"][point]["supply_state"] == "wait_customer_button"
-        if waits or min(age_s, self.kernel.now_s - since_s) <= ALARM_WITHIN_S:
+        # What its line never took is ended, or told, by the sweep.
+        limit_s = ALARM_WITHIN_S + daemon.terms.sweep_s
+        if waits or min(age_s, self.kernel.now_s - since_s) <= limit_s:
             return
         if number not in self.alarmed and not self._has_job(point):
             self.alarmed.add(number)

@@ -549,17 +549,31 @@ async def _payers_to_look_at(session: Session, values: Values) -> list[Any]:
     return found
 
 
-@answers(supply.SQL["accounts_to_look_at"])
-async def _accounts_to_look_at(session: Session, values: Values) -> list[Any]:
-    found: set[int] = set()
+@answers(supply.SQL["accounts_to_ask_about"])
+async def _accounts_to_ask_about(session: Session, values: Values) -> list[Any]:
+    found = {
+        point["account_id"]
+        for _, point, account, there in _points_with_supply(session)
+        if account["credit_state"] == "exhausted" and there["supply_state"] == "energised"
+    }
+    return [(account,) for account in sorted(found)]
+
+
+def _points_with_supply(session: Session) -> Iterator[tuple[int, Row, Row, Row]]:
     for number, there in session.rows("supply"):
         point = session.get("point", number)
         assert point is not None
         account = session.get("account", point["account_id"])
         assert account is not None
-        if there["supply_state"] == "energised":
-            if account["credit_state"] == "exhausted" or there["relay_observed"] == "open":
-                found.add(point["account_id"])
+        yield number, point, account, there
+
+
+@answers(supply.SQL["accounts_to_restore"])
+async def _accounts_to_restore(session: Session, values: Values) -> list[Any]:
+    found: set[int] = set()
+    for number, point, account, there in _points_with_supply(session):
+        if there["supply_state"] == "energised" and there["relay_observed"] == "open":
+            found.add(point["account_id"])
         elif there["supply_state"] in ("disconnected", "trip_commanded"):
             is_paid = balance(session, point["account_id"]) >= account["reconnect_fen"]
             must_be_on = point["protected"] or point["life_support"]
@@ -584,10 +598,12 @@ async def _last_verdicts(session: Session, values: Values) -> list[Any]:
     return [(number, row["decision"], row["reasons"]) for number, row in found if row is not None]
 
 
-@answers(supply.SQL["add_verdict"])
-async def _add_verdict(session: Session, values: Values) -> list[Any]:
-    row = {"decision": values["decision"], "reasons": values["reasons"], "at": values["at"]}
-    await session.put("verdict", values["point"], **row)
+@answers(supply.SQL["add_verdicts"])
+async def _add_verdicts(session: Session, values: Values) -> list[Any]:
+    told = zip(values["points"], values["decisions"], values["reasons"], strict=True)
+    for point, decision, reasons in told:
+        row = {"decision": decision, "reasons": tuple(reasons.split()), "at": values["at"]}
+        await session.put("verdict", point, **row)
     return []
 
 
