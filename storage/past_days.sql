@@ -73,13 +73,14 @@ WITH due AS MATERIALIZED (
         UNION ALL
         SELECT * FROM link y WHERE y.point_id = h.point_id AND y.from_day BETWEEN h.first AND h.last) l
 ), ends AS MATERIALIZED (
-    SELECT point_id, max(to_day) FILTER (WHERE to_day < first) AS ends_on FROM linked GROUP BY 1
+    -- Use that waits for rates goes on to the value that has them: it ends nothing.
+    SELECT point_id, max(to_day) FILTER (WHERE to_day < first AND hold IS DISTINCT FROM 'rates') AS ends_on FROM linked GROUP BY 1
 ), scope AS MATERIALIZED (
     SELECT h.account_id, h.point_id, h.first, h.last, coalesce(e.ends_on, h.opens_on) AS begins_on,
            CASE WHEN e.point_id IS NULL THEN greatest(h.last, %(newest)s::date) ELSE h.last END AS until
     FROM held h LEFT JOIN ends e ON e.point_id = h.point_id
-    -- Without a link the account opens here; else what lies behind may have to be given back.
-    WHERE e.ends_on IS NOT NULL
+    -- Without a link the account opens here; else what lies behind may have to be given back. What was linked before is another's.
+    WHERE e.ends_on >= h.opens_on
        OR e.point_id IS NULL AND NOT EXISTS (SELECT FROM link y WHERE y.point_id = h.point_id)
 ), there AS MATERIALIZED (
     SELECT l.* FROM scope s JOIN linked l ON l.point_id = s.point_id AND l.to_day > s.begins_on

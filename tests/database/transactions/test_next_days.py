@@ -118,8 +118,11 @@ async def check(connection: AsyncConnection[Any], now: datetime) -> None:
     assert await intact(connection)
 
 
-async def add_tariffs(connection: AsyncConnection[Any]) -> None:
-    for tariff, form in (("tou", TOU), ("tou", LATER), ("matrix", MATRIX)):
+async def add_tariffs(
+    connection: AsyncConnection[Any],
+    *versions: tuple[str, Mapping[str, Any]],
+) -> None:
+    for tariff, form in versions or (("tou", TOU), ("tou", LATER), ("matrix", MATRIX)):
         await connection.execute(
             "INSERT INTO tariff_version (tariff_id, effective_from, revision, form) VALUES (%s, %s, 0, %s)",
             (tariff, form["effective_from"], json.dumps(form)),

@@ -12,14 +12,17 @@ from psycopg import AsyncConnection
 
 from daemon.quality.arrival import Arrival
 from daemon.transactions.collect import collect, settle_marked
+from daemon.transactions.documents.handover import Assignment
 from storage import terms
 from storage.archive import SiteMeter
 from tests.database.small_site import ARMED, DAY, ZONE, Site, freeze, noon, on, pay, rows
 from tests.database.transactions.test_any_order_of_events import Crash, FusedConnection
 from tests.database.transactions.test_cost_of_a_batch import counted
+from tests.database.transactions.test_documents import filed
 from tests.database.transactions.test_next_days import (
     BEGIN,
     RICH,
+    TOU,
     add_tariffs,
     check,
     left,
@@ -167,6 +170,45 @@ def test_what_is_typical_is_settled_by_columns(
                 await settle_marked(connection, ARMED, noon(BEGIN + n * DAY))
         assert not any(BY_ACCOUNT in it for it in given)
         assert await rows(connection, "SELECT count(*) FROM to_settle") == [0]
+
+    on(database_url, story)
+
+
+def test_who_gets_a_point_is_not_billed_for_the_day_before(database_url: str) -> None:
+    """The freeze of the day on which it changes hands comes when everybody knows that."""
+
+    async def story(connection: AsyncConnection[Any]) -> None:
+        site = plain(2)
+        site.tariffs.append(("tou", date(2026, 1, 1), Decimal(1)))
+        del site.points[1], site.meters[1]
+        meter = (await site.take_over(connection))["P1"]
+        for n in range(6):
+            if n == 3:
+                await filed(connection, Assignment("P1", "A2", BEGIN + n * DAY))
+            await collect(connection, [freeze(meter, BEGIN + n * DAY, 100 + n)], ZONE)
+            await check(connection, noon(BEGIN + n * DAY))
+        holders = "SELECT account_id, from_day - %s FROM link ORDER BY 2"
+        assert await rows(connection, holders, BEGIN) == [(1, 0), (1, 1), (1, 2), (2, 3), (2, 4)]
+
+    on(database_url, story)
+
+
+def test_use_that_waits_for_rates_goes_on_to_the_value_that_has_them(database_url: str) -> None:
+    """Also where a version began meanwhile that asks for none."""
+    by_rates = {name: told for name, told in TOU.items() if name != "ladder"}
+    flat = {"effective_from": str(BEGIN + 3 * DAY), "energy": {"mode": "flat", "price": "0.5"}}
+
+    async def story(connection: AsyncConnection[Any]) -> None:
+        await add_tariffs(connection, ("tou", by_rates), ("tou", flat))
+        site = Site.of(1, opened_on=BEGIN, **RICH, tariff_id="tou", residual_rate="flat")
+        meter = (await site.take_over(connection))["P1"]
+        for n in range(6):
+            rates = [] if n in (3, 4) else [Decimal(25 + n)] * 4
+            value = freeze(meter, BEGIN + n * DAY, 100 + 4 * n, rates=rates)
+            await collect(connection, [value], ZONE)
+            await check(connection, noon(BEGIN + n * DAY))
+        spans = "SELECT from_day - %s, to_day - %s, hold FROM link ORDER BY 1"
+        assert (await rows(connection, spans, BEGIN, BEGIN))[-1] == (2, 5, None)
 
     on(database_url, story)
 
