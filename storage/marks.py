@@ -32,8 +32,9 @@ async def add_mark(
     from_at: datetime | None,
     to_at: datetime | None,
     ramp: tuple[int, int] | None = None,
-) -> int:
-    """Set a mark; returns its number. `from_at` None: from now on, by the database's clock.
+) -> int | None:
+    """Set a mark; returns its number, None if it would be over already. `from_at` None: from now
+    on, by the database's clock.
 
     `ramp`: of an amnesty (kW within a minute, kW of a point)."""
     kw_per_minute, kw_per_point = ramp or (None, None)
@@ -49,9 +50,7 @@ async def add_mark(
         "kw_per_point": kw_per_point,
     }
     row = await fetch_row(connection, SQL["add_mark"], values)
-    assert row is not None, "an insert returns its row"
-    number: int = row[0]
-    return number
+    return None if row is None else int(row[0])
 
 
 async def is_known(

@@ -1,8 +1,9 @@
--- add_mark -- somebody, or something, is not to be cut
+-- add_mark -- somebody, or something, is not to be cut; no row for what would be over already
 INSERT INTO supply_mark (kind, area, line, account_id, point_id, from_at, to_at, actor, reason, evidence,
                          kw_per_minute, kw_per_point)
-VALUES (%(kind)s, %(area)s, %(line)s, %(account_id)s, %(point_id)s, coalesce(%(from_at)s, now()), %(to_at)s, %(actor)s,
-        %(reason)s, %(evidence)s, %(kw_per_minute)s, %(kw_per_point)s)
+SELECT %(kind)s, %(area)s, %(line)s, %(account_id)s, %(point_id)s, coalesce(%(from_at)s::timestamptz, now()),
+       %(to_at)s::timestamptz, %(actor)s, %(reason)s, %(evidence)s, %(kw_per_minute)s, %(kw_per_point)s
+WHERE coalesce(%(to_at)s::timestamptz, 'infinity') > now()
 RETURNING id
 
 -- is_known -- whether there is an area or a line of this name

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 
@@ -12,6 +12,8 @@ from daemon.cli.output import as_json
 from daemon.cli.saying import speaking_options
 from daemon.cli.site_option import site_option
 from daemon.cli.typed import Text, Whole
+
+KINDS: Final = ("dispute", "wrongful_cut")
 
 
 @click.group()
@@ -34,7 +36,7 @@ def open_dispute(account: str, *, wrongful_cut: bool, **saying: Any) -> None:
 @speaking_options
 def close(number: int, **saying: Any) -> None:
     """Dispute NUMBER is settled."""
-    lift_and_tell(number, "dispute", saying)
+    lift_and_tell(number, KINDS, saying)
 
 
 @dispute.command("list")
@@ -43,4 +45,4 @@ def close(number: int, **saying: Any) -> None:
 @as_json
 def list_disputes(all_times: bool, site_path: Path, as_json: bool) -> None:
     """Disputes that are open."""
-    list_marks(["dispute", "wrongful_cut"], site_path, all_times=all_times, as_json=as_json)
+    list_marks(KINDS, site_path, all_times=all_times, as_json=as_json)

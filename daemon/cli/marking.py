@@ -57,12 +57,12 @@ def set_and_tell(
     echo(f"mark {number}: {kind} of {of}")
 
 
-def lift_and_tell(number: int, group: str, saying: Mapping[str, Any]) -> None:
-    """Lift a mark; `group`: the command by which a second person agrees."""
+def lift_and_tell(number: int, kinds: Collection[str], saying: Mapping[str, Any]) -> None:
+    """Lift a mark of one of these kinds."""
     said = said_by(saying)
 
     async def ask(connection: AsyncConnection[Any]) -> str:
-        return await lift_mark(connection, number, said)
+        return await lift_mark(connection, number, kinds, said)
 
     state = on_database(load_settings(saying["site_path"]), ask)
     if saying["as_json"]:
@@ -73,7 +73,7 @@ def lift_and_tell(number: int, group: str, saying: Mapping[str, Any]) -> None:
         site_path = saying["site_path"]
         at = "" if site_path == Path("meterd.toml") else f" -c {site_path}"
         echo(f"mark {number} holds until a second person agrees:")
-        echo(f"  meterd {group} agree {number} --actor NAME{at}")
+        echo(f"  meterd protect agree {number} --actor NAME{at}")
 
 
 def agree_and_tell(number: int, actor: str, site_path: Path, *, as_json: bool) -> None:

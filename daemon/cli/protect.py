@@ -41,7 +41,7 @@ def add(kind: str, account: str | None, point: str | None, **saying: Any) -> Non
 @speaking_options
 def lift(number: int, **saying: Any) -> None:
     """Ask that mark NUMBER be lifted; a second person agrees."""
-    lift_and_tell(number, "protect", saying)
+    lift_and_tell(number, KINDS.values(), saying)
 
 
 @protect.command()
@@ -60,4 +60,4 @@ def agree(number: int, actor: str | None, site_path: Path, as_json: bool) -> Non
 @as_json
 def list_protected(all_times: bool, site_path: Path, as_json: bool) -> None:
     """Who is protected, besides those whom points.csv says."""
-    list_marks([*KINDS.values()], site_path, all_times=all_times, as_json=as_json)
+    list_marks(KINDS.values(), site_path, all_times=all_times, as_json=as_json)

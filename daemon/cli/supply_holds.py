@@ -21,6 +21,7 @@ KINDS: Final = {
     "planned-outage": "planned_outage",
     "payment": "payment_in_flight",
 }
+HOLDS: Final = (*KINDS.values(), "amnesty")
 KW_PER_POINT: Final = 4
 """What a dwelling takes when its supply comes back: everything in it starts at once."""
 
@@ -101,7 +102,7 @@ def amnesty(
 @speaking_options
 def release(number: int, **saying: Any) -> None:
     """End hold or amnesty NUMBER."""
-    lift_and_tell(number, "protect", saying)
+    lift_and_tell(number, HOLDS, saying)
 
 
 @click.command()
@@ -110,4 +111,4 @@ def release(number: int, **saying: Any) -> None:
 @as_json
 def holds(all_times: bool, site_path: Path, as_json: bool) -> None:
     """Holds of the site and its parts, and who set them."""
-    list_marks([*KINDS.values(), "amnesty"], site_path, all_times=all_times, as_json=as_json)
+    list_marks(HOLDS, site_path, all_times=all_times, as_json=as_json)

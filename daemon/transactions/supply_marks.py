@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, Literal
@@ -44,7 +45,8 @@ async def set_mark(
     to_at: datetime | None = None,
     ramp: Ramp | None = None,
 ) -> int:
-    """Set a mark; returns its number. MarkRefused: there is nobody of that name.
+    """Set a mark; returns its number. MarkRefused: there is nobody of that name, or it would be
+    over already.
 
     `ramp`: of an amnesty, how fast those who are cut come back."""
     if ramp is not None and not ramp.points_per_minute:
@@ -62,16 +64,21 @@ async def set_mark(
         to_at=to_at,
         ramp=None if ramp is None else (ramp.kw_per_minute, ramp.kw_per_point),
     )
+    if number is None:
+        raise MarkRefused(f"{to_at} is over already; nothing was set")
     log.info("supply mark", kind=kind, number=number, actor=said.actor)
     return number
 
 
 async def lift_mark(
-    connection: AsyncConnection[Any], number: int, said: Said
+    connection: AsyncConnection[Any], number: int, kinds: Collection[str], said: Said
 ) -> Literal["lifted", "waits"]:
-    """Lift a mark; what protects waits for a second person."""
+    """Lift a mark; what protects waits for a second person. MarkRefused: it is none of these kinds:
+    all are numbered together, and a slip would end the hold of a whole site."""
     async with connection.transaction():
         kind, asked_by = await _locked(connection, number)
+        if kind not in kinds:
+            raise MarkRefused(f"mark {number} is of another kind: {kind}; nothing was lifted")
         if asked_by is not None:
             raise MarkRefused(
                 f"{asked_by} asked already to lift mark {number}; another has to agree"

@@ -108,6 +108,10 @@ def test_a_dispute_and_a_hold_are_ended_by_one(place: Place) -> None:
     hold = str(told(place, "supply", "hold", "--line", "line", *SAID)["mark"])
     shown = told(place, "supply", "holds")
     assert (shown["kind"], shown["line"]) == ("hold", "line")
+    # A slip of a number must not end the hold of a site.
+    assert f"mark {hold} is of another kind: hold" in said(
+        place, "dispute", "close", hold, *SAID, code=1
+    )
     assert told(place, "dispute", "close", dispute, *SAID)["state"] == "lifted"
     assert told(place, "supply", "release", hold, *SAID)["state"] == "lifted"
 
@@ -121,6 +125,7 @@ def test_a_dispute_and_a_hold_are_ended_by_one(place: Place) -> None:
         (("supply", "hold", "--line", "a", "--area", "b"), "say one of", 2),
         (("supply", "hold", "--line", "nowhere"), "no meter is on line nowhere", 1),
         (("supply", "hold", "--area", "nowhere"), "no point is in area nowhere", 1),
+        (("supply", "hold", "--until", "2026-03-01 10:00"), "is over already", 1),
         (("supply", "release", "7"), "there is no mark 7", 1),
         (("approve", "request", "A9"), "no account A9", 1),
         (("approve", "withdraw", "7"), "there is no open request 7", 1),

@@ -105,7 +105,7 @@ def test_of_an_area_others_stay_as_they_are(database_url: str) -> None:
             "reconnect_commanded": 1,
             "disconnected": 2,
         }
-        await lift_mark(connection, number, WHY)
+        await lift_mark(connection, number, {"amnesty"}, WHY)
         await grant(connection, 5)
         await sweep(connection, ARMED, NOW)
         assert dict(await rows(connection, STATES)) == {"reconnect_commanded": 3}
@@ -116,7 +116,7 @@ def test_of_an_area_others_stay_as_they_are(database_url: str) -> None:
 def test_one_that_is_over_restores_nobody(database_url: str) -> None:
     async def story(connection: AsyncConnection[Any]) -> None:
         await all_cut(connection, Site.of(1))
-        await lift_mark(connection, await grant(connection, 5), WHY)
+        await lift_mark(connection, await grant(connection, 5), {"amnesty"}, WHY)
         await sweep(connection, ARMED, NOW)
         assert dict(await rows(connection, STATES)) == {"disconnected": 1}
 
@@ -176,7 +176,7 @@ def test_nobody_is_cut_until_it_ends(database_url: str) -> None:
         (reasons,) = await rows(connection, "SELECT reasons FROM guard_verdict")
         assert "HOLD" in reasons
         assert dict(await rows(connection, STATES)) == {"energised": 1}
-        await lift_mark(connection, number, WHY)
+        await lift_mark(connection, number, {"amnesty"}, WHY)
         await sweep(connection, ARMED, NOW + 2 * MINUTE)
         newest = "SELECT reasons FROM guard_verdict ORDER BY id DESC LIMIT 1"
         assert "HOLD" not in (await rows(connection, newest))[0]

@@ -200,8 +200,7 @@ def test_use_that_waits_for_rates_goes_on_to_the_value_that_has_them(database_ur
 
     async def story(connection: AsyncConnection[Any]) -> None:
         await add_tariffs(connection, ("tou", by_rates), ("tou", flat))
-        site = Site.of(1, opened_on=BEGIN, **RICH, tariff_id="tou", residual_rate="flat")
-        meter = (await site.take_over(connection))["P1"]
+        meter = (await plain(1).take_over(connection))["P1"]
         for n in range(6):
             rates = [] if n in (3, 4) else [Decimal(25 + n)] * 4
             value = freeze(meter, BEGIN + n * DAY, 100 + 4 * n, rates=rates)

@@ -207,13 +207,13 @@ class Happenings:
             ramp = Ramp(4, 2) if kind == "amnesty" else None
             number = await set_mark(connection, kind, scope, Said("li", "asked"), ramp=ramp)
             after_s = chance.expovariate(1 / (15 * MINUTE_S))
-            world.kernel.at_s(after_s, lambda: self._lift(number))
+            world.kernel.at_s(after_s, lambda: self._lift(number, kind))
 
         self._said(say, f"mark {kind}")
 
-    def _lift(self, number: int) -> None:
+    def _lift(self, number: int, kind: str) -> None:
         async def lift(connection: AsyncConnection[Any]) -> None:
-            if await lift_mark(connection, number, Said("li", "over")) == "waits":
+            if await lift_mark(connection, number, {kind}, Said("li", "over")) == "waits":
                 await agree_to_lift(connection, number, "wang")
 
         self._said(lift, "lift")

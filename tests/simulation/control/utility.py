@@ -221,7 +221,7 @@ class Utility:
             number = await set_mark(connection, kind, marked, Said("li", "asked"))
 
             async def lift(connection: Connection) -> None:
-                await lift_mark(connection, number, Said("li", "over"))
+                await lift_mark(connection, number, {kind}, Said("li", "over"))
 
             self.world.kernel.at_s(days * DAY_S, lambda: self.world.does(lift, "lift"))
 
