@@ -119,6 +119,12 @@ async def control_facts(
     return await fetch_records(connection, record, SQL["control_facts"], values)
 
 
+async def supply_facts(connection: Connection, accounts: Iterable[int], record: type[T]) -> list[T]:
+    """Of the same points what restoring them asks for: a tenth of the work."""
+    values = {"accounts": sorted(set(accounts))}
+    return await fetch_records(connection, record, SQL["supply_facts"], values)
+
+
 async def marks_that_hold(
     connection: Connection, points: Iterable[int], now: datetime
 ) -> dict[int, list[str]]:

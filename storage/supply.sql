@@ -94,6 +94,21 @@ LEFT JOIN LATERAL (
 WHERE a.id = ANY(%(accounts)s)
 ORDER BY p.id
 
+-- supply_facts -- who is at the points of these accounts (whose rows the caller has locked), their money and their supply
+SELECT p.id AS point_id, p.number AS point, a.id AS account_id, a.number AS account, v.supply_state, v.relay_observed,
+       i.has_relay, p.protected, p.life_support, p.reconnect, m.id AS meter_id, m.address, m.line, a.state AS account_state,
+       a.reconnect_fen, coalesce((SELECT b.balance_fen FROM ledger_account b
+                                  WHERE b.name = 'customer:' || a.number || ':prepaid'), 0) AS balance_fen,
+       (SELECT e.started_at FROM arrears_episode e WHERE e.account_id = a.id AND e.ended_at IS NULL) AS episode_started_at
+FROM account a
+JOIN point_account x ON x.account_id = a.id AND x.to_day IS NULL
+JOIN point p ON p.id = x.point_id
+JOIN point_supply v ON v.point_id = p.id
+JOIN installation i ON i.point_id = p.id AND i.to_at IS NULL
+JOIN meter m ON m.id = i.meter_id
+WHERE a.id = ANY(%(accounts)s)
+ORDER BY p.id
+
 -- marks_that_hold -- by point the kinds of what keeps it from being cut now
 WITH holding AS MATERIALIZED (
     SELECT * FROM supply_mark

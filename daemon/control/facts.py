@@ -29,9 +29,9 @@ class Said:
 NOTHING_SAID = Said()
 
 
-@dataclass(frozen=True, slots=True)
-class PointFacts:
-    """A point with all that control must know of it, its meter and its account.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SupplyFacts:
+    """A point with its meter and account, and what decides whether it has to be restored.
 
     The fields are the columns of the statement that loads them, in one look with the account row
     locked. Times are aware."""
@@ -42,10 +42,7 @@ class PointFacts:
     account: str
     supply_state: str
     relay_observed: str
-    relay_observed_at: datetime | None
-    keep_power_observed: bool
     has_relay: bool
-    relay_moves: Sequence[datetime]
     protected: bool
     life_support: bool
     reconnect: str
@@ -53,15 +50,26 @@ class PointFacts:
     address: str
     line: str
     account_state: str
+    reconnect_fen: int
+    balance_fen: int
+    episode_started_at: datetime | None
+    said: Said = NOTHING_SAID
+    """Of facts that are loaded for a restoration only the marks."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PointFacts(SupplyFacts):
+    """The same with all that the guard must know, too."""
+
+    relay_observed_at: datetime | None
+    keep_power_observed: bool
+    relay_moves: Sequence[datetime]
     has_agreement: bool
     trip_fen: int
     credit_limit_fen: int
-    reconnect_fen: int
     credit_state: str
     episode_id: int | None
-    episode_started_at: datetime | None
     profile: str | None
-    balance_fen: int
     newest_state: str | None
     last_published_day: date | None
     span_grace_until: datetime | None
@@ -77,7 +85,6 @@ class PointFacts:
     """Of each line of the account, as LineSource has it."""
     meters: int = 1
     """Of the account."""
-    said: Said = NOTHING_SAID
 
 
 def facts_for_guard(
@@ -136,12 +143,12 @@ def facts_for_guard(
     )
 
 
-def is_protected(point: PointFacts) -> bool:
+def is_protected(point: SupplyFacts) -> bool:
     """By the files, or by a mark that somebody set."""
     return point.protected or "protected" in point.said.marks
 
 
-def depends_on_supply(point: PointFacts) -> bool:
+def depends_on_supply(point: SupplyFacts) -> bool:
     """By the files, or by a mark that somebody set."""
     return point.life_support or "life_support" in point.said.marks
 

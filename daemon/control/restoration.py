@@ -9,12 +9,12 @@ from datetime import datetime
 from typing import Literal
 
 from daemon.control.commands import RECONNECT_EXPIRY
-from daemon.control.facts import PointFacts, depends_on_supply, is_protected
+from daemon.control.facts import SupplyFacts, depends_on_supply, is_protected
 
 RestoreStep = Literal["cancel", "wait", "reconnect"]
 
 
-def is_to_be_restored(point: PointFacts) -> bool:
+def is_to_be_restored(point: SupplyFacts) -> bool:
     """A cut point whose balance is back at the reconnect threshold, or that must not be cut; and
     one that somebody else opened although money is no reason for it."""
     # I9: protection or life support that was added after the cut restores without money.
@@ -25,20 +25,22 @@ def is_to_be_restored(point: PointFacts) -> bool:
     return is_opened_by_others(point) and (must_be_on or _is_owed_supply(point, is_paid=is_paid))
 
 
-def is_opened_by_others(point: PointFacts) -> bool:
+def is_opened_by_others(point: SupplyFacts) -> bool:
     """FOREIGN_OPEN: the relay was seen open, and not by a trip of ours."""
     is_open = point.supply_state == "energised" and point.relay_observed == "open"
     return is_open and point.has_relay
 
 
-def _is_owed_supply(point: PointFacts, *, is_paid: bool) -> bool:
+def _is_owed_supply(point: SupplyFacts, *, is_paid: bool) -> bool:
     """Not in arrears; and nobody works there, nor is the account of one who moved out."""
     is_in_arrears = point.episode_started_at is not None and not is_paid
     is_worked_on = "planned_outage" in point.said.marks
     return point.account_state == "active" and not is_in_arrears and not is_worked_on
 
 
-def restore_step(point: PointFacts, *, trip_sends: int | None, was_just_tried: bool) -> RestoreStep:
+def restore_step(
+    point: SupplyFacts, *, trip_sends: int | None, was_just_tried: bool
+) -> RestoreStep:
     """What restores a point whose trips were ended just now.
 
     `trip_sends`: how often the trip had been sent that was ended, None if there was none. `cancel`:
@@ -51,13 +53,13 @@ def restore_step(point: PointFacts, *, trip_sends: int | None, was_just_tried: b
 
 
 def restorations(
-    cut: Iterable[PointFacts], trip_sends: Mapping[int, int], just_tried: Container[int]
-) -> tuple[list[PointFacts], list[PointFacts]]:
+    cut: Iterable[SupplyFacts], trip_sends: Mapping[int, int], just_tried: Container[int]
+) -> tuple[list[SupplyFacts], list[SupplyFacts]]:
     """(points that were never cut, points to be reconnected) of those that are to be restored.
 
     `trip_sends`: point -> how often its trip had been sent, of the trips that were ended."""
-    never_cut: list[PointFacts] = []
-    reconnect: list[PointFacts] = []
+    never_cut: list[SupplyFacts] = []
+    reconnect: list[SupplyFacts] = []
     for point in cut:
         step = restore_step(
             point,
@@ -78,7 +80,7 @@ def renewed_expiry(expires_at: datetime, now: datetime) -> datetime:
     return now + RECONNECT_EXPIRY if expires_at <= now else expires_at
 
 
-def missing_fen(points: Iterable[PointFacts]) -> int:
+def missing_fen(points: Iterable[SupplyFacts]) -> int:
     """What is still to be paid until the account's cut points are restored; 0 if none is cut."""
     missing = [
         point.reconnect_fen - point.balance_fen

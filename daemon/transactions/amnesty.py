@@ -8,7 +8,7 @@ from typing import Any
 from psycopg import AsyncConnection
 
 from daemon.control.ramp import WINDOW, Ramp, amnesty_of, cause_of, next_portion
-from daemon.transactions.control_facts import control_facts
+from daemon.transactions.control_facts import supply_facts
 from daemon.transactions.supply import bring_back
 from storage import amnesties, ledger
 from storage.supply import Command
@@ -31,7 +31,7 @@ async def is_ramp_full(
     ramps = {mark: Ramp(*kw) for mark, *kw in await amnesties.amnesties(connection, now)}
     if number is None or number not in ramps or account is None:
         return False
-    facts = await control_facts(connection, [account], now)
+    facts = await supply_facts(connection, [account], now)
     if any(it.point_id == command.point_id and it.balance_fen >= it.reconnect_fen for it in facts):
         return False
     await amnesties.lock_ramps(connection)
@@ -51,7 +51,7 @@ async def _restore_some(
         await amnesties.lock_ramps(connection)
         # What was found a moment ago may have changed: all is looked at again here.
         under_way = await amnesties.coming_back(connection, number, now, WINDOW)
-        facts = {it.point_id: it for it in await control_facts(connection, accounts, now)}
+        facts = {it.point_id: it for it in await supply_facts(connection, accounts, now)}
         cut = [
             facts[point]
             for _, point in found

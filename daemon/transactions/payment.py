@@ -12,9 +12,9 @@ import structlog
 from psycopg import AsyncConnection
 
 from daemon.billing.posting import key_part, payment_key, payment_legs
-from daemon.control.facts import PointFacts
+from daemon.control.facts import SupplyFacts
 from daemon.control.restoration import missing_fen
-from daemon.transactions.control_facts import control_facts
+from daemon.transactions.control_facts import supply_facts
 from daemon.transactions.credit import update_credit
 from daemon.transactions.supply import restore
 from storage import archive, ledger, supply
@@ -116,10 +116,10 @@ async def take_in(
         if unknown:
             await supply.ask_for_relays(connection, unknown)
         commands = await _restore(connection, dark, known, ids, now)
-        points = await control_facts(connection, dark, now) if dark else []
+        points = await supply_facts(connection, dark, now) if dark else []
         payees = await archive.payees(connection, locked)
     credit_of = dict(zip(locked, credits_now, strict=True))
-    of_account: defaultdict[int, list[PointFacts]] = defaultdict(list)
+    of_account: defaultdict[int, list[SupplyFacts]] = defaultdict(list)
     for point in points:
         of_account[point.account_id].append(point)
     told = iter(outcomes)
@@ -147,7 +147,7 @@ async def take_in(
     return taken
 
 
-def _closes_at_button(point: PointFacts) -> bool:
+def _closes_at_button(point: SupplyFacts) -> bool:
     return point.supply_state == "reconnect_commanded" and point.reconnect == "allow_close"
 
 

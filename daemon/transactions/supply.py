@@ -12,11 +12,11 @@ from psycopg import AsyncConnection
 
 from daemon.control.authority import Authority
 from daemon.control.commands import RECONNECT_EXPIRY, TRY_AGAIN_AFTER, TRY_AGAIN_AFTER_REFUSAL
-from daemon.control.facts import PointFacts
+from daemon.control.facts import SupplyFacts
 from daemon.control.restoration import is_opened_by_others, is_to_be_restored, restorations
 from daemon.control.trips import GuardedTrip, guard_trip, is_trip_due, trip_expires_at
 from daemon.transactions.breaker import watch
-from daemon.transactions.control_facts import control_facts
+from daemon.transactions.control_facts import control_facts, supply_facts
 from storage import supply
 from storage.supply import NewCommand, NewVerdict
 
@@ -70,7 +70,7 @@ async def restore(
 
     I4: unsent trips are cancelled in this very transaction; what may have reached a meter is
     followed by a reconnect. The caller holds the locks on the account rows."""
-    points = await control_facts(connection, accounts, now)
+    points = await supply_facts(connection, accounts, now)
     cut = [
         point
         for point in points
@@ -80,7 +80,7 @@ async def restore(
 
 
 async def bring_back(
-    connection: AsyncConnection[Any], cut: Sequence[PointFacts], cause: str, now: datetime
+    connection: AsyncConnection[Any], cut: Sequence[SupplyFacts], cause: str, now: datetime
 ) -> list[UUID]:
     """Restore these points, which are cut; returns the reconnects.
 
@@ -142,7 +142,7 @@ async def note_verdicts(
 
 async def _just_tried(
     connection: AsyncConnection[Any],
-    points: Iterable[PointFacts],
+    points: Iterable[SupplyFacts],
     now: datetime,
     *,
     is_trip: bool,
@@ -172,7 +172,7 @@ def _trip(trip: GuardedTrip, now: datetime, expires_at: datetime) -> NewCommand:
     )
 
 
-def _reconnect(point: PointFacts, cause: str, now: datetime) -> NewCommand:
+def _reconnect(point: SupplyFacts, cause: str, now: datetime) -> NewCommand:
     return NewCommand(
         id=uuid4(),
         point_id=point.point_id,

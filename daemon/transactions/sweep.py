@@ -14,7 +14,7 @@ from daemon.control.restoration import is_opened_by_others, is_to_be_restored
 from daemon.control.trips import guard_trip, is_trip_due
 from daemon.transactions.amnesty import restore_on_ramps
 from daemon.transactions.breaker import watch
-from daemon.transactions.control_facts import control_facts
+from daemon.transactions.control_facts import control_facts, supply_facts
 from daemon.transactions.supply import request_trips, restore
 from storage import field_jobs, ledger, supply
 
@@ -49,7 +49,7 @@ async def _restore(connection: AsyncConnection[Any], authority: Authority, now: 
     for some in _portions(await supply.accounts_to_restore(connection), LOOKED_AT_TOGETHER):
         found = {
             point.account_id
-            for point in await control_facts(connection, some, now)
+            for point in await supply_facts(connection, some, now)
             if is_to_be_restored(point) and (of_others or not is_opened_by_others(point))
         }
         for accounts in _portions(sorted(found), LOCKED_TOGETHER):

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import psycopg
 
-from daemon.control.facts import PointFacts
+from daemon.control.facts import PointFacts, SupplyFacts
 from storage import (
     amnesties,
     archive,
@@ -377,6 +377,15 @@ async def _approve(session: Session, values: Values) -> list[Any]:
 # What the guard must know
 
 
+@answers(supply.SQL["supply_facts"])
+async def _supply_facts(session: Session, values: Values) -> list[Any]:
+    return [
+        SupplyFacts(**_supply_columns(session, number, point))
+        for account in values["accounts"]
+        for number, point in _points_of(session, account)
+    ]
+
+
 @answers(supply.SQL["control_facts"])
 async def _control_facts(session: Session, values: Values) -> list[Any]:
     wanted = set(values["accounts"])
@@ -470,32 +479,16 @@ def _point_facts(
     own = _told_by(session, point["line"])
     since = values["sources_since"]
     return PointFacts(
-        point_id=number,
-        point=point["number"],
-        account_id=point["account_id"],
-        account=account["number"],
-        supply_state=now_there["supply_state"],
-        relay_observed=now_there["relay_observed"],
+        **_supply_columns(session, number, point),
         relay_observed_at=now_there["relay_observed_at"],
         keep_power_observed=now_there["keep_power_observed"],
-        has_relay=point["has_relay"],
         relay_moves=_moves(session, number, values["now"]),
-        protected=point["protected"],
-        life_support=point["life_support"],
-        reconnect=point["reconnect"],
-        meter_id=number,
-        address=point["address"],
-        line=point["line"],
-        account_state=account["state"],
         has_agreement=account["agreement"] is not None,
         trip_fen=account["trip_fen"],
         credit_limit_fen=account["credit_limit_fen"],
-        reconnect_fen=account["reconnect_fen"],
         credit_state=account["credit_state"],
         episode_id=episode[0] if episode else None,
-        episode_started_at=episode[1]["started_at"] if episode else None,
         profile=account["profile"],
-        balance_fen=balance(session, point["account_id"]),
         newest_state=point["newest_state"],
         last_published_day=point["last_published_day"],
         span_grace_until=account["span_grace_until"],
@@ -510,6 +503,31 @@ def _point_facts(
         source_identity=own[-1]["identity"] if own else None,
         sources=[_source(rows, since) for _, rows in told if rows],
     )
+
+
+def _supply_columns(session: Session, number: int, point: Row) -> Row:
+    account, now_there = session.get("account", point["account_id"]), _there(session, number)
+    assert account is not None
+    episode = _open_episode(session, point["account_id"])
+    return {
+        "point_id": number,
+        "point": point["number"],
+        "account_id": point["account_id"],
+        "account": account["number"],
+        "supply_state": now_there["supply_state"],
+        "relay_observed": now_there["relay_observed"],
+        "has_relay": point["has_relay"],
+        "protected": point["protected"],
+        "life_support": point["life_support"],
+        "reconnect": point["reconnect"],
+        "meter_id": number,
+        "address": point["address"],
+        "line": point["line"],
+        "account_state": account["state"],
+        "reconnect_fen": account["reconnect_fen"],
+        "balance_fen": balance(session, point["account_id"]),
+        "episode_started_at": episode[1]["started_at"] if episode else None,
+    }
 
 
 def _told_by(session: Session, line: str) -> list[Row]:
