@@ -40,7 +40,7 @@ INSERT INTO tariff_version (tariff_id, effective_from, revision, form)
 INSERT INTO account (number, tariff_id, state, agreement, opened_on, warn_fen, trip_fen, reconnect_fen, credit_state)
     SELECT 'A' || n, 'T', 'active', 'signed', '2024-01-01', 3000, 0, 0, 'exhausted' FROM generate_series(1, {accounts}) n;
 INSERT INTO ledger_account (name, class, balance_fen, place)
-    SELECT 'customer:A' || n || ':prepaid', 'liability', -1000 - n % 50000, n FROM generate_series(1, {accounts}) n;
+    SELECT 'customer:A' || n || ':prepaid', 'prepaid', -1000 - n % 50000, n FROM generate_series(1, {accounts}) n;
 INSERT INTO point (number, area) SELECT 'P' || n, 'area ' || n % 50 FROM generate_series(1, {accounts}) n;
 INSERT INTO point_supply (point_id, relay_observed, relay_observed_at, relay_evidence)
     SELECT n, 'closed', now() - n % 86400 * interval '1 second', 'A' FROM generate_series(1, {accounts}) n;
