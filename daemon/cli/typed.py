@@ -67,7 +67,9 @@ class Month(click.ParamType[Any]):
 
 
 class Moment(click.ParamType[datetime]):
-    """A moment as the site's clocks show it, or with its offset from UTC. Naive until `in_zone`."""
+    """A moment of one of these years, as the site's clocks show it, or with its offset from UTC.
+
+    Naive until `in_zone`."""
 
     name = "moment"
 
@@ -82,9 +84,14 @@ class Moment(click.ParamType[datetime]):
             written = _ascii(value)
             if len(written) <= len("2026-03-12") and not self._may_be_day:
                 raise ValueError(written)
-            return datetime.fromisoformat(written)
+            moment = datetime.fromisoformat(written)
+            if moment.year not in YEARS:
+                raise ValueError(written)
         except ValueError:
-            self.fail(f'{value!r} is no moment, write "2026-03-12 10:15"', param, ctx)
+            between = f"from {YEARS[0]} to {YEARS[-1]}"
+            self.fail(f'{value!r} is no moment {between}, write "2026-03-12 10:15"', param, ctx)
+        else:
+            return moment
 
 
 class Whole(click.IntRange):
