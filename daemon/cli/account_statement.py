@@ -18,7 +18,7 @@ from daemon.cli.bill_words import LANGUAGE
 from daemon.cli.on_site import on_database
 from daemon.cli.output import as_json, print_file, print_json, print_table
 from daemon.cli.site_option import site_option
-from daemon.cli.typed import Month
+from daemon.cli.typed import Month, refuse_to_come
 from storage import explanation
 from storage.explanation import Movement
 
@@ -65,6 +65,7 @@ def statement(account_id: str, month: date, language: str, site_path: Path, **to
         raise click.UsageError("a workbook goes into a file: say --output FILE.xlsx")
     settings = load_settings(site_path)
     zone = settings.site.zone
+    refuse_to_come(month, zone)
 
     async def ask(connection: AsyncConnection[Any]) -> AccountMonth:
         async with explanation.one_moment(connection):

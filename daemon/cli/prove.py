@@ -18,7 +18,7 @@ from daemon.billing.proof.bill import BillFacts, bill_files, packed
 from daemon.cli.on_site import on_database
 from daemon.cli.output import echo, fail
 from daemon.cli.site_option import site_option
-from daemon.cli.typed import MOST, Month, Whole
+from daemon.cli.typed import MOST, Month, Whole, refuse_to_come
 from daemon.transactions.proofs.bills import bills
 from storage import proofs
 from storage.proofs import NumberedAccount
@@ -63,6 +63,7 @@ def prove(
     if folder is None and sys.stdout.isatty():
         raise click.UsageError("a zip is not for the screen: > bill.zip, or --to FOLDER")
     settings = load_settings(site_path)
+    refuse_to_come(month, settings.site.zone)
 
     async def ask(connection: AsyncConnection[Any]) -> tuple[int, BillFacts | None]:
         asked = await _asked(connection, accounts, month)

@@ -224,6 +224,13 @@ def _ascii(value: object) -> str:
     return written
 
 
+def refuse_to_come(month: date, zone: ZoneInfo) -> None:
+    """BadParameter for a month that has not begun: a paper about it would say nothing, and look as
+    if it did."""
+    if month > datetime.now(zone).date():
+        raise click.BadParameter(f"{month:%Y-%m} has not begun")
+
+
 def in_zone(moment: datetime, zone: ZoneInfo, option: str) -> datetime:
     """A typed moment as an instant; BadParameter for one that clocks skip or show twice."""
     if moment.tzinfo is not None:

@@ -127,6 +127,7 @@ def test_all_bills_go_into_a_folder_and_follow_each_other(site: Path, database_u
         (("2026-03",), 2, "name accounts, or take --all"),
         (("--all", "A1", "2026-03"), 2, "name accounts, or take --all"),
         (("A1", "2026-13"), 2, "2026-13"),
+        (("A1", "2199-12"), 2, "2199-12 has not begun"),
         (("A1", "2026-03"), 1, "is not sealed yet; ask again in a minute"),
     ],
 )
