@@ -81,18 +81,18 @@ class Step:
 
     def __str__(self) -> str:
         condition = " and ".join(self._conditions())
-        return f"{self.command} ({condition})" if condition else self.command
+        return f"{self.command} (if {condition})" if condition else self.command
 
     def _conditions(self) -> Iterator[str]:
         if self.right:
             values = " and ".join(f"{total} of {day}" for day, total in self.right)
             is_span = len(self.right) > 1
-            yield f"if {values} {'are' if is_span else 'is'} right"
+            yield f"{values} {'are' if is_span else 'is'} right"
             if is_span:
                 yield "no exchange between them is untold"
         if self.wrong is not None:
             day, total = self.wrong
-            yield f"if {total} of {day} is wrong"
+            yield f"{total} of {day} is wrong"
         if self.when:
             yield self.when
 
@@ -145,8 +145,8 @@ def task_of(doubtful: Doubtful) -> Task:
 def approval(number: int, what: str = "what it says") -> tuple[Step, Step]:
     """The two words that end the wait of a decision."""
     return (
-        Step(f"meterd quality approve {number} --actor YOU", when=f"if {what} is right"),
-        Step(f"meterd quality refuse {number} {SIGNED}", when="if not"),
+        Step(f"meterd quality approve {number} --actor YOU", when=f"{what} is right"),
+        Step(f"meterd quality refuse {number} {SIGNED}", when="not"),
     )
 
 
@@ -187,10 +187,13 @@ def _held(doubtful: Doubtful, hold: str) -> Task:
     return Task("two persons", text, (*ends, exchange, release, _show(doubtful)))
 
 
-def _ends(doubtful: Doubtful) -> tuple[Shown, ...]:
+def _start(doubtful: Doubtful) -> tuple[Shown, ...]:
     before = doubtful.before
-    start = () if before is None else ((before.day, before.total),)
-    return (*start, _shown(doubtful))
+    return () if before is None else ((before.day, before.total),)
+
+
+def _ends(doubtful: Doubtful) -> tuple[Shown, ...]:
+    return (*_start(doubtful), _shown(doubtful))
 
 
 def _advance(doubtful: Doubtful) -> str:
@@ -229,7 +232,7 @@ def _causes(doubtful: Doubtful, codes: Collection[str]) -> Iterator[Step]:
     """What the codes speak for though the value is right."""
     if _keeps_standard_time(doubtful):
         clock = f"meterd meter correct {doubtful.point} --clock standard {SIGNED}"
-        yield Step(clock, when="if it keeps standard time all year")
+        yield Step(clock, when="it keeps standard time all year")
     elif "V05" in codes:
         yield Step(f"meterd collect {doubtful.point} --what clock")
     if "V35" in codes:
@@ -239,7 +242,7 @@ def _causes(doubtful: Doubtful, codes: Collection[str]) -> Iterator[Step]:
     if "V08" in codes:
         yield Step(
             f"max_daily_kwh of {doubtful.point} in points.csv, then meterd reload",
-            when="if it is too small",
+            when="it is too small",
         )
 
 
@@ -267,7 +270,7 @@ def _against_confirmed(doubtful: Doubtful) -> Step:
     if doubtful.confirmed is None:
         return Step(
             f"meterd document list --point {doubtful.point}",
-            when="if a register of an exchange is wrong, tell it again for the same moment",
+            when="a register of an exchange is wrong, tell it again for the same moment",
         )
     day, total = doubtful.confirmed
     return Step(
@@ -281,7 +284,10 @@ def _keeps_standard_time(doubtful: Doubtful) -> bool:
 
 
 def _exchange(doubtful: Doubtful) -> Step:
-    """A register that fell to near 0 was restarted; another one is another meter."""
+    """A register that fell to near 0 was restarted; another one is another meter.
+
+    The final register that is told bills what the old meter went since the value before it, however
+    far: that has to be right."""
     before = Decimal(0 if doubtful.before is None else doubtful.before.total)
     is_restart = Decimal(doubtful.total) * NEAR_ZERO < before
     which = "--same-serial" if is_restart else "--new-address ADDRESS"
@@ -290,13 +296,14 @@ def _exchange(doubtful: Doubtful) -> Step:
     at = f'"{doubtful.first_day if is_the_first else "DAY"} HH:MM"'
     return Step(
         f"meterd meter exchange {doubtful.point} --at {at} {which} {SIGNED}",
-        when="if it began anew" if is_restart else "if it was exchanged",
+        right=_start(doubtful),
+        when="it began anew" if is_restart else "it was exchanged",
     )
 
 
 def _exchanged(doubtful: Doubtful) -> Iterator[Step]:
     if doubtful.found is not None:
-        yield Step(doubtful.found, when="if it was exchanged")
+        yield Step(doubtful.found, right=_start(doubtful), when="it was exchanged")
 
 
 def _read(doubtful: Doubtful) -> tuple[Step, ...]:

@@ -177,11 +177,11 @@ class Site:
         match step.when:
             case "":
                 return True
-            case "if it is too small":
+            case "it is too small":
                 return max(it.max_daily for it in self.facts.limits) < self.truth.limit
-            case "if it was exchanged" | "if it began anew":
+            case "it was exchanged" | "it began anew":
                 return exchange is not None
-            case "if a register of an exchange is wrong, tell it again for the same moment":
+            case "a register of an exchange is wrong, tell it again for the same moment":
                 return False
             case "the register turned over":
                 (first, _), (last, _) = step.right[0], step.right[-1]

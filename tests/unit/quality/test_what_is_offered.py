@@ -9,7 +9,7 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from zoneinfo import ZoneInfo
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from daemon.quality.facts import Facts, Installation, Limit, Read, Registers
@@ -89,20 +89,32 @@ def pasts(draw: st.DrawFn) -> Past:
     length = draw(st.sampled_from([0, 0, 0, 1, 8, 12]))
     first = draw(st.none() | st.tuples(st.just(0), WRONG))
     others = draw(st.lists(st.tuples(st.integers(0, DAYS - 1), WRONG), max_size=2))
+    exchange = draw(
+        st.none() | st.tuples(st.integers(1, DAYS - 1), st.sampled_from([0, 77, 60_000]))
+    )
+    if exchange is not None:
+        # The last days of the old meter, on which its final register is held against them.
+        is_wrong = draw(WRONG)
+        last = exchange[0]
+        others += [(it, is_wrong) for it in range(last - draw(st.integers(0, min(4, last))), last)]
     return Past(
         initial=draw(st.sampled_from([5_000, 40_000])),
         uses=tuple(draw(st.lists(st.integers(0, LIMIT), min_size=DAYS, max_size=DAYS))),
         wrong=dict(others if first is None else [*others, first]),
         silent=frozenset(range(start, start + length)),
-        exchange=draw(
-            st.none() | st.tuples(st.integers(1, DAYS - 1), st.sampled_from([0, 77, 60_000]))
-        ),
+        exchange=exchange,
         limit=draw(st.sampled_from([LIMIT, LIMIT, LIMIT, LIMIT // 3])),
     )
 
 
+BEGAN_ANEW_BEHIND_WRONG_DAYS = Past(
+    40_000, (0,) * DAYS, {0: (-6_000, False), 1: (-6_000, False)}, frozenset(), (2, 0), LIMIT
+)
+
+
 @examples(300)
 @given(pasts())
+@example(BEGAN_ANEW_BEHIND_WRONG_DAYS)
 def test_who_types_only_what_is_so_is_never_billed_what_is_not_and_comes_to_an_end(
     past: Past,
 ) -> None:
