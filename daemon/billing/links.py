@@ -166,8 +166,7 @@ def dated_links(
 ) -> list[Link]:
     """The links between the values of a published chain, each with the facts of its days.
 
-    Which values are linked was judged: each tells how far back its own begins. That may lie behind
-    a substitute, to which no link leads where a document lies on the way."""
+    Which values are linked was judged: each tells how far back its own begins."""
     links = []
     by_day = {value.day: value for value in values}
     for after in values:
@@ -187,15 +186,17 @@ def dated_links(
         if pieces is None:
             links.append(_told_link(point_id, before.day, after, after.kwh))
         else:
-            links.append(_pieced_link(point_id, before.day, after, pieces))
+            links.append(_pieced_link(point_id, before.day, after.day, pieces, after.hold))
     return links
 
 
-def with_rates(links: Iterable[Link], needed: Callable[[date, date], int]) -> list[Link]:
+def with_rates(
+    links: Iterable[Link], needed: Callable[[date, date], int], zone: ZoneInfo
+) -> list[Link]:
     """The links where rates are needed for the price: `needed` tells how many, of which days.
 
     A value that does not tell them (a substitute) is no end of a link that needs them: the use goes
-    on to the next one that does. Where none follows, or a document lies there, the link is held.
+    on to the next one that does. Where none follows the link is held.
     Each link is asked by its own days: those that others are looked at with change nothing."""
     whole: list[Link] = []
     for link in links:
@@ -206,7 +207,7 @@ def with_rates(links: Iterable[Link], needed: Callable[[date, date], int]) -> li
             and len(before.ends) <= needed(before.from_day, before.to_day)
             and _is_joined(before, link)
         ):
-            whole[-1] = before._replace(to_day=link.to_day, ends=link.ends)
+            whole[-1] = _joined(before, link, zone)
         else:
             whole.append(link)
     return [_held_for_rates(link, needed(link.from_day, link.to_day)) for link in whole]
@@ -284,20 +285,20 @@ def _kwh(piece: Piece) -> Decimal:
 
 
 def _pieced_link(
-    point_id: int, from_day: date, after: ChainValue, pieces: tuple[Piece, ...]
+    point_id: int, from_day: date, to_day: date, pieces: tuple[Piece, ...], hold: str | None
 ) -> Link:
     newest = pieces[-1]
     return Link(
         point_id,
         from_day,
-        after.day,
+        to_day,
         newest.meter_id,
         pieces[0].begins,
         newest.ends,
         newest.modulus,
         newest.decimals,
         newest.ratio,
-        after.hold,
+        hold,
         pieces,
     )
 
@@ -318,14 +319,24 @@ def is_told(link: Link) -> bool:
 
 
 def _is_joined(before: Link, after: Link) -> bool:
-    is_plain = not (before.hold or after.hold or before.pieces or after.pieces)
-    return (
-        is_plain and not is_told(before) and not is_told(after) and _facts(before) == _facts(after)
-    )
+    """Whether the same meter shows both sides of the value between them, under one ratio."""
+    if before.hold or after.hold or is_told(before) or is_told(after):
+        return False
+    first = after.pieces[0] if after.pieces else after
+    return _facts(before) == _facts(first)
 
 
-def _facts(link: Link) -> tuple[int, int, int, Decimal]:
-    return link.meter_id, link.modulus, link.decimals, link.ratio
+def _facts(shown: Link | Piece) -> tuple[int, int, int, Decimal]:
+    return shown.meter_id, shown.modulus, shown.decimals, shown.ratio
+
+
+def _joined(before: Link, after: Link, zone: ZoneInfo) -> Link:
+    if not before.pieces and not after.pieces:
+        return before._replace(to_day=after.to_day, ends=after.ends)
+    *earlier, last = before.in_pieces(zone)
+    first, *later = after.in_pieces(zone)
+    pieces = (*earlier, last._replace(end=first.end, ends=first.ends), *later)
+    return _pieced_link(before.point_id, before.from_day, after.to_day, pieces, None)
 
 
 def _held_for_rates(link: Link, count: int) -> Link:

@@ -87,8 +87,9 @@ def _link(judged: JudgedRun, earlier: int, later: int, ratios: _Ratios) -> Itera
         # Only two persons can contradict one another; none of them bills a turn of the register.
         yield Link(start.at, end.at, None, "backward")
         return
-    kwh = EXACT.multiply(judged.run.kwh(delta), ratios.at(start.at_s))
-    yield Link(start.at, end.at, kwh, _held(judged, earlier, later, ratios))
+    ratio = ratios.at(start.at_s)
+    kwh = EXACT.multiply(judged.run.kwh(delta), ratio)
+    yield Link(start.at, end.at, kwh, _held(judged, earlier, later, ratios), ratio)
 
 
 def _held(judged: JudgedRun, earlier: int, later: int, ratios: _Ratios) -> Held | None:

@@ -19,6 +19,9 @@ STANDARD_TIME_S = -3600
 SIGNED = "--reason WHY --actor YOU"
 NEAR_ZERO = 20
 """A register that fell to less than a twentieth was restarted, rather than exchanged."""
+EXCHANGED = "it was exchanged and the value before that is right"
+BEGAN_ANEW = "it began anew and the value before that is right"
+"""The final register that is told bills what the old meter went since that value, however far."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,13 +190,10 @@ def _held(doubtful: Doubtful, hold: str) -> Task:
     return Task("two persons", text, (*ends, exchange, release, _show(doubtful)))
 
 
-def _start(doubtful: Doubtful) -> tuple[Shown, ...]:
-    before = doubtful.before
-    return () if before is None else ((before.day, before.total),)
-
-
 def _ends(doubtful: Doubtful) -> tuple[Shown, ...]:
-    return (*_start(doubtful), _shown(doubtful))
+    before = doubtful.before
+    start = () if before is None else ((before.day, before.total),)
+    return (*start, _shown(doubtful))
 
 
 def _advance(doubtful: Doubtful) -> str:
@@ -284,10 +284,7 @@ def _keeps_standard_time(doubtful: Doubtful) -> bool:
 
 
 def _exchange(doubtful: Doubtful) -> Step:
-    """A register that fell to near 0 was restarted; another one is another meter.
-
-    The final register that is told bills what the old meter went since the value before it, however
-    far: that has to be right."""
+    """A register that fell to near 0 was restarted; another one is another meter."""
     before = Decimal(0 if doubtful.before is None else doubtful.before.total)
     is_restart = Decimal(doubtful.total) * NEAR_ZERO < before
     which = "--same-serial" if is_restart else "--new-address ADDRESS"
@@ -296,14 +293,13 @@ def _exchange(doubtful: Doubtful) -> Step:
     at = f'"{doubtful.first_day if is_the_first else "DAY"} HH:MM"'
     return Step(
         f"meterd meter exchange {doubtful.point} --at {at} {which} {SIGNED}",
-        right=_start(doubtful),
-        when="it began anew" if is_restart else "it was exchanged",
+        when=BEGAN_ANEW if is_restart else EXCHANGED,
     )
 
 
 def _exchanged(doubtful: Doubtful) -> Iterator[Step]:
     if doubtful.found is not None:
-        yield Step(doubtful.found, right=_start(doubtful), when="it was exchanged")
+        yield Step(doubtful.found, when=EXCHANGED)
 
 
 def _read(doubtful: Doubtful) -> tuple[Step, ...]:

@@ -1,13 +1,13 @@
 """Which use ends with which day: the links of a verdict, as far as days are billed by them.
 
-Links that touch inside a day, over a document, are drawn together; a substitute splits the link
-that it lies in, leads to the first value and goes on behind the last (judgement.md 7, quality.md
-7). Pure."""
+Every link is cut at the substitutes that lie in it; what touches inside a day, over a document, is
+drawn together to the next day that shows a value. Substitutes lead to the first value too, and on
+from the last (judgement.md 7, quality.md 7). Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from itertools import pairwise, zip_longest
@@ -35,19 +35,17 @@ def uses_of(verdict: Verdict, zone: ZoneInfo, begun: Collection[datetime] = ()) 
 
     `begun`: when each meter of the point began; over that no substitute leads."""
     substitutes = sorted(_days(verdict, "substituted"))
-    uses: dict[date, Use] = {}
-    for links, end in _drawn(verdict, zone):
-        start = _day(links[0].start, zone)
-        inside = [it for it in substitutes if start < it < end]
-        uses |= _split_behind_document(verdict, zone, links, start, end, inside) or _split(
-            links, start, end, inside
-        )
+    uses = {
+        end: _use(pieces, end, zone)
+        for pieces, end in _drawn(verdict, list(_cut(verdict, substitutes, zone)), zone)
+    }
     for days in _outside(verdict, substitutes):
-        for last, use in _pieces(days, "span"):
-            first = last - timedelta(days=use.days)
-            if not any(_is_between(first, it, last, zone) for it in begun):
-                is_jump = use.hold is None and last in verdict.jumps
-                uses[last] = Use(use.days, "spike") if is_jump else use
+        for first, last in pairwise(days):
+            if not any(_midnight(first, zone) < it <= _midnight(last, zone) for it in begun):
+                hold: Held | None = "span" if _is_long(first, last, zone) else None
+                if hold is None and last in verdict.jumps:
+                    hold = "spike"
+                uses[last] = Use((last - first).days, hold)
     return uses
 
 
@@ -65,66 +63,71 @@ def _outside(verdict: Verdict, substitutes: Sequence[date]) -> Iterator[list[dat
         yield [last, *(it for it in substitutes if it > last)]
 
 
-def _is_between(first: date, at: datetime, last: date, zone: ZoneInfo) -> bool:
-    midnights = (datetime.combine(day, time(), zone) for day in (first, last))
-    return next(midnights) < at <= next(midnights)
+def _cut(verdict: Verdict, substitutes: Sequence[date], zone: ZoneInfo) -> Iterator[Link]:
+    """The links in pieces between registers that are shown, be they read, told or put there.
+
+    Of a piece between two days the values say how much it is. A span is held for its length alone:
+    a piece that is short enough is not. Where no register shows the use there is nothing to cut."""
+    if not substitutes:
+        yield from verdict.links
+        return
+    # Of the two registers of an exchange the first ends a link, and the other one begins one.
+    begins = {it.at: it.total for it in verdict.chain}
+    ends = {it.at: it.total for it in reversed(verdict.chain)}
+    for link in verdict.links:
+        start = _moment(link.start, zone)
+        end = _moment(link.end, zone)
+        # The midnight at which a meter began is its own already.
+        inside = [
+            it for it in substitutes if start <= _midnight(it, zone) < end and it != link.start
+        ]
+        if not inside or link.kwh is None:
+            yield link
+            continue
+        totals = [begins[link.start], *(verdict.days[it].total for it in inside), ends[link.end]]
+        moments = [link.start, *inside, link.end]
+        shares = _shares(link, totals, link.kwh)
+        for (begin, until), kwh in zip(pairwise(moments), shares, strict=True):
+            is_short = link.held == "span" and not _is_long(begin, until, zone)
+            held = None if is_short else link.held
+            yield Link(begin, until, kwh, held, link.ratio)
 
 
-def _drawn(verdict: Verdict, zone: ZoneInfo) -> Iterator[tuple[list[Link], date]]:
-    """The links that lead from one published day to the next, and that day."""
-    published = _days(verdict, "published")
+def _shares(link: Link, totals: Sequence[Decimal], whole: Decimal) -> Iterator[Decimal]:
+    """The energy between neighbours of these registers; where they turned over, what is left."""
+    kwh = [EXACT.multiply(after - before, link.ratio) for before, after in pairwise(totals)]
+    forward = sum((it for it in kwh if it >= 0), Decimal(0))
+    return (it if it >= 0 else whole - forward for it in kwh)
+
+
+def _drawn(
+    verdict: Verdict, links: Sequence[Link], zone: ZoneInfo
+) -> Iterator[tuple[list[Link], date]]:
+    """The links that lead from one day that shows a value to the next, and that one."""
     waiting: list[Link] = []
-    for link, behind in zip_longest(verdict.links, verdict.links[1:]):
+    for link, behind in zip_longest(links, links[1:]):
         waiting.append(link)
         end = link.end
         if isinstance(end, datetime):
             # At a midnight the register of a document may be the freeze of that day.
-            day = _midnight(end, zone)
-            if day is None or (behind is not None and behind.start != day):
+            day = _day(end, zone)
+            is_freeze = _midnight(day, zone) == end and day in _days(verdict, "published")
+            if not is_freeze or (behind is not None and behind.start != day):
                 continue
             end = day
-        if end in published:
-            yield waiting, end
-            waiting = []
+        yield waiting, end
+        waiting = []
 
 
-def _split(
-    links: Sequence[Link], start: date, end: date, inside: Sequence[date]
-) -> dict[date, Use]:
+def _use(links: Sequence[Link], end: date, zone: ZoneInfo) -> Use:
     link = links[0]
     hold = _first_hold(links)
+    start = _day(link.start, zone)
+    days = max(1, (end - start).days)
     is_shown = len(links) == 1 and (link.start, link.end) == (start, end)
     if is_shown and link.kwh is not None:
-        return dict(_pieces([start, *inside, end], hold))
-    kwh = sum((it.kwh or Decimal(0) for it in links), Decimal(0))
-    return {end: Use(max(1, (end - start).days), hold, kwh)}
-
-
-def _split_behind_document(
-    verdict: Verdict,
-    zone: ZoneInfo,
-    links: Sequence[Link],
-    start: date,
-    end: date,
-    inside: Sequence[date],
-) -> dict[date, Use]:
-    """Substitutes between the first register of a meter, which a document tells, and the day that
-    it leads to; nothing where there are none, or the way from there to them cannot be told."""
-    last = links[-1]
-    if len(links) > 1 or not isinstance(last.start, datetime):
-        return {}
-    behind = [it for it in inside if datetime.combine(it, time(), zone) >= last.start]
-    begun = [it.total for it in verdict.chain if it.at == last.start]
-    if not behind or not begun or last.kwh is None:
-        return {}
-    advance = verdict.days[end].total - begun[-1]
-    if advance <= 0:
-        return {}
-    first, *others = behind
-    ratio = EXACT.divide(last.kwh, advance)
-    kwh = EXACT.multiply(verdict.days[first].total - begun[-1], ratio)
-    ((_, use),) = _pieces([start, first], _first_hold(links))
-    return {first: replace(use, kwh=kwh), **dict(_pieces([first, *others, end], last.held))}
+        return Use(days, hold)
+    return Use(days, hold, sum((it.kwh or Decimal(0) for it in links), Decimal(0)))
 
 
 def _first_hold(links: Sequence[Link]) -> Held | None:
@@ -133,22 +136,23 @@ def _first_hold(links: Sequence[Link]) -> Held | None:
     return min(holds, key=lambda it: it not in NOT_SHOWN, default=None)
 
 
-def _pieces(days: Sequence[date], hold: Held | None) -> Iterator[tuple[date, Use]]:
-    """A span is held for its length alone: what is shorter is not."""
-    for first, last in pairwise(days):
-        length = (last - first).days
-        is_short = hold == "span" and length <= MAX_AUTO_SPAN_DAYS
-        yield last, Use(length, None if is_short else hold)
+def _is_long(start: date | datetime, end: date | datetime, zone: ZoneInfo) -> bool:
+    """By the clock on the wall, as a link is judged."""
+    first, last = (_moment(it, zone).astimezone(zone).replace(tzinfo=None) for it in (start, end))
+    return last - first > timedelta(days=MAX_AUTO_SPAN_DAYS)
 
 
 def _days(verdict: Verdict, state: str) -> set[date]:
     return {day for day, it in verdict.days.items() if it.state == state}
 
 
-def _midnight(at: datetime, zone: ZoneInfo) -> date | None:
-    local = at.astimezone(zone)
-    return local.date() if local.time() == time() else None
+def _midnight(day: date, zone: ZoneInfo) -> datetime:
+    return datetime.combine(day, time(), zone)
 
 
 def _day(at: date | datetime, zone: ZoneInfo) -> date:
     return at.astimezone(zone).date() if isinstance(at, datetime) else at
+
+
+def _moment(at: date | datetime, zone: ZoneInfo) -> datetime:
+    return at if isinstance(at, datetime) else _midnight(at, zone)

@@ -37,12 +37,14 @@ class ChainValue:
 class Link:
     """The use between two neighbours; `kwh` is None where no register shows it.
 
-    `held`: why it is not billed by itself (judgement.md section 7.2)."""
+    `held`: why it is not billed by itself (judgement.md section 7.2). `ratio`: by which the advance
+    of the register was multiplied."""
 
     start: date | datetime
     end: date | datetime
     kwh: Decimal | None
     held: Held | None = None
+    ratio: Decimal = Decimal(1)
 
 
 @dataclass(frozen=True, slots=True)

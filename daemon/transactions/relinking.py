@@ -102,7 +102,7 @@ async def relinked(
         links = dated_links(span.point_id, chain, histories[span.point_id], zone)
         tariff = tariffs.get(point.account_id)
         if tariff is not None:
-            links = _with_rates(links, tariff, registers[span.point_id])
+            links = _with_rates(links, tariff, registers[span.point_id], zone)
         ground = grounds[point]
         there = [
             old
@@ -216,14 +216,14 @@ def _piece(told: Sequence[Any]) -> Piece:
 
 
 def _with_rates(
-    links: Sequence[Link], tariff: StoredTariff, registers: PointRegisters
+    links: Sequence[Link], tariff: StoredTariff, registers: PointRegisters, zone: ZoneInfo
 ) -> list[Link]:
     # Mostly no day of a tariff needs any: then it is not asked link by link.
     if not links or not rates_needed(
         tariff.versions, registers, links[0].from_day, links[-1].to_day
     ):
         return list(links)
-    return with_rates(links, partial(rates_needed, tariff.versions, registers))
+    return with_rates(links, partial(rates_needed, tariff.versions, registers), zone)
 
 
 def _grounds(points: Iterable[BilledPoint]) -> dict[BilledPoint, _Ground]:

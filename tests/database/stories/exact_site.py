@@ -18,8 +18,8 @@ from zoneinfo import ZoneInfo
 from tests.database.stories.random_stories import Event, Story
 from tests.unit.billing import exact_account
 from tests.unit.billing.exact_account import DAY, Version, bill
-from tests.unit.billing.exact_case import BEGIN, END, Chain, Link, Registers
 from tests.unit.billing.exact_case import Account as Case
+from tests.unit.billing.exact_case import Chain, Link, Registers
 from tests.unit.exact_money import rounded
 
 LONGEST_SPAN = 7 * DAY
@@ -68,15 +68,7 @@ class FrozenChain(Chain):
         return not any(status == "suspect:backward" for of in moves for *_, status in of)
 
     def spans(self) -> list[tuple[date, date]]:
-        return list(pairwise(at.date() for at in sorted(self.shown) if self.is_end(at)))
-
-    def is_end(self, at: datetime) -> bool:
-        """A substitute divides no stretch in which a document lies."""
-        if at in self.readings:
-            return True
-        before = max((it for it in self.readings if it < at), default=BEGIN)
-        behind = min((it for it in self.readings if it > at), default=END)
-        return not any(before < it <= behind for it in self.documents)
+        return list(pairwise(at.date() for at in sorted(self.shown)))
 
     def pieces(self, first: date, last: date) -> Iterator[Link]:
         """Of a link what each meter shows under one ratio."""

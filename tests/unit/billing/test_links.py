@@ -198,7 +198,7 @@ def test_another_ratio_in_mid_day_cuts_the_link_where_its_registers_were_read() 
 
 def test_a_substitute_without_rates_is_no_end_of_a_link_that_needs_them() -> None:
     links = dated_links(1, chain((100, 30), (110,), (120, 50), (125, 51)), PLAIN, ZONE)
-    whole = with_rates(links, lambda first, last: 1)
+    whole = with_rates(links, lambda first, last: 1, ZONE)
     assert [(link.from_day, link.to_day) for link in whole] == [
         (on_day(0), on_day(2)),
         (on_day(2), on_day(3)),
@@ -207,10 +207,25 @@ def test_a_substitute_without_rates_is_no_end_of_a_link_that_needs_them() -> Non
     assert not any(link.hold for link in whole)
 
 
+def test_a_substitute_without_rates_beside_an_exchange_is_no_end_of_a_link_either() -> None:
+    history = PointHistory((ratio(0, 1),), (OLD, NEW))
+    values = [
+        ChainValue(on_day(0), 7, (100, 30)),
+        ChainValue(on_day(2), 8, (9,), link_days=2, kwh=Decimal("0.9")),
+        ChainValue(on_day(3), 8, (11, 4), link_days=1),
+    ]
+    assert [len(link.pieces) for link in dated_links(1, values, history, ZONE)] == [2, 0]
+    (whole,) = with_rates(dated_links(1, values, history, ZONE), lambda first, last: 1, ZONE)
+    read = dated_links(
+        1, [values[0], values[2]._replace(link_days=3, kwh=Decimal("1.1"))], history, ZONE
+    )
+    assert whole == read[0]
+
+
 def test_use_waits_for_the_next_value_with_rates() -> None:
     links = dated_links(1, chain((100, 30), (110, 31), (120,)), PLAIN, ZONE)
-    assert [link.hold for link in with_rates(links, lambda first, last: 1)] == [None, "rates"]
-    assert [(link.days, link.hold) for link in with_rates(links, lambda first, last: 2)] == [
+    assert [link.hold for link in with_rates(links, lambda first, last: 1, ZONE)] == [None, "rates"]
+    assert [(link.days, link.hold) for link in with_rates(links, lambda first, last: 2, ZONE)] == [
         (2, "rates")
     ]
 
@@ -317,9 +332,6 @@ def test_a_held_link_over_a_document_stays_held() -> None:
     assert (link.ratio, link.modulus, link.decimals) == (Decimal(10), MODULUS, 2)
 
 
-PIECE = Link(1, on_day(0), on_day(1), 7, (0,), (9,), MODULUS, 2, Decimal(1)).in_pieces(ZONE)
-
-
 @pytest.mark.parametrize(
     "change",
     [
@@ -329,7 +341,6 @@ PIECE = Link(1, on_day(0), on_day(1), 7, (0,), (9,), MODULUS, 2, Decimal(1)).in_
         {"modulus": 0},
         {"decimals": 1},
         {"ratio": Decimal(2)},
-        {"pieces": PIECE},
     ],
 )
 @pytest.mark.parametrize("changed", [0, 1])
@@ -338,19 +349,21 @@ def test_only_links_of_one_meter_and_ratio_are_joined_for_their_rates(
 ) -> None:
     links = dated_links(1, chain((100, 30), (110,), (120, 50)), PLAIN, ZONE)
     links[changed] = links[changed]._replace(**change)
-    assert len(with_rates(links, lambda first, last: 1)) == 2
+    assert len(with_rates(links, lambda first, last: 1, ZONE)) == 2
 
 
 def test_links_that_do_not_meet_are_not_joined() -> None:
     first, _, last = dated_links(1, chain((100, 30), (110,), (120,), (130, 50)), PLAIN, ZONE)
-    assert [it.hold for it in with_rates([first, last], lambda first, last: 1)] == ["rates"] * 2
+    assert [it.hold for it in with_rates([first, last], lambda first, last: 1, ZONE)] == [
+        "rates"
+    ] * 2
 
 
 def test_each_link_is_asked_for_rates_by_its_own_days() -> None:
     links = dated_links(1, chain((100, 30), (110,), (120,), (130,)), PLAIN, ZONE)
     days = [(0, 1, 1), (0, 2, 0), (2, 3, 0)]
     asked = {(on_day(first), on_day(last)): count for first, last, count in days}
-    whole = with_rates(links, lambda first, last: asked[first, last])
+    whole = with_rates(links, lambda first, last: asked[first, last], ZONE)
     assert [(it.days, it.ends, it.hold) for it in whole] == [(2, (120,), None), (1, (130,), None)]
 
 
@@ -360,7 +373,7 @@ def test_a_link_over_a_document_shows_its_rates_in_every_piece() -> None:
     for piece in (whole, whole._replace(begins=(100,)), whole._replace(ends=(120,))):
         told = link._replace(pieces=(whole, piece))
         expected = None if piece == whole else "rates"
-        assert [it.hold for it in with_rates([told], lambda first, last: 1)] == [expected]
+        assert [it.hold for it in with_rates([told], lambda first, last: 1, ZONE)] == [expected]
 
 
 @pytest.mark.parametrize("change", [{"begins": (100,)}, {"ends": (120,)}])
@@ -371,13 +384,13 @@ def test_either_end_without_rates_holds_a_link_that_is_not_told_or_held(
     link = link._replace(**change)
 
     def hold_of(it: Link) -> str | None:
-        (found,) = with_rates([it], lambda first, last: 1)
+        (found,) = with_rates([it], lambda first, last: 1, ZONE)
         return found.hold
 
     assert hold_of(link) == "rates"
     assert hold_of(link._replace(hold="gap")) == "gap"
     assert hold_of(link._replace(modulus=0)) is None
-    assert [it.hold for it in with_rates([link], lambda first, last: 0)] == [None]
+    assert [it.hold for it in with_rates([link], lambda first, last: 0, ZONE)] == [None]
 
 
 def test_the_opening_day_itself_may_change_links() -> None:

@@ -12,6 +12,7 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
 from daemon.acquisition.planning.rereads import MOST_READS
+from daemon.quality import tasks
 from daemon.quality.acceptance import refusal
 from daemon.quality.facts import Decision, Facts, Installation, Limit, Read, Registers, with_fact
 from daemon.quality.judge import judge
@@ -107,7 +108,7 @@ class Site:
             for on, state in verdict.days.items()
             if (on - day).days * towards > 0
             and self._meter(on) == self._meter(day)
-            and (state.state in SHOWS or (towards < 0 and state.next_step == "wait"))
+            and (_stands(state) if towards < 0 else state.state in SHOWS)
         ]
         if not found:
             return None
@@ -179,14 +180,19 @@ class Site:
                 return True
             case "it is too small":
                 return max(it.max_daily for it in self.facts.limits) < self.truth.limit
-            case "it was exchanged" | "it began anew":
-                return exchange is not None
+            case tasks.EXCHANGED | tasks.BEGAN_ANEW:
+                return exchange is not None and self._is_right_before(exchange.at.date())
             case "a register of an exchange is wrong, tell it again for the same moment":
                 return False
             case "the register turned over":
                 (first, _), (last, _) = step.right[0], step.right[-1]
                 return self.truth.registers[last] < self.truth.registers[first]
         raise AssertionError(f"who knows whether {step.when!r}?")
+
+    def _is_right_before(self, day: date) -> bool:
+        """Whether what the old meter is believed to have shown last was so."""
+        shown = [(on, it) for on, it in self.verdict.days.items() if on < day and _stands(it)]
+        return not shown or self.truth.registers[shown[-1][0]] == shown[-1][1].total
 
     def obey(self, step: Step) -> bool:
         """Type it. Whether it was taken, and is not what was typed already."""
@@ -244,6 +250,11 @@ class Site:
             self.facts, Read(day, Registers(self.truth.told_again[day]), read_at)
         )
         return True
+
+
+def _stands(state: DayState) -> bool:
+    """Whether a use may begin with it: an only value is confirmed by what follows."""
+    return state.state in SHOWS or state.next_step == "wait"
 
 
 def steps_of(site: Site) -> list[tuple[Doubtful, Step]]:

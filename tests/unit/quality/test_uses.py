@@ -86,7 +86,8 @@ def test_a_substitute_splits_a_span_into_what_is_short_enough() -> None:
 def behind_a_document(held: Held | None, *, ratio: int = 2) -> Verdict:
     """A register of 0 that was written down at noon, a substitute of 4, and a reading of 12."""
     judged = verdict(
-        {4: "substituted", 12: "published"}, Link(noon(0), at(12), Decimal(12 * ratio), held)
+        {4: "substituted", 12: "published"},
+        Link(noon(0), at(12), Decimal(12 * ratio), held, Decimal(ratio)),
     )
     return replace(judged, chain=(ChainValue(noon(0), Decimal(0)), *judged.chain))
 
@@ -97,6 +98,43 @@ def test_a_substitute_splits_what_a_document_begins() -> None:
         at(12): Use(8, "span"),
     }
     assert uses_of(behind_a_document("ratio"), ZONE)[at(12)] == Use(8, "ratio")
+
+
+def test_a_substitute_on_either_side_of_an_exchange_splits_the_use_over_it() -> None:
+    judged = verdict(
+        {0: "published", 2: "substituted", 5: "substituted", 15: "published"},
+        Link(at(0), noon(3), Decimal(30), ratio=Decimal(10)),
+        Link(noon(3), at(15), Decimal(24), "span", Decimal(2)),
+    )
+    registers = (ChainValue(noon(3), Decimal(3)), ChainValue(noon(3), Decimal(3)))
+    chain = (judged.chain[0], *registers, judged.chain[1])
+    assert uses_of(replace(judged, chain=chain), ZONE) == {
+        at(2): Use(2),
+        at(5): Use(3, None, Decimal(10 + 4)),
+        at(15): Use(10, "span"),
+    }
+
+
+def test_a_register_that_turned_over_between_substitutes_is_what_the_others_leave() -> None:
+    judged = verdict(
+        {1: "substituted", 5: "published"}, Link(noon(0), at(5), Decimal(100 - 95 + 5))
+    )
+    chain = (ChainValue(noon(0), Decimal(95)), *judged.chain)
+    assert uses_of(replace(judged, chain=chain), ZONE) == {
+        at(1): Use(1, None, Decimal(6)),
+        at(5): Use(4),
+    }
+
+
+def test_where_no_register_shows_the_use_a_substitute_splits_nothing() -> None:
+    judged = verdict(
+        {0: "published", 2: "substituted", 4: "published"},
+        Link(at(0), noon(3), None, "final_lost"),
+        Link(noon(3), at(4), Decimal(1)),
+    )
+    registers = (ChainValue(noon(3), Decimal(3)),)
+    chain = (judged.chain[0], *registers, judged.chain[1])
+    assert uses_of(replace(judged, chain=chain), ZONE) == {at(4): Use(4, "final_lost", Decimal(1))}
 
 
 def test_a_substitute_launders_no_spike() -> None:

@@ -125,6 +125,8 @@ def test_who_types_only_what_is_so_is_never_billed_what_is_not_and_comes_to_an_e
         taken = next((step for step in offered if site.obey(step)), None)
         if taken is None:
             break
+        if "meterd collect" in taken.command:
+            continue  # what the meter says again is nobody's word, and counts as that does
         assert site.false_links() <= links, taken
         assert site.false_days() <= days, taken
     # What waits for the next freeze is not a person's.
