@@ -12,11 +12,15 @@ WITH held AS (
     SELECT i.point_id, min(i.first_day) AS from_day, max(i.meter_id) FILTER (WHERE i.to_at IS NULL) AS meter_id
     FROM installation i GROUP BY 1
 ), late AS MATERIALIZED (
-    -- One point after the other: the next one's link lies beside it in the index. Most points end here.
-    SELECT p.id, p.number, newest.to_day AS linked_to
-    FROM point p
-    LEFT JOIN LATERAL (SELECT l.to_day FROM link l WHERE l.point_id = p.id ORDER BY l.from_day DESC LIMIT 1) newest ON true
-    WHERE coalesce(newest.to_day < %(due)s, true) OR p.id IN (SELECT h.point_id FROM held h)
+    -- Most points end here: of what is billed lately all is told at once, and few are asked one by one.
+    SELECT * FROM (
+        SELECT p.id, p.number, coalesce(
+            recent.to_day,
+            (SELECT l.to_day FROM link l WHERE l.point_id = p.id ORDER BY l.from_day DESC LIMIT 1)
+        ) AS linked_to
+        FROM point p LEFT JOIN linked_lately(%(due)s::date - 3) recent ON recent.point_id = p.id OFFSET 0
+    ) p
+    WHERE coalesce(p.linked_to < %(due)s, true) OR p.id IN (SELECT h.point_id FROM held h)
 ), behind AS MATERIALIZED (
     SELECT p.id AS point_id, p.number AS point, x.account_id, a.number AS account, a.state AS account_state, a.opened_on,
            a.agreement IS NOT NULL AS is_agreed, a.tariff_id, greatest(x.from_day, a.opened_on, served.from_day) AS opens_on,

@@ -189,19 +189,19 @@ def _print_lines(lines: Iterable[str]) -> None:
 def _texts(row: Sequence[object]) -> list[str]:
     # Nearly every cell is text that can be printed, and asking more of it costs most of what a line
     # costs.
-    return [
-        cell if type(cell) is str and cell.isprintable() else visible(_text(cell)) for cell in row
-    ]
+    return [cell if type(cell) is str and cell.isprintable() else _text(cell) for cell in row]
 
 
 def _text(cell: object) -> str:
-    if isinstance(cell, str):
-        return cell
     if cell is None:
         return "-"
+    if type(cell) is date:
+        return _day(cell)
+    if type(cell) is int:
+        return str(cell)
     if isinstance(cell, datetime):
         return cell.strftime("%Y-%m-%d %H:%M:%S")
-    return _day(cell) if isinstance(cell, date) else str(cell)
+    return visible(str(cell))
 
 
 @lru_cache(1024)

@@ -48,14 +48,14 @@ from storage.many_accounts import LinkColumns
 from storage.next_days import NextDay
 from storage.settling import Days
 
-FEW_ACCOUNTS: Final = 500
+FIRST_ACCOUNTS: Final = 500
 """They take 25 ms of a processor."""
 MANY_ACCOUNTS: Final = 2000
 
 
 def usual_pace() -> Pace:
     """How many are settled at once, as long as nobody knows how long that takes."""
-    return Pace(FEW_ACCOUNTS, FEW_ACCOUNTS, MANY_ACCOUNTS)
+    return Pace(FIRST_ACCOUNTS, MANY_ACCOUNTS)
 
 
 async def settle_next_days(

@@ -50,7 +50,7 @@ from storage.past_days import MonthAlike, Moved, PastDays
 from storage.settling import Days
 
 log = structlog.get_logger("billing")
-FEW_ACCOUNTS: Final = 250
+FIRST_ACCOUNTS: Final = 250
 MANY_ACCOUNTS: Final = 2000
 
 
@@ -72,7 +72,7 @@ async def settle_past_days(
     async def settle(taken: Mapping[int, date]) -> list[int]:
         return await _settle(connection, taken, authority.zone, now)
 
-    pace = Pace(FEW_ACCOUNTS, FEW_ACCOUNTS, MANY_ACCOUNTS)
+    pace = Pace(FIRST_ACCOUNTS, MANY_ACCOUNTS)
     await in_rounds(connection, authority, now, take, settle, pace, clock, give_way)
 
 

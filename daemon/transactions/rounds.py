@@ -26,12 +26,12 @@ Settle = Callable[[Mapping[int, date]], Awaitable[list[int]]]
 class Pace:
     """How many accounts were locked at once for as long as they may be, for whoever goes on.
 
-    `fewest`: so many may be locked for however long it takes; on a busy machine fewer are locked
-    no shorter, as each statement waits for its turn. `most`: more at once are hardly cheaper."""
+    `most`: more at once are hardly cheaper. `fewest`: so many may be locked for however long it
+    takes."""
 
     at_once: int
-    fewest: int
     most: int
+    fewest: int = 50
 
 
 async def in_rounds(

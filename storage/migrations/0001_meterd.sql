@@ -1425,6 +1425,12 @@ CREATE INDEX held_links ON link (account_id) WHERE hold IS NOT NULL;
 -- All of them, by that index, though without statistics nobody knows that they are few.
 CREATE FUNCTION links_on_hold() RETURNS SETOF link STABLE ROWS 100 LANGUAGE sql SET enable_seqscan = off AS
     $$ SELECT * FROM link l WHERE l.hold IS NOT NULL $$;
+-- Links come day by day, so those of the last days lie together: pages that hold none of them are passed by, though without
+-- statistics nobody knows how many there are.
+CREATE INDEX links_by_day ON link USING brin (from_day) WITH (autosummarize = on);
+CREATE FUNCTION linked_lately(since date) RETURNS TABLE (point_id integer, to_day date) STABLE LANGUAGE sql SET enable_seqscan = off AS
+    $$ SELECT l.point_id, max(l.to_day) FROM link l WHERE l.from_day >= since GROUP BY 1 $$;
+COMMENT ON FUNCTION linked_lately IS 'by point the end of the newest link, of those that begin on a day or later';
 COMMENT ON COLUMN link.begins IS 'total and rates at 00:00 of from_day, in the register''s smallest step; of a use that was told, 0';
 COMMENT ON COLUMN link.hold IS 'why it is not billed by itself';
 COMMENT ON COLUMN link.pieces IS 'where a document lies inside: start, end, meter, begins, ends, modulus, decimals, ratio of each';

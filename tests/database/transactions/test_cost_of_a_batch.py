@@ -23,6 +23,7 @@ from daemon.transactions.collect import (
 from daemon.transactions.disputes import judge_waiting
 from daemon.transactions.judging import POINTS_AT_ONCE
 from daemon.transactions.known_tails import KnownTails
+from daemon.transactions.next_days import usual_pace
 from daemon.transactions.portions import next_portion
 from storage.archive import SiteMeter
 from tests.database.small_site import (
@@ -396,6 +397,14 @@ def test_accounts_are_locked_for_fifty_milliseconds_or_fifty_at_once(
 ) -> None:
     """Where a transaction takes longer by itself, one for each account would hold up nobody less."""
     assert next_portion(settled, took_s, ACCOUNTS_AT_ONCE, LEAST_ACCOUNTS) == at_once
+
+
+@pytest.mark.parametrize(("took_s", "at_once"), [(0.025, 1000), (0.05, 500), (0.2, 125), (9, 50)])
+def test_many_accounts_are_locked_for_fifty_milliseconds_or_are_fifty(
+    took_s: float, at_once: int
+) -> None:
+    pace = usual_pace()
+    assert next_portion(500, took_s, pace.most, pace.fewest) == at_once
 
 
 @pytest.mark.parametrize(("takes_s", "at_once"), [(0.0, [50, 40]), (0.5, [50, 12, 12, 12, 4])])

@@ -317,7 +317,7 @@ def test_as_many_accounts_are_locked_as_fifty_milliseconds_are_enough_for(
             looks.append(takes_s * ((len(looks) + 1) // 2))
             return looks[-1]
 
-        pace = Pace(10, 10, 2000)
+        pace = Pace(10, 2000, fewest=10)
         with counted(connection) as given:
             await settle_marked(connection, ARMED, noon(BEGIN + 2 * DAY), clock, pace=pace)
         assert sum("add_links" in it or "COPY link" in it for it in given) == len(at_once)

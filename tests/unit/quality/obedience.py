@@ -190,9 +190,10 @@ class Site:
         raise AssertionError(f"who knows whether {step.when!r}?")
 
     def _is_right_before(self, day: date) -> bool:
-        """Whether what the old meter is believed to have shown last was so."""
-        shown = [(on, it) for on, it in self.verdict.days.items() if on < day and _stands(it)]
-        return not shown or self.truth.registers[shown[-1][0]] == shown[-1][1].total
+        """Whether what the old meter told last was so; what is withheld may be believed by its
+        final register."""
+        told = [on for on, it in self.verdict.days.items() if on < day and it.state != "rejected"]
+        return not told or self.truth.registers[told[-1]] == self.verdict.days[told[-1]].total
 
     def obey(self, step: Step) -> bool:
         """Type it. Whether it was taken, and is not what was typed already."""
