@@ -156,10 +156,10 @@ lock: venv
 deb: venv
 	.venv/bin/python debian/build.py
 
-# Two packages, an older and a newer one, on a bare Debian 12: installed, lived with, upgraded, removed. As root.
-DEBS ?=
+# It on a bare Debian 12: installed, lived with, upgraded, removed. As root.
+DEB ?= $(lastword $(shell ls -tr dist/meterd_*.deb 2>/dev/null))
 test-deb: venv
-	PYTHONPATH=. .venv/bin/python -m tests.deb $(DEBS)
+	PYTHONPATH=. .venv/bin/python -m tests.deb $(DEB)
 
 # What the program consists of when it runs, as CycloneDX.
 sbom: venv

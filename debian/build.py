@@ -1,9 +1,10 @@
 """Build meterd_VERSION_ARCH.deb out of what is committed, into dist/.
 
-The packages of Debian that build it are installed where they are missing. What goes in is a clean
-copy of the last commit, the wheel made of it, and the wheels that requirements.txt locks."""
+What debian/control wants for that is installed where it is missing. What goes in is a clean copy of
+the last commit, the wheel made of it, and the wheels that requirements.txt locks."""
 
 import hashlib
+import os
 import shutil
 import subprocess
 import sys
@@ -16,17 +17,6 @@ from pathlib import Path
 from typing import Final
 
 ROOT: Final = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))
-
-from tests.servers.packages import install  # noqa: E402
-
-BUILD_PACKAGES: Final = (
-    "build-essential",
-    "debhelper",
-    "dh-virtualenv",
-    "fakeroot",
-    "python3-venv",
-)
 FROM_THE_HOUSE: Final = {
     "systemd/meterd.service": "meterd.service",
     "systemd/sysusers.d/meterd.conf": "meterd.sysusers",
@@ -44,6 +34,20 @@ meterd ({version}) unstable; urgency=medium
 def run(*command: str | Path, cwd: Path = ROOT) -> bytes:
     """What it printed; CalledProcessError, with its errors on the terminal, if it fails."""
     return subprocess.run(command, cwd=cwd, check=True, stdout=subprocess.PIPE).stdout
+
+
+def install_what_builds() -> None:
+    """The packages of debian/control, by apt; nothing where all are there."""
+    checker = shutil.which("dpkg-checkbuilddeps")
+    if (
+        checker
+        and subprocess.run([checker, "debian/control"], cwd=ROOT, check=False).returncode == 0
+    ):
+        return
+    as_root = [] if os.geteuid() == 0 else ["sudo"]
+    apt_get = [*as_root, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get"]
+    run(*apt_get, "update")
+    run(*apt_get, "build-dep", "--yes", "--no-install-recommends", "./")
 
 
 def version() -> str:
@@ -92,7 +96,7 @@ def fill(source: Path, release: str) -> None:
 
 def main() -> None:
     """Build it and say where it lies."""
-    install(BUILD_PACKAGES)
+    install_what_builds()
     release = sys.argv[1] if len(sys.argv) > 1 else version()
     with tempfile.TemporaryDirectory(prefix="meterd-deb-") as folder:
         source = Path(folder) / f"meterd-{release}"

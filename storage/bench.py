@@ -19,12 +19,18 @@ class Outcome(NamedTuple):
     days_withheld: int
 
 
-async def work_left(connection: Connection) -> int:
-    """How many things the daemon does or has to do now; 0 when it waits for time to pass.
+class WorkLeft(NamedTuple):
+    """What the daemon has to do now, and how many statements it is at. Neither: it waits for time
+    to pass."""
 
-    Asked as the role that the daemon is."""
-    ((count,),) = await fetch_rows(connection, SQL["work_left"])
-    return int(count)
+    waiting: int
+    running: int
+
+
+async def work_left(connection: Connection) -> WorkLeft:
+    """Asked as the role that the daemon is."""
+    (row,) = await fetch_rows(connection, SQL["work_left"])
+    return WorkLeft._make(row)
 
 
 async def clock(connection: Connection) -> datetime:

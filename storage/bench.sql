@@ -1,9 +1,9 @@
--- work_left -- what the daemon is doing or has still to do now, by the database's own clock
+-- work_left -- what the daemon has still to do now, by the database's own clock, and how many statements it is at
 SELECT (SELECT count(*) FROM to_settle)
      + (SELECT count(*) FROM to_judge WHERE not_before <= now())
      + (SELECT count(*) FROM notice_to_send WHERE next_at <= now())
-     + (SELECT count(*) FROM command WHERE state IN ('persisted', 'sent', 'acked', 'unknown', 'verifying') AND next_at <= now())
-     + (SELECT count(*) FROM pg_stat_activity WHERE usename = current_user AND state <> 'idle' AND pid <> pg_backend_pid())
+     + (SELECT count(*) FROM command WHERE state IN ('persisted', 'sent', 'acked', 'unknown', 'verifying') AND next_at <= now()) AS waiting,
+       (SELECT count(*) FROM pg_stat_activity WHERE usename = current_user AND state <> 'idle' AND pid <> pg_backend_pid()) AS running
 
 -- clock -- what the database takes for the time
 SELECT clock_timestamp()

@@ -7,7 +7,7 @@ as on RS-485."""
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -19,6 +19,7 @@ from daemon.field.connection import Speed
 from daemon.field.doctor.asking import is_over_at
 from daemon.field.doctor.causes import Cause
 from daemon.field.doctor.evidence import (
+    MODBUS_RTU,
     MODBUS_TCP,
     Heard,
     KnownMeter,
@@ -461,6 +462,86 @@ def dead_meter(seed: int) -> Scene:
     return Scene(site.line([site.bus(alive)]), site.subject(), Cause.DEAD_METER)
 
 
+def silent_beginning(seed: int) -> Scene:
+    """The meters that stand first in the files are those without power."""
+    site = Site(seed, least=12, most=20)
+    return Scene(site.line([site.bus(site.addresses[9:])]), site.subject(), Cause.DEAD_METER)
+
+
+def lost_answers(seed: int) -> Scene:
+    """A loose terminal that lets nothing through at times."""
+    site = Site(seed)
+    site.faults = [Fault("lost_answer", permille=site.rng.randint(200, 500))]
+    return Scene(site.line(), site.subject(), Cause.LOST_ANSWERS)
+
+
+def late_twin(seed: int) -> Scene:
+    """Two meters have one address, and one of them takes its time."""
+    site = Site(seed)
+    site.least_delay_ms = 150
+    slow = site.bus([site.addresses[0]])
+    slow.reply_delay_ms = (400, 700)
+    return Scene(site.line([site.bus(), slow]), site.subject(), Cause.DUPLICATE_ADDRESS)
+
+
+def several_at_another_speed(seed: int) -> Scene:
+    """Nobody says which meters there are, and all answer a question to anybody at once."""
+    site = Site(seed, least=2)
+    site.is_serial = True
+    meters, ours = site.rng.sample(BAUDS, 2)
+    subject = site.subject(speed=Speed(ours, "E"), meters=())
+    return Scene(site.line(speed=Speed(meters, "E")), subject, Cause.WRONG_SPEED)
+
+
+def torn_down_wire(seed: int) -> Scene:
+    """A broken driver says zeros all the time."""
+    site = Site(seed)
+
+    def voices() -> Iterator[Voice]:
+        at_s = 0.0
+        while True:
+            at_s += 0.3
+            yield at_s, bytes(site.rng.randint(1, 4))
+
+    return Scene(site.line([], unasked=voices()), site.subject(), Cause.NOISE)
+
+
+class ModbusSite(Site):
+    """Meters of one random line that speak Modbus."""
+
+    def __init__(self, seed: int, *, least: int = 1, most: int = 6) -> None:
+        super().__init__(seed, least=least, most=most)
+        self.units = self.rng.sample(range(11, 248), len(self.addresses))
+        self.profile = load_profile(self.rng.choice(["eastron-sdm630", "chint-dtsu666"]))
+
+    def modbus(self, units: Sequence[int], **what: Any) -> Line:
+        """Those meters on a line."""
+        meters = [
+            SimulatedModbusMeter(MeterState(f"line/{unit}", now=self.clock.now), unit, self.profile)
+            for unit in units
+        ]
+        return self.line([SimulatedBus(meters, reply_delay_ms=(20, 200))], **what)
+
+    def believed(self, units: Sequence[int]) -> Subject:
+        """What its user takes for the line."""
+        return self.subject(meters=tuple(KnownMeter(MODBUS_RTU, str(unit)) for unit in units))
+
+
+def wrong_unit(seed: int) -> Scene:
+    """Modbus has no question to anybody: the usual units are asked."""
+    site = ModbusSite(seed, most=1)
+    return Scene(
+        site.modbus([site.rng.randint(1, 10)]), site.believed(site.units), Cause.WRONG_ADDRESS
+    )
+
+
+def cut_modbus(seed: int) -> Scene:
+    site = ModbusSite(seed)
+    lost = site.rng.randint(1, 4)
+    line = site.modbus(site.units, spoil=lambda data: data[lost:])
+    return Scene(line, site.believed(site.units), Cause.CUT_ANSWERS)
+
+
 SCENES: Final[tuple[Callable[[int], Scene], ...]] = (
     nothing,
     dead_bus,
@@ -483,4 +564,11 @@ SCENES: Final[tuple[Callable[[int], Scene], ...]] = (
     torn_answers,
     slow_answers,
     dead_meter,
+    silent_beginning,
+    lost_answers,
+    late_twin,
+    several_at_another_speed,
+    torn_down_wire,
+    wrong_unit,
+    cut_modbus,
 )

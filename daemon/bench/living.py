@@ -30,17 +30,18 @@ from protocols.errors import MeterdError
 from simulators.bench.running import Bench
 from simulators.bench.scenario import Scenario, site_clock
 from storage import bench as questions
+from storage.bench import WorkLeft
 from storage.database import open_database
 from storage.notices import import_contacts
 
-HOURS: Final = ((0, 1), (6, 5), (9, 2), (9, 45), (12, 0), (14, 30), (20, 0))
-"""When the clock stops in a day of the site: at its midnight, the daemon's daily work, and before,
-in and behind the hours in which customers are cut."""
+HOURS: Final = ((0, 1), (6, 5), (9, 2), (14, 30), (20, 0))
+"""When the clock stops in a day of the site: at its midnight, behind the daemon's daily work, where
+the hours in which customers are cut begin and before they end, and in the evening."""
 MORNING: Final = HOURS[1]
 """By then the freezes of midnight are there, and billed."""
 READY_S: Final = 120.0
-QUIET_S: Final = 60.0
-"""Real time after which a moment that does not come to rest is left."""
+STUCK_S: Final = 60.0
+"""Real time in which nothing of the work of a moment is done, after which it is left."""
 NO_PROGRESS_S: Final = 2.0
 """What is owed and has not become less for so long is not to be had now."""
 LOOK_EVERY_S: Final = 0.04
@@ -111,16 +112,19 @@ class Living:
         """Until the daemon has nothing to do at this moment, `jumped` later than the one before."""
         began = time.monotonic()
         left = _Left()
-        while time.monotonic() - began < QUIET_S:
-            health = await self.daemon.health()
+        await self.daemon.health()  # which wakes whatever is due
+        while not left.is_stuck:
             await asyncio.to_thread(self._answer_notices)
             asked = sum(line.bus.requests_on_line for line in self.bench.lines.values())
-            left.see(health, await questions.work_left(self.connection), asked)
-            passed_s = time.monotonic() - began
-            works = health["achieved"]["seconds_since"]
-            is_done = all(works.get(name, 0) <= passed_s + 0.1 for name in _WORKS)
-            if (is_done or jumped == timedelta.max) and left.is_nothing:
-                return
+            left.see(await questions.work_left(self.connection), asked)
+            if left.is_calm:
+                health = await self.daemon.health()
+                left.see_health(health)
+                passed_s = time.monotonic() - began
+                works = health["achieved"]["seconds_since"]
+                is_done = all(works.get(name, 0) <= passed_s + 0.1 for name in _WORKS)
+                if (is_done or jumped == timedelta.max) and left.is_nothing:
+                    return
             await asyncio.sleep(LOOK_EVERY_S)
         self.restless.append(self.bench.now())
 
@@ -180,29 +184,46 @@ class _Left:
     """What the daemon has still to do, and since when that did not become less."""
 
     owed: int = 0
-    work: int = 0
+    waiting: int = 0
+    in_hand: int = 0
+    """Readings that are on their way into the database."""
     asked: int = 0
     calm_looks: int = 0
     since_s: float = field(default_factory=time.monotonic)
 
-    def see(self, health: dict[str, Any], work: int, asked: int) -> None:
+    def see(self, work: WorkLeft, asked: int) -> None:
         """`asked`: requests that the meters have heard; a line that asks is not at rest."""
+        if work.waiting != self.waiting:
+            self.since_s = time.monotonic()
+        self.waiting = work.waiting
+        is_calm = not any(work) and asked == self.asked
+        self.calm_looks = self.calm_looks + 1 if is_calm else 0
+        self.asked = asked
+
+    def see_health(self, health: dict[str, Any]) -> None:
+        """What only the daemon itself knows."""
         owed = sum(line["wanted"] for line in health["lines"].values())
-        storing = health["storing"]
-        work += storing["in_memory"] + storing["spooled"]
-        if owed != self.owed or work != self.work:
+        in_hand = health["storing"]["in_memory"] + health["storing"]["spooled"]
+        if (owed, in_hand) != (self.owed, self.in_hand):
             self.since_s = time.monotonic()
         self.owed = owed
-        self.work = work
-        self.calm_looks = 0 if work or asked != self.asked else self.calm_looks + 1
-        self.asked = asked
+        self.in_hand = in_hand
+
+    @property
+    def is_calm(self) -> bool:
+        """Neither the database nor the lines were at work for some looks."""
+        return self.calm_looks >= CALM_LOOKS
 
     @property
     def is_nothing(self) -> bool:
         """Nothing is left, or nothing that could be had now."""
-        if self.calm_looks < CALM_LOOKS:
-            return False
-        return self.owed == 0 or time.monotonic() - self.since_s > NO_PROGRESS_S
+        unchanged_s = time.monotonic() - self.since_s
+        return not self.in_hand and (self.owed == 0 or unchanged_s > NO_PROGRESS_S)
+
+    @property
+    def is_stuck(self) -> bool:
+        """What is left does not become less, and the daemon does not rest either."""
+        return time.monotonic() - self.since_s > STUCK_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,6 +233,7 @@ class Daemon:
     process: subprocess.Popen[bytes]
     http_port: int
     log: Path
+    session: requests.Session
 
     def url(self, path: str) -> str:
         """Of its HTTP port."""
@@ -232,7 +254,7 @@ class Daemon:
 
     def _ask(self) -> dict[str, Any]:
         # 503 is an answer too: it is not well, and says how.
-        answer = requests.get(self.url("/healthz"), timeout=ANSWER_S)
+        answer = self.session.get(self.url("/healthz"), timeout=ANSWER_S)
         health: dict[str, Any] = answer.json()
         return health
 
@@ -317,7 +339,8 @@ def _running(site: Path, clock: SteppedClock, http_port: int, log: Path) -> Iter
             env=dict(clock.environment()),
         )
     try:
-        yield Daemon(process, http_port, log)
+        with requests.Session() as session:
+            yield Daemon(process, http_port, log, session)
     finally:
         process.send_signal(signal.SIGTERM)
         try:

@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 
 import click
 
+from daemon.bench.customers import Customer, Pays, moods
 from daemon.cli.output import as_json as as_json_option
 from daemon.cli.output import echo, fail, print_json, print_table, yuan
 from daemon.cli.typed import Whole
@@ -40,8 +41,8 @@ MOST_DAYS: Final = 62
 @click.option("--top-up", type=Whole(1, 100_000), default=100, help="Yuan each pays later.")
 @click.option(
     "--pays",
-    type=click.Choice(["told", "dark", "never"]),
-    default="told",
+    type=click.Choice([*Pays]),
+    default=Pays.TOLD,
     help="When: after a notice, when it is dark, or never.",
 )
 @click.option(
@@ -56,7 +57,7 @@ def bench(
     scenario: Path | None,
     deposit: int,
     top_up: int,
-    pays: str,
+    pays: Pays,
     folder: Path | None,
     as_json: bool,
 ) -> None:
@@ -69,7 +70,6 @@ def bench(
     code 1 when one is wrong. Needs libfaketime."""
     from config.load import load_site
     from daemon.bench import files
-    from daemon.bench.customers import Customer, moods
     from daemon.bench.living import live
     from simulators.bench.scenario import load_scenario, parse_scenario
 
@@ -85,7 +85,7 @@ def bench(
         else:
             loaded = load_site(site)
             customers = [
-                Customer(account.account, deposit * 100, top_up * 100, pays)  # type: ignore[arg-type] # click chose it
+                Customer(account.account, deposit * 100, top_up * 100, pays)
                 for account in loaded.archive.accounts
             ]
         if scenario is None:

@@ -114,3 +114,11 @@ def test_a_meter_without_supply_is_not_billed_and_is_named(lived: dict[str, Any]
     customer = of(lived, "C1003")
     assert customer["days_missing"] >= 1
     assert customer["balance_fen"] == customer["expected_fen"]
+
+
+def test_who_owes_is_cut_and_is_lit_again_after_the_payment(lived: dict[str, Any]) -> None:
+    """Cut on the second morning, paid four hours after that."""
+    customer = of(lived, "C1001")
+    assert (customer["cut"], customer["restored"]) == (1, 1)
+    assert 5 < customer["dark_h"] < 6
+    assert customer["paid_fen"] == 5_200

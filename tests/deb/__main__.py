@@ -1,14 +1,14 @@
 """The package on a Debian 12 that has nothing else: install, first site, upgrade, removal.
 
-Run it as root: `make test-deb`. The bare system is made by debootstrap from the machine's own mirror and
-kept in the cache; every run unpacks a fresh one. There is no systemd in it: units are looked at, not
-started."""
+Run it as root: `make test-deb`. It is upgraded by itself with a higher version, so that both have one
+schema. The bare system is made by debootstrap from the machine's own mirror and kept in the cache;
+every run unpacks a fresh one. There is no systemd in it: units are looked at, not started."""
 
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -77,21 +77,37 @@ class Machine:
         shutil.copy(package, self.root / "tmp" / package.name)
         self.run("apt-get", "install", "--yes", "--no-install-recommends", f"/tmp/{package.name}")
 
+    def package_version(self) -> str:
+        """Of meterd, as dpkg knows it."""
+        return self.run("dpkg-query", "--show", "--showformat=${Version}", "meterd")
+
+
+def next_version(package: Path, folder: Path) -> Path:
+    """The same package, as if it were of the version after its own."""
+    tree = folder / "unpacked"
+    subprocess.run(["dpkg-deb", "--raw-extract", package, tree], check=True)
+    control = tree / "DEBIAN" / "control"
+    text = re.sub(r"(?m)^(Version: .*)$", r"\1+next", control.read_text())
+    control.write_text(text)
+    built = folder / "meterd_next.deb"
+    subprocess.run(["dpkg-deb", "--build", "-Znone", tree, built], check=True)
+    shutil.rmtree(tree)
+    return built
+
 
 def said(what: str, answer: object) -> None:
     """One line of the report."""
     print(f"{what}: {answer}", flush=True)
 
 
-def main(packages: Sequence[Path]) -> None:
+def main(package: Path) -> None:
     """Go the whole way of a package, and of the one that follows it."""
-    old, new = packages
     with tempfile.TemporaryDirectory(prefix="meterd-machine-") as folder:
         root = Path(folder)
         root.chmod(0o755)
         machine = Machine(root)
         machine.run("apt-get", "update")
-        machine.install(old)
+        machine.install(package)
         said("installed", machine.run("meterd", "--version").strip())
         compilers = [name for name in ("gcc", "cc", "clang") if (root / "usr/bin" / name).exists()]
         assert not compilers, compilers
@@ -106,11 +122,13 @@ def main(packages: Sequence[Path]) -> None:
         before = lived.strip().splitlines()[-1]
         said("first site of the README", before)
 
-        machine.install(new)
+        installed = machine.package_version()
+        machine.install(next_version(package, root / "tmp"))
+        assert machine.package_version() == f"{installed}+next"
         show = ["meterd", "account", "show", "10010301", "--json", "-c", f"{site}/meterd.toml"]
         after = machine.run(*show, user="engineer").strip().splitlines()[-1]
         assert after == before, after
-        said("after the upgrade", machine.run("meterd", "--version").strip())
+        said("after the upgrade", machine.package_version())
         machine.run("meterd", "ledger", "verify", "-c", f"{site}/meterd.toml", user="engineer")
 
         data = root / "var/lib/meterd"
@@ -129,4 +147,4 @@ def main(packages: Sequence[Path]) -> None:
 
 
 if __name__ == "__main__":
-    main([Path(argument) for argument in sys.argv[1:]])
+    main(Path(sys.argv[1]))

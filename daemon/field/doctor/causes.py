@@ -33,6 +33,7 @@ class Cause(Enum):
     CUT_ANSWERS = "cut_answers"
     TORN_ANSWERS = "torn_answers"
     SLOW_ANSWERS = "slow_answers"
+    LOST_ANSWERS = "lost_answers"
     DEAD_METER = "dead_meter"
     REFUSALS = "refusals"
 
@@ -72,6 +73,7 @@ TITLES: Final[Mapping[Cause, str]] = {
     Cause.CUT_ANSWERS: "half answers",
     Cause.TORN_ANSWERS: "answers with gaps",
     Cause.SLOW_ANSWERS: "slow answers",
+    Cause.LOST_ANSWERS: "answers are lost",
     Cause.DEAD_METER: "a dead meter",
     Cause.REFUSALS: "a meter refuses",
 }

@@ -32,11 +32,16 @@ CLOCK_LIMIT: Final = timedelta(minutes=5)
 """Further off a clock is wrong, as for the daemon."""
 ENOUGH_FOR_SEVEN_BITS: Final = 20
 """Bytes none of which has its highest bit: an answer has FE and 91 in its first ten."""
+FEW_VALUES: Final = 4
+"""A wire that is torn down says the same bytes again and again."""
 HALF: Final = 0.5
+FEWEST_LOST: Final = 2
 MOST_NAMED: Final = 5
 SLOW_S: Final = 0.5
 """A meter begins to answer within 20 to 500 ms (DL/T 645-2007)."""
 ENERGY_ANSWER_L: Final = 8
+MODBUS_ANSWER_BYTES: Final = 9
+"""Two registers with unit, function, length and CRC."""
 HEAD_BYTES: Final = 10
 IDENTIFIER_BYTES: Final = {DLT645_2007: 4}
 OF_1997: Final = 2
@@ -151,8 +156,8 @@ def _two_masters(case: _Case) -> Diagnosis | None:
     count = max(len(requests) + len(others), len(unasked))
     if not count:
         return None
-    # One frame may be damage that happens to be good.
-    is_sure = len(requests) > 1 or len(unasked) > 1
+    # One frame may be damage that happens to be good, but no answer becomes a question.
+    is_sure = bool(requests) or len(unasked) > 1
     return Diagnosis(
         Cause.TWO_MASTERS,
         98 if is_sure else 90 if count > 1 and not case.spoilt else 60,
@@ -210,9 +215,10 @@ def _wrong_speed(case: _Case) -> Diagnosis | None:
     if answered:
         names = (name_of(answered[0]),)
         return _other_speed(case, answered[0], 98, f"{names[0]} answers", names)
-    # Several meters that answer a question to anybody at once spoil the answer, not its beginning.
-    begun = [hearing for hearing in there if hearing.damaged]
-    if not begun or any(not hearing.is_silent for hearing in case.asked):
+    # Several meters that answer a question to anybody at once spoil the answer.
+    begun = [hearing for hearing in there if not hearing.is_silent]
+    own = (*case.asked, *case.unasked)
+    if len({hearing.step.speed for hearing in begun}) != 1 or not all(h.is_silent for h in own):
         return None
     return _other_speed(case, begun[0], 80, "several meters answer at once", ())
 
@@ -253,7 +259,8 @@ def _wrong_data_bits(case: _Case) -> Diagnosis | None:
 
 def _has_lost_bits(case: _Case) -> bool:
     heard = b"".join(hearing.data for hearing in case.asked)
-    return not case.good and len(heard) >= ENOUGH_FOR_SEVEN_BITS and has_seven_bits(heard)
+    is_speech = len(heard) >= ENOUGH_FOR_SEVEN_BITS and len(set(heard)) > FEW_VALUES
+    return not case.good and is_speech and has_seven_bits(heard)
 
 
 def _swapped_wires(case: _Case) -> Diagnosis | None:
@@ -294,12 +301,13 @@ def _wrong_address(case: _Case) -> Diagnosis | None:
     for hearing in case.elsewhere:
         step = hearing.step
         is_here = step.speed == case.subject.speed and step.protocol in believed
-        if hearing.is_good and is_here:
+        is_known = step.meter in case.by_meter or not is_here
+        if hearing.is_good and not is_known and name_of(hearing) not in case.by_meter:
             name = name_of(hearing)
             return Diagnosis(
                 Cause.WRONG_ADDRESS,
                 95,
-                f"{name} answers whoever asks anybody; the meters of the files do not",
+                f"{name} answers, and none of the meters of the files does",
                 f"compare {name} with the label and write it into meters.csv; for all meters of "
                 f"the line: meterd scan {case.subject.place}",
                 (name,),
@@ -352,6 +360,7 @@ def _duplicate_address(case: _Case) -> Diagnosis | None:
         for hearing in case.asked
         if hearing.step.aim is not Aim.ANYBODY and _has_two_answers(hearing)
     ]
+    doubled += [step.meter for hearing in case.hearings for step in hearing.twins]
     names = list(dict.fromkeys(doubled))
     confidence = 96
     if not names:
@@ -391,8 +400,12 @@ def _is_collided(hearings: Sequence[Hearing], aim: Aim) -> bool:
     ]
     if len(spoilt) < 2 or len(spoilt) < len(questions) - 1:
         return False
-    voices = [hearing.data.lstrip(FE) for hearing in spoilt]
-    are_longer = [len(voice) > _whole_answer(voice) for voice in voices]
+    if spoilt[0].step.protocol in DLT645:
+        voices = [hearing.data.lstrip(FE) for hearing in spoilt]
+        are_longer = [len(voice) > _whole_answer(voice) for voice in voices]
+    else:
+        voices = [hearing.data for hearing in spoilt]
+        are_longer = [len(voice) > MODBUS_ANSWER_BYTES for voice in voices]
     return sum(are_longer) > HALF * len(voices) or len(set(voices)) == 1
 
 
@@ -460,12 +473,13 @@ def _repeated_answers(case: _Case) -> Diagnosis | None:
         for hearing in case.good
         if len(hearing.answers) > 1 and len({frame for _, frame in hearing.answers}) == 1
     ]
-    if len(twice) < HALF * len(case.good) or not twice:
+    count = len(twice) + sum(len(hearing.repeated) for hearing in case.hearings)
+    if count < HALF * len(case.good) or not count:
         return None
     return Diagnosis(
         Cause.REPEATED_ANSWERS,
         85,
-        f"{len(twice)} answers came twice, byte for byte",
+        f"{count} answers came twice, byte for byte",
         "look for two converters on one bus that both pass on what they hear; meterd takes the "
         "first and counts the second as foreign",
     )
@@ -485,6 +499,26 @@ def _slow_answers(case: _Case) -> Diagnosis | None:
         f"{len(late_s)} answers came after the {case.subject.timeout_s:g} s that are waited for, "
         f"one after {slowest_s:.1f} s",
         f"set reply_timeout_s = {wanted_s:g} for this line, or type --timeout {wanted_s:g}",
+    )
+
+
+def _lost_answers(case: _Case) -> Diagnosis | None:
+    """Somebody answers some of the questions, and to the others nothing comes at all."""
+    heard = {hearing.step.meter for hearing in case.hearings if hearing.is_good}
+    asked = [hearing for hearing in case.asked if hearing.step.meter in heard]
+    lost = [hearing for hearing in asked if hearing.is_silent]
+    is_late = any(hearing.late for hearing in case.hearings)
+    if len(lost) < FEWEST_LOST or is_late:
+        return None
+    names = list(dict.fromkeys(hearing.step.meter for hearing in lost))
+    return Diagnosis(
+        Cause.LOST_ANSWERS,
+        # Also a meter that seems dead may have lost its few answers.
+        94 if len(names) > 1 else 84 if not case.spoilt else 60,
+        f"nothing came to {len(lost)} of {len(asked)} questions to meters that answer others",
+        "look for a loose terminal, a converter that has too little power, a radio link at its "
+        "limit; more retries for this line help until it is mended",
+        tuple(names),
     )
 
 
@@ -672,6 +706,7 @@ _RULES: Final[tuple[Callable[[_Case], Diagnosis | None], ...]] = (
     _merged_answers,
     _repeated_answers,
     _slow_answers,
+    _lost_answers,
     _torn_answers,
     _cut_answers,
     _noise,

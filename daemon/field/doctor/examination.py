@@ -34,11 +34,13 @@ ROUNDS: Final = 3
 AGAIN_AT_ONCE: Final = 8
 """Meters of each kind, well and not, that are asked in the further rounds."""
 ENOUGH_ANSWERS: Final = 16
-NOBODY_AFTER: Final = 8
-"""When so many in a row are silent, the rest is not asked one by one."""
+NOBODY_AFTER: Final = 16
+"""When so many from all over the list are silent, the rest is not asked one by one."""
 MOST_CLOCKS: Final = 64
 USUAL_UNIT: Final = 1
 """Of a Modbus meter that nobody has set."""
+OTHER_UNITS: Final = range(1, 11)
+"""That are tried where the units of the files are silent; all of them is a scan."""
 
 OFTEN_MET: Final = (DLT645_2007, MODBUS_RTU)
 """Protocols that are tried at every speed."""
@@ -103,7 +105,7 @@ class _Plan:
         """Those of them that answered."""
         bad: list[KnownMeter] = []
         good: list[KnownMeter] = []
-        for meter in meters:
+        for meter in _from_all_over(meters):
             is_good = yield from self._meter(meter)
             (good if is_good else bad).append(meter)
             if not good and len(bad) == NOBODY_AFTER:
@@ -135,8 +137,29 @@ class _Plan:
                 request = _read(meter, identifiers[meter.protocol])
                 yield from self._ask(replace(step, aim=aim, request=request))
 
+    def _other_units(self, meters: Sequence[KnownMeter]) -> Generator[Step, Heard, bool]:
+        """True when one answered: Modbus has no question to anybody."""
+        subject = self._subject
+        protocol = meters[0].protocol if meters else subject.protocol
+        if protocol in DLT645:
+            return False
+        for name in map(str, OTHER_UNITS):
+            if KnownMeter(protocol, name) in meters:
+                continue
+            request = _read(KnownMeter(protocol, name), "")
+            listen_s = subject.patience.other_way_s
+            hearing = yield from self._ask(
+                Step(Aim.ANYBODY, subject.speed, listen_s, protocol, name, request)
+            )
+            if hearing.is_good:
+                return True
+        return False
+
     def _other_ways(self, meters: Sequence[KnownMeter]) -> Generator[Step, Heard, None]:
-        """Nobody answered: another protocol, then other speeds, until one brings an answer."""
+        """Nobody answered: other units, another protocol, then other speeds, until one brings an
+        answer."""
+        if (yield from self._other_units(meters)):
+            return
         subject = self._subject
         protocols = [DLT645_2007, DLT645_1997, MODBUS_RTU]
         if not subject.has_speed:
@@ -150,6 +173,12 @@ class _Plan:
                 hearing = yield from self._ask(step)
                 if hearing.is_good:
                     return
+
+
+def _from_all_over(meters: Sequence[KnownMeter]) -> list[KnownMeter]:
+    """All of them; those that are asked before all count as silent lie far apart."""
+    apart = max(1, len(meters) // NOBODY_AFTER)
+    return [meter for start in range(apart) for meter in meters[start::apart]]
 
 
 def _tells_enough(hearing: Hearing) -> bool:

@@ -22,6 +22,11 @@ HEAD_BYTES: Final = 10
 """Of a DL/T 645 frame, up to L: what a question foretells of its answer."""
 GATEWAY_EXCEPTIONS: Final = (0x0A, 0x0B)
 """Gateway path unavailable, target device failed to respond (Modbus application protocol)."""
+MODBUS_REASONS: Final = range(1, 12)
+"""Of exceptions."""
+CRC_BYTES: Final = 2
+SHORTEST_MODBUS_ANSWER: Final = 5
+"""A refusal: unit, function, reason and CRC."""
 SEVEN_BITS: Final = 0x7F
 ANSWER: Final = 0x80
 
@@ -31,11 +36,12 @@ class Hearing:
     """What came to one step.
 
     `answers`: good ones to its question, with the time of their last byte; `late`: answers to
-    earlier questions, with the time since those. `misaddressed`:
-    what would be the answer if it came from the meter that was asked. `requests`, `others`:
-    another master's questions, and answers that nobody here asked for. `damaged`: beginnings of
-    frames whose rest is wrong. `is_cut`: it is a part of the answer, without its first or its
-    last bytes. `longest_gap_s`: between two bytes of one answer."""
+    earlier questions, with the time since those. `misaddressed`: what would be the answer if it
+    came from the meter that was asked. `requests`, `others`: another master's questions, and
+    answers that nobody here asked for. `twins`, `repeated`: the question before, when it had its
+    answer and now has another one, or the same once more. `damaged`: beginnings of frames whose
+    rest is wrong. `is_cut`: it is a part of the answer, without its first or its last bytes.
+    `longest_gap_s`: between two bytes of one answer."""
 
     step: Step
     data: bytes = b""
@@ -45,6 +51,8 @@ class Hearing:
     misaddressed: list[Any] = field(default_factory=list)
     requests: list[Any] = field(default_factory=list)
     others: list[Any] = field(default_factory=list)
+    twins: list[Step] = field(default_factory=list)
+    repeated: list[Step] = field(default_factory=list)
     damaged: bytes = b""
     noise: bytes = b""
     is_cut: bool = False
@@ -77,6 +85,8 @@ class Listener:
     def __init__(self) -> None:
         self.hearings: list[Hearing] = []
         self._unanswered: list[_Unanswered] = []
+        self._answered: tuple[Step, Any] | None = None
+        """The question before, and the answer that it had."""
         self._started_s = 0.0
 
     def take(self, heard: Heard) -> Hearing:
@@ -93,6 +103,7 @@ class Listener:
         self.hearings.append(hearing)
         if step.request is not None and not hearing.answers:
             self._unanswered.append(_Unanswered(step, heard.started_s, hearing.is_silent))
+        self._answered = (step, hearing.answers[0][1]) if hearing.answers else None
         return hearing
 
     def _sort(self, pieces: Sequence[Piece], hearing: Hearing) -> None:
@@ -124,15 +135,28 @@ class Listener:
         elif item == step.request:
             hearing.is_echoed = True
         elif step.request is not None and CODECS[step.protocol].is_answer(step.request, item):
-            if _is_from_gateway(step.protocol, item):
-                hearing.is_refused_by_gateway = True
-            elif hearing.answers and (asked_s := self._earlier(step, item, again=True)) is not None:
-                # The same was asked before, in vain: one answer each.
-                hearing.late.append(self._started_s + at_s - asked_s)
-            else:
-                hearing.answers.append((at_s, item))
-        elif (earlier := self._earlier(step, item)) is not None:
+            self._sort_answer(item, at_s, hearing)
+        else:
+            self._sort_other(item, at_s, hearing)
+
+    def _sort_answer(self, item: Any, at_s: float, hearing: Hearing) -> None:
+        step = hearing.step
+        if _is_from_gateway(step.protocol, item):
+            hearing.is_refused_by_gateway = True
+        elif hearing.answers and (asked_s := self._earlier(step, item, again=True)) is not None:
+            # The same was asked before, in vain: one answer each.
+            hearing.late.append(self._started_s + at_s - asked_s)
+        else:
+            hearing.answers.append((at_s, item))
+
+    def _sort_other(self, item: Any, at_s: float, hearing: Hearing) -> None:
+        """What does not answer this question."""
+        step = hearing.step
+        if (earlier := self._earlier(step, item)) is not None:
             hearing.late.append(self._started_s + at_s - earlier)
+        elif (answered := self._answered_before(step, item)) is not None:
+            asked, answer = answered
+            (hearing.repeated if item == answer else hearing.twins).append(asked)
         elif _is_request(step.protocol, item):
             hearing.requests.append(item)
         elif step.request is not None and _would_be_answer(step, item):
@@ -154,6 +178,16 @@ class Listener:
                 self._unanswered.remove(earlier)
                 return earlier.asked_s
         return None
+
+    def _answered_before(self, step: Step, frame: Any) -> tuple[Step, Any] | None:
+        """The question before and its answer, where this is an answer to it too."""
+        if self._answered is None:
+            return None
+        asked, _ = self._answered
+        is_of_it = asked.protocol == step.protocol and CODECS[asked.protocol].is_answer(
+            asked.request, frame
+        )
+        return self._answered if is_of_it else None
 
 
 class _Unanswered(NamedTuple):
@@ -273,15 +307,25 @@ def _longest_rest(step: Step) -> int:
 
 
 def _is_cut_modbus(step: Step, data: bytes) -> bool:
+    """The head is foretold by the question, and so is a refusal but for its reason and CRC."""
     request = step.request
     if step.protocol != MODBUS_RTU:
         return False
-    head = bytes((request.unit, request.pdu[0]))
-    if data.startswith(head) and len(data) > 2 and len(data) < data[2] + 5:
+    if len(data) < SHORTEST_MODBUS_ANSWER:
         return True
+    function = request.pdu[0]
     count = int.from_bytes(request.pdu[3:5], "big")
-    head += bytes((2 * count,))
-    return any(_is_answered(step, head[:missing] + data) for missing in range(1, len(head) + 1))
+    heads = (
+        bytes((request.unit, function, 2 * count)),
+        *(bytes((request.unit, function | ANSWER, reason)) for reason in MODBUS_REASONS),
+    )
+    for head in heads:
+        whole = len(head) + CRC_BYTES + (0 if head[1] & ANSWER else head[2])
+        if len(data) < whole and (data.startswith(head) or head.startswith(data)):
+            return True
+        if any(_is_answered(step, head[:missing] + data) for missing in range(1, len(head) + 1)):
+            return True
+    return False
 
 
 def _is_answered(step: Step, data: bytes) -> bool:

@@ -10,7 +10,7 @@ import pytest
 from config.load import load_site
 from config.toml_writing import toml_document
 from daemon.bench import files
-from daemon.bench.customers import THINKS, Customer, moods
+from daemon.bench.customers import THINKS, Customer, Pays, moods
 from daemon.bench.report import Fate
 from daemon.bench.stepped_clock import NoSteppedClock, SteppedClock, library
 from simulators.bench.scenario import parse_scenario
@@ -40,9 +40,9 @@ def test_the_clock_goes_on_from_where_it_was_stepped_to_and_never_back(tmp_path:
     assert ahead_s == moved.total_seconds()
 
 
-@pytest.mark.parametrize(("pays", "knows"), [("told", "told_at"), ("dark", "dark_since")])
-def test_a_customer_thinks_and_then_pays_once(pays: str, knows: str) -> None:
-    customer = Customer("A", 100, 200, pays)  # type: ignore[arg-type] # one of them
+@pytest.mark.parametrize(("pays", "knows"), [(Pays.TOLD, "told_at"), (Pays.DARK, "dark_since")])
+def test_a_customer_thinks_and_then_pays_once(pays: Pays, knows: str) -> None:
+    customer = Customer("A", 100, 200, pays)
     assert not customer.wants_to_pay(NOON)
     setattr(customer, knows, NOON)
     assert not customer.wants_to_pay(NOON + THINKS - timedelta(seconds=1))
@@ -53,14 +53,18 @@ def test_a_customer_thinks_and_then_pays_once(pays: str, knows: str) -> None:
 
 
 def test_one_who_never_pays_does_not() -> None:
-    customer = Customer("A", 100, 200, "never", dark_since=NOON, told_at=NOON)
+    customer = Customer("A", 100, 200, Pays.NEVER, dark_since=NOON, told_at=NOON)
     assert not customer.wants_to_pay(NOON + timedelta(days=99))
 
 
 def test_the_example_has_customers_of_every_mood() -> None:
     customers = moods([f"C{number}" for number in range(64)])
-    assert {customer.pays for customer in customers} == {"told", "dark", "never"}
-    assert {customer.deposit_fen for customer in customers} == {5_000, 40_000}
+    assert {customer.pays for customer in customers} == set(Pays)
+
+
+def test_those_of_the_example_who_pay_little_do_not_run_out_together() -> None:
+    little = [it.deposit_fen for it in moods([f"C{number}" for number in range(64)])][::2]
+    assert len(set(little)) == len(little)
 
 
 def test_the_example_is_a_site_without_a_mistake_and_a_scenario_of_all_its_meters(
