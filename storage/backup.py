@@ -13,11 +13,10 @@ SQL = load("backup")
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """`major`: of PostgreSQL. `timescaledb`: its version, or None. `has_schema`: is ours there."""
+    """`major`: of PostgreSQL. `timescaledb`: its version, or None."""
 
     major: int
     timescaledb: str | None
-    has_schema: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +44,11 @@ async def server(connection: Connection) -> Server:
     row = await fetch_row(connection, SQL["server"])
     assert row is not None
     return Server(*row)
+
+
+async def is_empty(connection: Connection) -> bool:
+    """True when there is no table, whoever made it."""
+    return not await fetch_rows(connection, SQL["tables"])
 
 
 async def contents(connection: Connection) -> dict[str, Content]:

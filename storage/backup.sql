@@ -10,10 +10,9 @@ SELECT set_config('statement_timeout', '0', false),
 -- snapshot -- the moment, for pg_dump to look at the same
 SELECT pg_export_snapshot();
 
--- server -- its version, that of TimescaleDB where it is used, and whether anything of meterd is there
+-- server -- its version, and that of TimescaleDB where it is used
 SELECT current_setting('server_version_num')::int / 10000,
-       (SELECT extversion FROM pg_extension WHERE extname = 'timescaledb'),
-       to_regclass('schema_version') IS NOT NULL;
+       (SELECT extversion FROM pg_extension WHERE extname = 'timescaledb');
 
 -- tables -- every table of ours, not their parts
 SELECT relname

@@ -8,7 +8,7 @@ import math
 import os
 import shutil
 from collections.abc import Collection, Iterator, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
@@ -21,6 +21,11 @@ MANIFEST: Final = "manifest.json"
 DUMP: Final = "database.dump"
 SITE: Final = "site"
 SPOOL: Final = "spool"
+ELSEWHERE: Final = "elsewhere"
+"""Where files of the site are that did not lie beside its meterd.toml."""
+UNFINISHED: Final = ".unfinished-"
+UNFINISHED_FOR: Final = timedelta(days=2)
+"""No backup takes so long."""
 FORM: Final = 1
 NAME: Final = "%Y%m%dT%H%M%SZ"
 CHUNK: Final = 2**20
@@ -154,9 +159,12 @@ def _named_time(name: str) -> datetime | None:
         return None
 
 
-def forget_older(directory: Path, keep: int) -> list[Path]:
-    """Remove all but the newest `keep`; those that were removed."""
-    old = whole(directory)[:-keep]
+def forget_older(directory: Path, site: str, keep: int) -> list[Path]:
+    """Remove all backups of a site but the newest `keep`; those that were removed.
+
+    Those of other sites are left, and so is what somebody gave a name of its own."""
+    own = [place for place in whole(directory) if _named_time(place.name) and _is_of(place, site)]
+    old = own[:-keep]
     for folder in old:
         # Without its manifest it is no backup any more, however far this comes.
         (folder / MANIFEST).unlink()
@@ -164,8 +172,30 @@ def forget_older(directory: Path, keep: int) -> list[Path]:
     return old
 
 
+def _is_of(folder: Path, site: str) -> bool:
+    try:
+        return read(folder).site == site
+    except NotWhole:
+        return False
+
+
+def forget_unfinished(directory: Path, now: datetime) -> None:
+    """Remove what is left of backups that were killed."""
+    for part in directory.glob(f"{UNFINISHED}*"):
+        begun = datetime.fromtimestamp(part.stat().st_mtime, UTC)
+        if now - begun > UNFINISHED_FOR:
+            shutil.rmtree(part, ignore_errors=True)
+
+
 def copies(paths: Collection[Path], base: Path) -> Iterator[tuple[Path, str]]:
     """Where each file goes below the backup's folder of the site."""
     for path in paths:
         inside = path.is_relative_to(base)
-        yield path, str(path.relative_to(base) if inside else Path("elsewhere", *path.parts[1:]))
+        yield path, str(path.relative_to(base) if inside else Path(ELSEWHERE, *path.parts[1:]))
+
+
+def from_elsewhere(paths: Collection[Path], base: Path) -> Iterator[tuple[Path, Path]]:
+    """Of files that were laid out below `base` those that did not lie there, and where they lay."""
+    for path in paths:
+        if path.is_relative_to(base / ELSEWHERE):
+            yield path, Path("/") / path.relative_to(base / ELSEWHERE)

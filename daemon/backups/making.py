@@ -41,7 +41,8 @@ async def make(source: Source, directory: Path, *, now: datetime | None = None) 
     made_at = now or datetime.now(UTC)
     place = directory / folder.name_of(made_at)
     _refuse_second(place)
-    with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=directory) as unfinished:
+    folder.forget_unfinished(directory, made_at)
+    with tempfile.TemporaryDirectory(prefix=folder.UNFINISHED, dir=directory) as unfinished:
         part = Path(unfinished) / place.name
         part.mkdir(mode=0o700)
         base = source.settings.parent

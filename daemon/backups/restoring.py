@@ -41,8 +41,11 @@ async def restore(backup_folder: Path, manifest: Manifest, database: Database) -
     async with await connect(url) as connection:
         await backup.begin(connection)
         server = await backup.server(connection)
-        if server.has_schema:
-            raise MeterdError("the database holds a site already; restore into an empty one")
+        if not await backup.is_empty(connection):
+            raise MeterdError(
+                "the database holds tables already, of a site or of a restore that was broken off; "
+                "restore into an empty one"
+            )
         if manifest.server.timescaledb is not None:
             await _prepare_timescaledb(connection, manifest.server.timescaledb)
         # It goes on after an error, and is told by it; what came out is compared anyway.
@@ -96,16 +99,26 @@ async def hold_cuts(url: str, manifest: Manifest, actor: str) -> int:
         return await set_mark(connection, "hold", Marked(), said, from_at=None, to_at=None)
 
 
-def lay_out(backup_folder: Path, part: str, to: Path) -> int:
-    """Copy the files of a part of the backup to where none of them is yet; how many they were.
+def refuse_taken(backup_folder: Path, part: str, to: Path) -> None:
+    """MeterdError where a file of a part of the backup would meet one that is there."""
+    if taken := [str(place) for _, place in _places(backup_folder, part, to) if place.exists()]:
+        raise MeterdError(f"{taken[0]} is there already; move it away first")
+
+
+def lay_out(backup_folder: Path, part: str, to: Path) -> list[Path]:
+    """Copy the files of a part of the backup to where none of them is yet; where they are.
 
     MeterdError, before anything is written, where one is there."""
-    source = backup_folder / part
-    found = [path for path in sorted(source.rglob("*")) if path.is_file()]
-    places = [to / path.relative_to(source) for path in found]
-    if taken := [str(place) for place in places if place.exists()]:
-        raise MeterdError(f"{taken[0]} is there already; move it away first")
-    for path, place in zip(found, places, strict=True):
+    refuse_taken(backup_folder, part, to)
+    laid = []
+    for path, place in _places(backup_folder, part, to):
         place.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, place)
-    return len(found)
+        laid.append(place)
+    return laid
+
+
+def _places(backup_folder: Path, part: str, to: Path) -> list[tuple[Path, Path]]:
+    source = backup_folder / part
+    found = sorted(path for path in source.rglob("*") if path.is_file())
+    return [(path, to / path.relative_to(source)) for path in found]

@@ -68,7 +68,7 @@ def backup(directory: Path | None, keep: int | None, site_path: Path, as_json: b
             raise fail(f"the database cannot be read whole: {str(error).strip()}") from None
     manifest = folder.read(made)
     most = keep or settings.backup.keep
-    removed = [] if most is None else folder.forget_older(to, most)
+    removed = [] if most is None else folder.forget_older(to, manifest.site, most)
     rows = sum(content.rows for content in manifest.tables.values())
     if as_json:
         print_json(

@@ -41,8 +41,8 @@ MOST_DAYS: Final = 62
 @click.option("--top-up", type=Whole(1, 100_000), default=100, help="Yuan each pays later.")
 @click.option(
     "--pays",
-    type=click.Choice([*Pays]),
-    default=Pays.TOLD,
+    type=click.Choice([it.value for it in Pays]),
+    default=Pays.TOLD.value,
     help="When: after a notice, when it is dark, or never.",
 )
 @click.option(
@@ -57,7 +57,7 @@ def bench(
     scenario: Path | None,
     deposit: int,
     top_up: int,
-    pays: Pays,
+    pays: str,
     folder: Path | None,
     as_json: bool,
 ) -> None:
@@ -85,7 +85,7 @@ def bench(
         else:
             loaded = load_site(site)
             customers = [
-                Customer(account.account, deposit * 100, top_up * 100, pays)
+                Customer(account.account, deposit * 100, top_up * 100, Pays(pays))
                 for account in loaded.archive.accounts
             ]
         if scenario is None:

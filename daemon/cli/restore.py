@@ -12,7 +12,7 @@ from config.secret import revealed
 from config.settings import BackupSettings
 from config.settings_file import SettingsFile
 from daemon.backups import folder
-from daemon.backups.restoring import hold_cuts, lay_out
+from daemon.backups.restoring import hold_cuts, lay_out, refuse_taken
 from daemon.backups.restoring import restore as put_back
 from daemon.cli.actor import acting, actor_option
 from daemon.cli.output import as_json, echo, fail, print_json
@@ -42,14 +42,19 @@ def restore(backup_folder: Path, site_path: Path, actor: str | None, as_json: bo
     if not site_path.exists():
         if site_path.name != Path(manifest.settings).name:
             raise fail(f"the site's file is called {Path(manifest.settings).name} in the backup")
-        files = lay_out(backup_folder, folder.SITE, site_path.absolute().parent)
-        echo(f"{files} files of the site are in {site_path.absolute().parent}", err=as_json)
+        base = site_path.absolute().parent
+        files = lay_out(backup_folder, folder.SITE, base)
+        echo(f"{len(files)} files of the site are in {base}", err=as_json)
+        for path, was in folder.from_elsewhere(files, base):
+            echo(f"{path} was {was}: put it there, or change meterd.toml", err=as_json)
     settings = SettingsFile.read(site_path).validated(BackupSettings)
     if settings.site.name != manifest.site:
         raise fail(
             f"the backup is of {manifest.site}, {site_path} of {settings.site.name}: "
             "one of them is the wrong one"
         )
+    spool = settings.site.data_directory / folder.SPOOL
+    refuse_taken(backup_folder, folder.SPOOL, spool)
     opened = open_database(
         revealed(settings.database.url),
         settings.site.data_directory,
@@ -61,7 +66,7 @@ def restore(backup_folder: Path, site_path: Path, actor: str | None, as_json: bo
             mark = asyncio.run(hold_cuts(database.url, manifest, acting(actor)))
         except psycopg.Error as error:
             raise fail(f"it cannot be restored: {str(error).strip()}") from None
-    waiting = lay_out(backup_folder, folder.SPOOL, settings.site.data_directory / folder.SPOOL)
+    waiting = len(lay_out(backup_folder, folder.SPOOL, spool))
     if as_json:
         print_json(
             {

@@ -83,7 +83,7 @@ def test_what_was_backed_up_is_proved_and_comes_out_and_cuts_are_held(
     held = meterd("supply", "holds", "-c", other / "meterd.toml")
     assert "payments since then may be missing" in " ".join(held.split())
     refused = meterd("restore", made, "-c", other / "meterd.toml", code=1)
-    assert "holds a site already" in refused
+    assert "holds tables already" in refused
 
     scratch = tmp_path / "scratch-url"
     scratch.write_text(second_empty_url)

@@ -16,7 +16,7 @@ MADE_AT = datetime(2026, 11, 30, 2, 0, tzinfo=UTC)
 TABLES = {"journal": Content(3, "17"), "slot": Content(40, "-5")}
 
 
-def made(directory: Path, made_at: datetime = MADE_AT) -> Path:
+def made(directory: Path, made_at: datetime = MADE_AT, site: str = "house") -> Path:
     part = directory / "part"
     (part / "site").mkdir(parents=True)
     (part / "site" / "meterd.toml").write_text("[site]\n")
@@ -25,9 +25,9 @@ def made(directory: Path, made_at: datetime = MADE_AT) -> Path:
         form=folder.FORM,
         made_at=made_at,
         program="0.1.0",
-        site="house",
+        site=site,
         settings="site/meterd.toml",
-        server=Server(18, None, True),
+        server=Server(18, None),
         tables=TABLES,
         chain=(7, "ab" * 32),
         files=folder.digests(part),
@@ -90,11 +90,34 @@ def test_a_folder_without_one_is_no_backup(tmp_path: Path) -> None:
 def test_the_newest_are_kept_and_what_is_no_backup_is_left(tmp_path: Path) -> None:
     places = [made(tmp_path, MADE_AT + timedelta(days=day)) for day in range(4)]
     (tmp_path / "20200101T000000Z").mkdir()
-    assert folder.forget_older(tmp_path, 2) == places[:2]
+    assert folder.forget_older(tmp_path, "house", 2) == places[:2]
     assert folder.whole(tmp_path) == places[2:]
     assert (tmp_path / "20200101T000000Z").exists()
-    assert folder.forget_older(tmp_path, 2) == []
+    assert folder.forget_older(tmp_path, "house", 2) == []
     assert folder.newest(tmp_path) == (MADE_AT + timedelta(days=3)).timestamp()
+
+
+def test_a_backup_of_another_site_and_one_that_somebody_named_are_left(tmp_path: Path) -> None:
+    old, new = (made(tmp_path, MADE_AT + timedelta(days=day)) for day in (1, 2))
+    other = made(tmp_path, MADE_AT, site="market")
+    named = made(tmp_path, MADE_AT - timedelta(days=1)).rename(tmp_path / "0-before-the-move")
+    assert folder.forget_older(tmp_path, "house", 1) == [old]
+    assert folder.whole(tmp_path) == [named, other, new]
+
+
+def test_what_is_left_of_a_killed_backup_goes_after_days(tmp_path: Path) -> None:
+    killed = tmp_path / ".unfinished-x"
+    killed.mkdir()
+    begun = datetime.fromtimestamp(killed.stat().st_mtime, UTC)
+    folder.forget_unfinished(tmp_path, begun + timedelta(days=1))
+    assert killed.exists()
+    folder.forget_unfinished(tmp_path, begun + timedelta(days=3))
+    assert not killed.exists()
+
+
+def test_a_file_from_elsewhere_is_told_with_its_place(tmp_path: Path) -> None:
+    laid = [tmp_path / "meterd.toml", tmp_path / "elsewhere" / "srv" / "tariffs.toml"]
+    assert [*folder.from_elsewhere(laid, tmp_path)] == [(laid[1], Path("/srv/tariffs.toml"))]
 
 
 def test_without_a_backup_the_newest_is_no_time(tmp_path: Path) -> None:
