@@ -17,6 +17,7 @@ from storage.database import EMBEDDED_VERSION
 
 DEBIAN: Final = "/usr/lib/postgresql/{major}/bin"
 LONGEST_ERROR: Final = 2000
+"""Of what it said: the first error is the cause of the others."""
 NOT_KNOWN: Final = 'unrecognized configuration parameter "transaction_timeout"'
 """What a server before 17 says to the pg_restore of a later one, and nothing is lost by it."""
 
@@ -59,7 +60,7 @@ def run(path: str, url: str, *arguments: str) -> None:
     )
     errors = [line for line in done.stderr.splitlines() if ": error: " in line]
     if done.returncode != 0 and not (errors and all(NOT_KNOWN in line for line in errors)):
-        raise MeterdError(f"{Path(path).name} failed: {done.stderr.strip()[-LONGEST_ERROR:]}")
+        raise MeterdError(f"{Path(path).name} failed: {done.stderr.strip()[:LONGEST_ERROR]}")
 
 
 def _quoted(value: str) -> str:

@@ -6,6 +6,7 @@ import shutil
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 import psycopg
 from psycopg import AsyncConnection
@@ -21,6 +22,12 @@ from storage import backup, migrate, seals
 from storage.database import Database, connect
 from storage.documents import Said
 from storage.sql import Connection
+
+
+HALF_FILLED: Final = (
+    "the database is filled by half: when that is mended, begin with an empty one (an embedded one "
+    "is the folder postgresql of the data directory)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +64,10 @@ async def restore(backup_folder: Path, manifest: Manifest, database: Database) -
             "--no-privileges",
             str(backup_folder / folder.DUMP),
         )
-        await in_thread(put)
+        try:
+            await in_thread(put)
+        except MeterdError as error:
+            raise MeterdError(f"{error}\n{HALF_FILLED}") from None
         if manifest.server.timescaledb is not None:
             await connection.execute("SELECT timescaledb_post_restore()")
         tables = await backup.contents(connection)

@@ -57,9 +57,9 @@ def example_site(folder: Path, first: date) -> Path:
         ("account", "channel", "address", "consent", "language", "order"),
         ((f"C{n}", CHANNEL, f"user-{n}-{k}", "yes", "zh", k) for n in numbers for k in (1, 2)),
     )
-    (folder / "password").write_text("000000\n", encoding="utf-8")
-    (folder / "key").write_text(KEY, encoding="utf-8")
-    (folder / "url").write_text("http://127.0.0.1:9/", encoding="utf-8")
+    _write_secret(folder / "password", "000000\n")
+    _write_secret(folder / "key", KEY)
+    _write_secret(folder / "url", "http://127.0.0.1:9/")
     price = {"effective_from": first, "price": EXAMPLE_PRICE}
     tariffs = {"tariff": {"home": {"version": [price]}}}
     (folder / "tariffs.toml").write_text(toml_document(tariffs), encoding="utf-8")
@@ -145,8 +145,8 @@ def copy_site(
         for it in content.get("notice_channel", [])
     ]
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "inbox-url").write_text(inbox_url, encoding="utf-8")
-    (folder / "inbox-key").write_text(KEY, encoding="utf-8")
+    _write_secret(folder / "inbox-url", inbox_url)
+    _write_secret(folder / "inbox-key", KEY)
     _copy_archive(site.settings.site.archive, folder / "archive", first)
     path = folder / "meterd.toml"
     path.write_text(toml_document(content), encoding="utf-8")
@@ -197,6 +197,11 @@ def _copy_archive(source: Path, target: Path, first: date) -> None:
                 row[column] = first.isoformat()
         head = list(rows[0]) if rows else text.strip().split(",")
         _write(target / path.name, head, (row.values() for row in rows))
+
+
+def _write_secret(path: Path, text: str) -> None:
+    path.touch(0o600)
+    path.write_text(text, encoding="utf-8")
 
 
 def _write(path: Path, head: Sequence[str], rows: Iterable[Iterable[object]]) -> None:

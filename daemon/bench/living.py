@@ -39,7 +39,7 @@ HOURS: Final = ((0, 1), (6, 5), (9, 2), (14, 30), (20, 0))
 the hours in which customers are cut begin and before they end, and in the evening."""
 MORNING: Final = HOURS[1]
 """By then the freezes of midnight are there, and billed."""
-READY_S: Final = 120.0
+READY_S: Final = 300.0
 STUCK_S: Final = 60.0
 """Real time in which nothing of the work of a moment is done, after which it is left."""
 NO_PROGRESS_S: Final = 2.0
