@@ -23,7 +23,6 @@ from storage.database import Database, connect
 from storage.documents import Said
 from storage.sql import Connection
 
-
 HALF_FILLED: Final = (
     "the database is filled by half: when that is mended, begin with an empty one (an embedded one "
     "is the folder postgresql of the data directory)"
