@@ -51,6 +51,11 @@ NEEDS_NAMES = {
     "other_meter_answers",
     "two_masters",
     "duplicate_address",
+    "silent_beginning",
+    "late_twin",
+    "several_at_another_speed",
+    "wrong_unit",
+    "cut_modbus",
 }
 """What is found only by whoever knows which meters there are, or who may talk."""
 
