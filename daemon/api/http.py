@@ -32,10 +32,12 @@ class PortTaken(MeterdError):
 
 
 class _BoundedHttp(H11Protocol):
-    """A connection that ends when it asks nothing whole, or takes no answer, for REQUEST_S.
+    """A connection that ends when it asks nothing whole, or takes no answer, for `patience_s`.
 
     Of more than MOST_CONNECTIONS the one that has waited longest ends: whoever opens many keeps
     nobody else from being answered."""
+
+    patience_s = REQUEST_S
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
@@ -58,7 +60,7 @@ class _BoundedHttp(H11Protocol):
         super().connection_lost(exc)
 
     def _end_later(self) -> asyncio.TimerHandle:
-        return self.loop.call_later(REQUEST_S, self.transport.abort)
+        return self.loop.call_later(self.patience_s, self.transport.abort)
 
 
 class _Server(uvicorn.Server):
@@ -84,12 +86,17 @@ async def serve(
     health: Callable[[], tuple[bool, dict[str, Any]]],
     show: Callable[[], None],
     receipts: Receipts | None = None,
+    *,
+    request_s: float = REQUEST_S,
 ) -> None:
     """Answer until cancelled.
 
     `health` gives (is well, what is shown); not well is answered with 503. `show` brings up to date
     what only a look can tell, before each answer of metrics. `receipts`: None where no channel
-    signs any."""
+    signs any. `request_s`: how long a request and the taking of its answer may last."""
+
+    class Bounded(_BoundedHttp):
+        patience_s = request_s
 
     async def metrics(request: Request) -> Response:
         show()
@@ -105,7 +112,7 @@ async def serve(
     application = Starlette(routes=routes)
     settings = uvicorn.Config(
         application,
-        http=_BoundedHttp,
+        http=Bounded,
         log_config=None,
         access_log=False,
         lifespan="off",

@@ -12,6 +12,7 @@ import os
 import socket
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import aclosing, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,14 +26,23 @@ log = structlog.get_logger("daemon")
 
 LONGEST_REQUEST: Final = 2 * 1024 * 1024
 """As long as the arguments of a command can be (execve(2), ARG_MAX)."""
-ASKED_WITHIN_S: Final = 10.0
-"""A client that has not asked for this time is hung up on."""
-MOST_CLIENTS: Final = 256
-UNREAD_S: Final = 10.0
-"""A client that does not take an answer for this time is hung up on: answers must not pile up
-here."""
 OWNER_ONLY: Final = 0o177
 """As a umask."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What clients may do.
+
+    `asked_within_s`: one that has not asked for this time is hung up on; `unread_s`: so is one that
+    does not take an answer for that time: answers must not pile up here."""
+
+    asked_within_s: float = 10.0
+    unread_s: float = 10.0
+    most_clients: int = 256
+
+
+USUAL: Final = Limits()
 
 Answer = Callable[[Mapping[str, Any]], AsyncGenerator[dict[str, Any], None]]
 
@@ -62,7 +72,7 @@ def listen(data_directory: Path) -> Iterator[socket.socket]:
             path.unlink(missing_ok=True)
 
 
-async def serve(listening: socket.socket, answer: Answer) -> None:
+async def serve(listening: socket.socket, answer: Answer, limits: Limits = USUAL) -> None:
     """Answer requests until cancelled.
 
     A MeterdError from `answer` goes to the client, anything else into the log too."""
@@ -71,10 +81,12 @@ async def serve(listening: socket.socket, answer: Answer) -> None:
     async def attend(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             with suppress(OSError, TimeoutError):
-                if len(clients) > MOST_CLIENTS:
-                    await _write(writer, {"error": f"{MOST_CLIENTS} others ask; ask again later"})
+                client = _Client(reader, writer, limits)
+                if len(clients) > limits.most_clients:
+                    error = f"{limits.most_clients} others ask; ask again later"
+                    await client.write({"error": error})
                 else:
-                    await _attend(reader, writer, answer)
+                    await client.attend(answer)
         finally:
             if writer.transport.get_write_buffer_size():
                 writer.transport.abort()  # the client has hung up or does not read
@@ -99,35 +111,61 @@ async def serve(listening: socket.socket, answer: Answer) -> None:
         await asyncio.gather(*clients, return_exceptions=True)
 
 
-async def _attend(
-    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, answer: Answer
-) -> None:
-    # With no buffer of ours, drained is what the other side's kernel has taken.
-    writer.transport.set_write_buffer_limits(high=0)
-    try:
-        request = await _request(reader)
-    except (MeterdError, OSError) as error:
-        await _write(writer, {"error": str(error)})
-        return
-    answering = asyncio.ensure_future(_answer(writer, answer, request))
-    hanging_up = asyncio.ensure_future(reader.read(1))
-    try:
-        await asyncio.wait({answering, hanging_up}, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        answering.cancel()
-        hanging_up.cancel()
-        await asyncio.gather(answering, hanging_up, return_exceptions=True)
+@dataclass(frozen=True, slots=True)
+class _Client:
+    """One connection: one request, and all that is answered to it."""
 
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+    limits: Limits
 
-async def _request(reader: asyncio.StreamReader) -> Mapping[str, Any]:
-    try:
-        async with asyncio.timeout(ASKED_WITHIN_S):
-            line = await reader.readline()
-    except TimeoutError:
-        raise MeterdError(f"nothing was asked for {ASKED_WITHIN_S:g} s") from None
-    except ValueError as error:  # a line without end
-        raise MeterdError(f"no request in JSON on one line: {error}") from None
-    return parsed_request(line)
+    async def attend(self, answer: Answer) -> None:
+        # With no buffer of ours, drained is what the other side's kernel has taken.
+        self.writer.transport.set_write_buffer_limits(high=0)
+        try:
+            request = await self._request()
+        except (MeterdError, OSError) as error:
+            await self.write({"error": str(error)})
+            return
+        answering = asyncio.ensure_future(self._answer(answer, request))
+        hanging_up = asyncio.ensure_future(self.reader.read(1))
+        try:
+            await asyncio.wait({answering, hanging_up}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            answering.cancel()
+            hanging_up.cancel()
+            await asyncio.gather(answering, hanging_up, return_exceptions=True)
+
+    async def _request(self) -> Mapping[str, Any]:
+        longest_s = self.limits.asked_within_s
+        try:
+            async with asyncio.timeout(longest_s):
+                line = await self.reader.readline()
+        except TimeoutError:
+            raise MeterdError(f"nothing was asked for {longest_s:g} s") from None
+        except ValueError as error:  # a line without end
+            raise MeterdError(f"no request in JSON on one line: {error}") from None
+        return parsed_request(line)
+
+    async def _answer(self, answer: Answer, request: Mapping[str, Any]) -> None:
+        with suppress(OSError, TimeoutError):
+            try:
+                async with aclosing(answer(request)) as answers:
+                    async for piece in answers:
+                        await self.write(piece)
+                await self.write({"end": True})
+            except MeterdError as error:
+                await self.write({"error": str(error), "kind": type(error).__name__})
+            except OSError:
+                raise
+            except Exception as error:
+                await self.write({"error": _told(request, error)})
+
+    async def write(self, piece: Mapping[str, Any]) -> None:
+        """One line. TimeoutError when it is not taken."""
+        self.writer.write(json.dumps(piece, ensure_ascii=False, default=str).encode() + b"\n")
+        async with asyncio.timeout(self.limits.unread_s):
+            await self.writer.drain()
 
 
 def parsed_request(line: bytes) -> Mapping[str, Any]:
@@ -141,33 +179,12 @@ def parsed_request(line: bytes) -> Mapping[str, Any]:
     return request
 
 
-async def _answer(writer: asyncio.StreamWriter, answer: Answer, request: Mapping[str, Any]) -> None:
-    with suppress(OSError, TimeoutError):
-        try:
-            async with aclosing(answer(request)) as answers:
-                async for piece in answers:
-                    await _write(writer, piece)
-            await _write(writer, {"end": True})
-        except MeterdError as error:
-            await _write(writer, {"error": str(error), "kind": type(error).__name__})
-        except OSError:
-            raise
-        except Exception as error:
-            await _write(writer, {"error": _told(request, error)})
-
-
 def _told(request: Mapping[str, Any], error: Exception) -> str:
     """What is said of an error that nobody named; logged where it is ours."""
     if is_of_the_whole(error):
         return f"the database cannot do it now: {str(error).strip()}"
     log.exception("request failed", request=request.get("do"))
     return f"the daemon failed: {type(error).__name__}: {error}; its log says more"
-
-
-async def _write(writer: asyncio.StreamWriter, piece: Mapping[str, Any]) -> None:
-    writer.write(json.dumps(piece, ensure_ascii=False, default=str).encode() + b"\n")
-    async with asyncio.timeout(UNREAD_S):
-        await writer.drain()
 
 
 def _bind(listening: socket.socket, path: Path) -> None:

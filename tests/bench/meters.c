@@ -10,6 +10,7 @@
  *   050600NN            when daily freeze NN was frozen: midnight NN - 1 days ago; NN from 1 to 62
  *   050601NN            its energies, in 0.01 kWh: tariff t shows t * (address modulo 1,000,000) + day, where day counts
  *                       from 1970-01-01; the total in front is the sum of the four
+ *   04000503            status word 3: 0, the relay is closed and nobody keeps it
  *   anything else       D1, error word 02: no such data
  * Frames of other functions and noise are not answered. With --modbus it answers Modbus TCP instead: register r of unit
  * u shows 1000 u + r modulo 65,536, functions 3 and 4.
@@ -92,6 +93,8 @@ static int data_of(uint32_t identifier, uint64_t address, uint8_t *out) {
         const int fields[] = {at.tm_wday, at.tm_mday, at.tm_mon + 1, at.tm_year % 100, at.tm_sec, at.tm_min, at.tm_hour};
         for (int i = date ? 0 : 4; i < (date ? 4 : 7); i++)
             end = bcd(end, (uint32_t)fields[i], 1);
+    } else if (identifier == 0x04000503) {
+        end = bcd(end, 0, 2);
     } else if ((identifier & ~0xFFu) == 0x05060000 && remembers) {
         local -= (freeze - 1) * 86400L;
         gmtime_r(&local, &at);

@@ -17,7 +17,13 @@ from typing import TypeVar
 
 import pytest
 
-from protocols.dlt645.exchanges import CODEC_2007, read, read_clock, read_daily_freeze
+from protocols.dlt645.exchanges import (
+    CODEC_2007,
+    read,
+    read_clock,
+    read_daily_freeze,
+    read_status_word_3,
+)
 from protocols.dlt645.frame import Frame
 from protocols.errors import MeterRefused
 from protocols.exchange import Exchange
@@ -89,6 +95,10 @@ def test_a_freeze_shows_its_midnight_and_the_energies_of_its_day(
 def test_a_meter_shows_the_wall_clock_of_the_zone(connection: socket.socket) -> None:
     wall = datetime.now(UTC).replace(tzinfo=None) + timedelta(minutes=ZONE_MIN)
     assert abs(run(connection, read_clock(ADDRESSES[1])) - wall) < timedelta(seconds=5)
+
+
+def test_its_relay_is_closed(connection: socket.socket) -> None:
+    assert not run(connection, read_status_word_3(ADDRESSES[1])).relay_open
 
 
 @pytest.mark.parametrize("identifier", ["00010000", "05060100", "0506013F", "0506003F"])

@@ -15,13 +15,13 @@ Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 @asynccontextmanager
-async def served() -> AsyncIterator[int]:
+async def served(request_s: float = http.REQUEST_S) -> AsyncIterator[int]:
     """The port of a server that is well."""
     with http.listen("127.0.0.1", 0) as port:
         health = {"status": "ok"}
         receipts = Receipts(Pool("", most=1), {})
         serving = asyncio.create_task(
-            http.serve(port, lambda: (True, health), lambda: None, receipts)
+            http.serve(port, lambda: (True, health), lambda: None, receipts, request_s=request_s)
         )
         try:
             yield port.getsockname()[1]
@@ -69,18 +69,15 @@ async def is_gone(connection: Connection) -> bool:
 
 
 @pytest.mark.parametrize("begun", [b"", b"GET /healthz HTTP/1.1\r\nHost: x\r\n"])
-def test_a_request_that_does_not_end_is_hung_up_on(
-    begun: bytes, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_request_that_does_not_end_is_hung_up_on(begun: bytes) -> None:
     async def test() -> None:
-        monkeypatch.setattr(http, "REQUEST_S", 0.1)
-        async with served() as port:
+        async with served(request_s=0.1) as port:
             assert await asked(port, begun) == b""
 
     asyncio.run(test())
 
 
-def test_a_connection_may_ask_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_connection_may_ask_again_and_again() -> None:
     async def test() -> None:
         async with served() as port:
             reader, writer = await asyncio.open_connection("127.0.0.1", port)

@@ -16,7 +16,7 @@ import pytest
 
 from daemon.api import unix_socket
 from daemon.api.asking import NAME, NotRunning, RequestFailed, SocketUnusable, ask
-from daemon.api.unix_socket import listen
+from daemon.api.unix_socket import USUAL, Limits, listen
 from protocols.errors import MeterdError
 
 LIMIT_S = 10
@@ -62,11 +62,11 @@ class Answers:
 
 
 @contextmanager
-def served(folder: Path) -> Iterator[Answers]:
+def served(folder: Path, limits: Limits = USUAL) -> Iterator[Answers]:
     """A socket that is answered in another thread."""
     answers, loop = Answers(), asyncio.new_event_loop()
     with listen(folder) as listening:
-        task = loop.create_task(unix_socket.serve(listening, answers))
+        task = loop.create_task(unix_socket.serve(listening, answers, limits))
         thread = Thread(target=lambda: loop.run_until_complete(asyncio.wait({task})))
         thread.start()
         try:
@@ -120,9 +120,11 @@ def test_hanging_up_takes_back_what_was_asked(folder: Path) -> None:
         assert answers.ended.wait(LIMIT_S)
 
 
-def test_who_does_not_read_is_hung_up_on(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(unix_socket, "UNREAD_S", 0.2)
-    with served(folder) as answers, socket.socket(socket.AF_UNIX) as connection:
+def test_who_does_not_read_is_hung_up_on(folder: Path) -> None:
+    with (
+        served(folder, Limits(unread_s=0.2)) as answers,
+        socket.socket(socket.AF_UNIX) as connection,
+    ):
         connection.connect(str(folder / NAME))
         connection.sendall(b'{"do": "flood"}\n')
         assert answers.ended.wait(LIMIT_S)
@@ -175,9 +177,8 @@ def test_a_client_that_reads_late_gets_everything(folder: Path) -> None:
     ]
 
 
-def test_who_asks_nothing_is_hung_up_on(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(unix_socket, "ASKED_WITHIN_S", 0.1)
-    with served(folder), socket.socket(socket.AF_UNIX) as connection:
+def test_who_asks_nothing_is_hung_up_on(folder: Path) -> None:
+    with served(folder, Limits(asked_within_s=0.1)), socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(LIMIT_S)
         connection.connect(str(folder / NAME))
         connection.sendall(b'{"do": "cou')
@@ -194,9 +195,8 @@ def test_a_request_without_end_is_refused(folder: Path) -> None:
         assert "error" in json.loads(connection.makefile("rb").readline())
 
 
-def test_one_client_too_many_is_told_so(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(unix_socket, "MOST_CLIENTS", 1)
-    with served(folder), closing(ask(folder, {"do": "wait"})) as first:
+def test_one_client_too_many_is_told_so(folder: Path) -> None:
+    with served(folder, Limits(most_clients=1)), closing(ask(folder, {"do": "wait"})) as first:
         next(first)
         with pytest.raises(RequestFailed, match="ask again later"):
             list(ask(folder, {"do": "count", "to": 0}))

@@ -361,18 +361,21 @@ def test_no_late_answer_is_ever_booked_on_another_item(name: str) -> None:
     assert late_answers_booked_wrong(name, [*range(LATE_RUNS), *LATE_SEEDS]) == []
 
 
+class DistinctValues(SimulatedModbusMeter):
+    """No two quantities of it show the same registers."""
+
+    def value_named(self, label: str) -> Decimal:
+        place, quantity = next(
+            ((place, it) for place, it in enumerate(Quantity) if it.label == label), (-1000, None)
+        )
+        item = None if quantity is None else self.profile.item(quantity)
+        return (1000 + place) * (Decimal(1) if item is None else item.factor)
+
+
 def late_answers_booked_wrong(name: str, seeds: Iterable[int]) -> list[int]:
     """The seeds of the runs in which a value came out that is not the meter's."""
     profile = load_profile(name)
-    meter = meter_of(profile)
-
-    own = {it.label: 1000 + place for place, it in enumerate(Quantity)}
-    factors = {it.label: item.factor for it in Quantity if (item := profile.item(it)) is not None}
-
-    def tell_them_apart(label: str) -> Decimal:
-        return own.get(label, 0) * factors.get(label, Decimal(1))
-
-    meter.value_named = tell_them_apart  # type: ignore[method-assign]
+    meter = DistinctValues(MeterState("bus-1/7", now=lambda: NOON), UNIT, profile)
     plain = play(read_quantities(UNIT, profile, profile.quantities()), meter.answer_modbus)
     assert len(set(plain.values())) == len(plain)
     wrong = []
