@@ -5,11 +5,13 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 
 START: Final = datetime(2026, 3, 2, 10)  # noqa: DTZ001 - a site's wall clock
 METER: Final = "000000000001"
+NAME: Final = "[a-z0-9-]+"
+"""Of a scenario; its text has more than that."""
 USUAL: Final = f"""
 [lines.line]
 port = 0
@@ -71,9 +75,9 @@ class MeterBench:
         place = self.places[line]
         return str(place["host"]), int(place["port"])
 
-    def register_kwh(self, address: str = METER) -> str:
+    def register_kwh(self, address: str = METER) -> Decimal:
         """What the display of a meter shows now."""
-        return str(self.control.meter(address)["register"])
+        return Decimal(self.control.meter(address)["register"])
 
     @contextmanager
     def fault(self, kind: str, **what: Any) -> Iterator[None]:
@@ -119,11 +123,18 @@ def meterd_bench(meterd_open: OpenBench) -> MeterBench:
 
 def _loaded(scenario: str | Path) -> Scenario:
     # Here and not above: pytest loads this module for every test of the environment.
+    from config.problems import did_you_mean
     from simulators.bench.scenario import load_scenario, parse_scenario, shipped_scenarios
 
     if isinstance(scenario, Path):
         return load_scenario(scenario)
-    return parse_scenario(shipped_scenarios().get(scenario, scenario))
+    shipped = shipped_scenarios()
+    if scenario in shipped:
+        return parse_scenario(shipped[scenario], f"{scenario}.toml")
+    if re.fullmatch(NAME, scenario):
+        hint = did_you_mean(scenario, shipped)
+        raise ValueError(f"there is no scenario {scenario!r}{hint}; they are {', '.join(shipped)}")
+    return parse_scenario(scenario)
 
 
 @contextmanager

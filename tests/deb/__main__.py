@@ -102,7 +102,10 @@ def said(what: str, answer: object) -> None:
 
 def main(package: Path) -> None:
     """Go the whole way of a package, and of the one that follows it."""
-    with tempfile.TemporaryDirectory(prefix="meterd-machine-") as folder:
+    with (
+        tempfile.TemporaryDirectory(prefix="meterd-machine-") as folder,
+        tempfile.TemporaryDirectory(prefix="meterd-next-") as beside,
+    ):
         root = Path(folder)
         root.chmod(0o755)
         machine = Machine(root)
@@ -123,7 +126,7 @@ def main(package: Path) -> None:
         said("first site of the README", before)
 
         installed = machine.package_version()
-        machine.install(next_version(package, root / "tmp"))
+        machine.install(next_version(package, Path(beside)))
         assert machine.package_version() == f"{installed}+next"
         show = ["meterd", "account", "show", "10010301", "--json", "-c", f"{site}/meterd.toml"]
         after = machine.run(*show, user="engineer").strip().splitlines()[-1]

@@ -26,10 +26,15 @@ def test_a_meter_answers(meterd_bench):
     assert meterd_bench.mistakes() == []
 
 def test_time_is_the_tests(meterd_bench, meterd_time):
-    before = float(meterd_bench.register_kwh())
+    before = meterd_bench.register_kwh()
     meterd_time.move(days=2)
     assert meterd_bench.control.meter("000000000001")["clock"] == "2026-03-04T10:00:00"
-    assert 2 < float(meterd_bench.register_kwh()) - before < 60
+    assert 2 < meterd_bench.register_kwh() - before < 60
+
+def test_a_scenario_that_does_not_come_with_it_is_named(meterd_open):
+    import pytest
+    with pytest.raises(ValueError, match="no scenario 'midnight-outag' .did you mean"):
+        meterd_open("midnight-outag")
 
 def test_a_fault_lasts_as_long_as_its_block(meterd_bench):
     with meterd_bench.fault("wrong_checksum", line="line"):
@@ -77,7 +82,7 @@ def test_a_project_uses_the_fixtures_without_a_database(tmp_path: Path) -> None:
         timeout=120,
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
-    assert "7 passed" in done.stdout
+    assert "8 passed" in done.stdout
 
 
 @pytest.mark.parametrize("module", ["psycopg", "storage", "daemon", "simulators.bench.running"])
