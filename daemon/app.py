@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import signal
 import socket
 from collections.abc import Awaitable, Callable, Mapping
@@ -21,7 +22,7 @@ from psycopg import AsyncConnection
 from config.load import LoadedSite
 from config.secret import revealed
 from config.settings import Site
-from daemon import metrics
+from daemon import figures, metrics
 from daemon.acquisition.lines import Lines
 from daemon.acquisition.on_demand import OnDemand
 from daemon.acquisition.planning.wanted import due_day
@@ -79,6 +80,7 @@ class _Daemon:
     listeners: Mapping[str, Listener]
     pipeline: Pipeline
     configuration: Configuration
+    lag: LoopLag
     missed: asyncio.Event
     doubted: asyncio.Event
     storing: Supervisor
@@ -102,6 +104,7 @@ async def run(site: LoadedSite) -> None:
     _on_stop_signals(starting.cancel)
     settings = site.settings
     metrics.BUILD.labels(version("meterd")).set(1)
+    figures.begin()
     async with AsyncExitStack() as opened:
         # The port first: that it is taken is told before the database is touched.
         port = opened.enter_context(http.listen(*settings.http.listen))
@@ -217,6 +220,7 @@ async def _open(
         listeners,
         pipeline,
         configuration,
+        lag,
         missed,
         doubted,
         storing,
@@ -299,12 +303,13 @@ def _serve(daemon: _Daemon) -> None:
         lambda: daemon.clock.doubt,
         daemon.outbox.condition,
     )
-    daemon.running.start(
-        "http", lambda: http.serve(daemon.port, told, daemon.pipeline.show, daemon.receipts)
-    )
+    show = partial(figures.show_now, daemon.pipeline, daemon.authority, daemon.lag)
+    daemon.running.start("http", lambda: http.serve(daemon.port, told, show, daemon.receipts))
     if settings.backup.directory is not None:
         look = partial(show_newest, settings.backup.directory)
         daemon.running.start("backups", look)
+    else:
+        metrics.BACKUP_SUCCESS.set(math.nan)
     daemon.asking.start("requests", lambda: unix_socket.serve(daemon.listening, requests.answer))
     daemon.asking.start("watchdog", lambda: feed_watchdog(lines, daemon.pipeline.condition))
     spare_what_is_there()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -27,6 +27,7 @@ from daemon.acquisition.lines import Lines
 from daemon.billing.standstill import REASONS, REMEMBERED
 from daemon.control.alarms import ALARMS, news
 from daemon.control.authority import Authority
+from daemon.figures import Recent, show_totals
 from daemon.health import WorkDone
 from daemon.quality.gap import gap_day
 from daemon.runtime.purposes import Achieved
@@ -44,17 +45,15 @@ from daemon.transactions.soft_findings import (
 )
 from daemon.transactions.supply_cases import open_cases, supply_alarms
 from daemon.transactions.sweep import sweep
-from storage import gaps, ledger, retention, settling, standstill, supply
+from storage import figures, gaps, ledger, retention, settling, standstill, supply
 from storage.database import LONG_USE_S, Pool
 
 log = structlog.get_logger("daemon")
 
-LINES_AT_ONCE = 500
-"""Maximum of lines whose figures are taken before the lines themselves have their turn again."""
-
 FIRST_S = 1
 SWEEP_S = 10
 FIGURES_S = 15
+TOTALS_S = 60
 DOUBTS_S = 15
 FAILURES_S = 5
 """Whoever asks why it is dark hears of a line that is down, or of a silent meter, at once."""
@@ -66,6 +65,7 @@ WARNINGS_S = 60 * 60
 AUDIT_S = 60 * 60
 GAP_SCAN_S = 15 * 60
 STANDSTILL_S = 5 * 60
+DAY_S = 24 * 60 * 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,32 +94,6 @@ class Daily:
         first = DateTrigger(started + timedelta(seconds=self.first_after_s))
         hour = CronTrigger(hour=self.at.hour, minute=self.at.minute, timezone=zone)
         return OrTrigger([first, hour])
-
-
-@dataclass(slots=True)
-class _Figures:
-    """What is shown of all lines with one name."""
-
-    wanted: int = 0
-    present: int = 0
-    backed_off: int = 0
-    silent: int = 0
-    leaving: int = 0
-
-    def add(self, line: Line) -> None:
-        wanted, present = line.counts()
-        self.wanted += wanted
-        self.present += present
-        self.backed_off += line.backed_off
-        self.silent += line.is_silent
-        self.leaving += line.leaving
-
-    def show(self, name: str) -> None:
-        metrics.WANTED.labels(name).set(self.wanted)
-        metrics.PRESENT.labels(name).set(self.present)
-        metrics.BACKED_OFF.labels(name).set(self.backed_off)
-        metrics.SILENT.labels(name).set(self.silent)
-        metrics.LEAVING.labels(name).set(self.leaving)
 
 
 async def forget_old(pool: Pool, now: datetime) -> None:
@@ -156,15 +130,10 @@ async def ticking(
     Yields what is to be called when the wall clock was stepped: what is due at an hour of the site
     is planned anew."""
     work.achieved.begin()
-    for reason in REASONS:  # an alarm needs a series that is there before anything is wrong
-        metrics.STANDSTILL.labels(reason).set(0)
-        metrics.STANDSTILL_AGE.labels(reason).set(0)
-    for kind in ALARMS:
-        metrics.ALARMS.labels(kind).set(0)
-        metrics.ALARM_AGE.labels(kind).set(0)
     ticks = [
         Tick("sweep", partial(_sweep, pool, authority, settle_soon), SWEEP_S),
-        Tick("figures", partial(_show_figures, pool, lines, listeners, work.achieved), FIGURES_S),
+        Tick("figures", Recent(pool, lines, listeners, work.achieved).look, FIGURES_S),
+        Tick("totals", partial(show_totals, pool, authority), TOTALS_S),
         Tick("doubts", look_for_doubts, DOUBTS_S),
         Tick("alarms", _Alarms(pool, authority, lines, work).run, ALARMS_S),
         Tick("failures", partial(_write_failures, pool, lines), FAILURES_S),
@@ -218,6 +187,7 @@ async def _repeating(
 ) -> AsyncIterator[None]:
     async with Supervisor() as running:
         for tick in ticks:
+            _begin(tick.name, tick.period_s)
             repeat = partial(_repeat, tick, failing, achieved)
             running.start(f"tick {tick.name}", repeat, kind="tick")
         yield
@@ -231,10 +201,18 @@ def _scheduled(
         timezone=zone, job_defaults={"misfire_grace_time": None, "coalesce": True}
     )
     for daily in dailies:
+        _begin(daily.name, DAY_S)
         trigger = daily.trigger(zone, datetime.now(UTC))
         scheduler.add_job(_once, trigger, args=[daily, failing, achieved], id=daily.name)
     scheduler.start()
     return scheduler
+
+
+def _begin(name: str, period_s: int) -> None:
+    metrics.TICK_PERIOD.labels(name).set(period_s)
+    metrics.born(metrics.TICKS, [name], ("ok", "failed"))
+    metrics.born(metrics.TICK_SECONDS, [name])
+    metrics.born(metrics.TICK_SUCCESS, [name])
 
 
 async def _repeat(tick: Tick, failing: set[str], achieved: Achieved) -> None:
@@ -258,7 +236,8 @@ async def _once(daily: Daily, failing: set[str], achieved: Achieved) -> None:
 async def _run(tick: Tick | Daily, failing: set[str], achieved: Achieved) -> None:
     """`failing`: the ticks that the database failed the last time, each told once."""
     try:
-        await tick.run()
+        with metrics.TICK_SECONDS.labels(tick.name).time():
+            await tick.run()
     except psycopg.Error as error:
         if tick.name not in failing:
             log.warning("tick failed, the next tries again", tick=tick.name, error=str(error))
@@ -270,6 +249,7 @@ async def _run(tick: Tick | Daily, failing: set[str], achieved: Achieved) -> Non
     else:
         failing.discard(tick.name)
         achieved.note(tick.name)
+        metrics.TICK_SUCCESS.labels(tick.name).set_to_current_time()
         metrics.TICKS.labels(tick.name, "ok").inc()
 
 
@@ -302,22 +282,6 @@ async def _forget(pool: Pool) -> None:
     await forget_old(pool, datetime.now(UTC))
 
 
-async def _show_figures(
-    pool: Pool, lines: Iterable[Line], listeners: Iterable[Listener], achieved: Achieved
-) -> None:
-    await _show_lines(lines)
-    for listener in listeners:
-        listener.show()
-    async with pool.connection() as connection:
-        metrics.LEDGER_SUM.set(await ledger.sum_of_balances(connection))
-        # A state without commands is not asked for, and must not show its last count.
-        metrics.COMMANDS.clear()
-        for action, state, count in await supply.commands_by_state(connection):
-            metrics.COMMANDS.labels(action, state).set(count)
-        achieved.command_waits_s = await supply.longest_wait_s(connection)
-        metrics.COMMAND_WAITS.set(achieved.command_waits_s)
-
-
 async def _show_standstill(
     pool: Pool, authority: Authority, lines: Iterable[Line], work: WorkDone
 ) -> None:
@@ -328,23 +292,17 @@ async def _show_standstill(
         kept_days=REMEMBERED,
     )
     async with pool.connection(lasts_s=LONG_USE_S) as connection:
-        work.counts = await standstill.counts(connection, asked)
+        counts = await standstill.counts(connection, asked, list(metrics.DAYS.values()))
+        points = await figures.points(connection)
+    work.counts = counts.of_reasons
+    ages = dict(zip(metrics.DAYS, counts.of_ages, strict=True))
+    ages["0"] += points - sum(count for count, _ in counts.of_reasons.values())
+    for days, count in ages.items():
+        metrics.BALANCE_AGE.labels(days).set(count)
     for reason in REASONS:
         points, age_days = work.counts.get(reason, (0, 0))
         metrics.STANDSTILL.labels(reason).set(points)
         metrics.STANDSTILL_AGE.labels(reason).set(age_days)
-
-
-async def _show_lines(lines: Iterable[Line]) -> None:
-    """The lines' figures by the names they are shown as: all terminals of a listener are one."""
-    figures: defaultdict[str, _Figures] = defaultdict(_Figures)
-    for number, line in enumerate(list(lines)):
-        if number % LINES_AT_ONCE == 0:
-            await asyncio.sleep(0)
-        figures[line.shown_as].add(line)
-    # A reload may have taken lines out meanwhile, and their names out of the metrics.
-    for name in {line.shown_as for line in lines} & figures.keys():
-        figures[name].show(name)
 
 
 async def _write_failures(pool: Pool, lines: Lines) -> None:
@@ -433,7 +391,6 @@ async def _look_at_books(pool: Pool) -> None:
     """All of the ledger, once a day."""
     async with pool.connection(lasts_s=LONG_USE_S) as connection:
         found = await ledger.integrity(connection)
-    metrics.LEDGER_TRANSACTIONS.set(found["transactions"])
     for kind in ("unbalanced_transactions", "wrong_balances", "wrong_months", "misdated_charges"):
         metrics.LEDGER_FAULTS.labels(kind).set(found[kind])
     sizes = ("transactions", "postings")

@@ -11,7 +11,9 @@ from storage.sql import Connection, fetch_rows, load
 
 SQL = load("standstill")
 COUNTS: Final = (
-    f"SELECT reason, count(*)::int, max(age_days)::int FROM ({SQL['standing']}) s GROUP BY 1"
+    "SELECT reason, coalesce(width_bucket(age_days, %(ages)s::int[]), 0) AS age, count(*)::int,"
+    " count(account)::int, coalesce(max(age_days), 0)::int"
+    f" FROM ({SQL['standing']}) s GROUP BY 1, 2"
 )
 
 
@@ -41,6 +43,14 @@ class Standing(NamedTuple):
     lacks: date | None
 
 
+class Counts(NamedTuple):
+    """Points that stand still: by reason (how many, age of the oldest in days), and those that are
+    billed to an account by class of age."""
+
+    of_reasons: Mapping[str, tuple[int, int]]
+    of_ages: Sequence[int]
+
+
 @dataclass(frozen=True, slots=True)
 class Question:
     """What is asked: which points are not billed to 00:00 of `due`.
@@ -58,10 +68,16 @@ async def standing(connection: Connection, asked: Question) -> list[Standing]:
     return list(map(Standing._make, rows))
 
 
-async def counts(connection: Connection, asked: Question) -> dict[str, tuple[int, int]]:
-    """By reason how many they are, and the age of the oldest in days."""
-    rows = await fetch_rows(connection, COUNTS, _values(asked))
-    return {reason: (points, age or 0) for reason, points, age in rows}
+async def counts(connection: Connection, asked: Question, ages: Sequence[int]) -> Counts:
+    """How many they are. `ages`: the first days of the classes of ages, from 0 on."""
+    rows = await fetch_rows(connection, COUNTS, {**_values(asked), "ages": list(ages)})
+    of_reasons: dict[str, tuple[int, int]] = {}
+    of_ages = [0] * len(ages)
+    for reason, age, points, of_accounts, oldest in rows:
+        others, older = of_reasons.get(reason, (0, 0))
+        of_reasons[reason] = (points + others, max(oldest, older))
+        of_ages[max(age - 1, 0)] += of_accounts
+    return Counts(of_reasons, of_ages)
 
 
 def _values(asked: Question) -> dict[str, object]:

@@ -181,6 +181,7 @@ class Jobs:
 
     def note_attempt(self, number: int, day: date, cause: Cause) -> None:
         """A slot was asked for in vain."""
+        self.wanted.tried_in_vain(number, day)
         self.attempts.note(
             number,
             day,

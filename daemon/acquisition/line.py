@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, timedelta
 
 import structlog
@@ -52,6 +52,7 @@ class Line(ABC):
         "name",
         "outage",
         "shown_as",
+        "stored_at",
         "up",
     )
 
@@ -74,7 +75,9 @@ class Line(ABC):
         self._flapping = Flapping()
         self._steadying: asyncio.TimerHandle | None = None
         """Set while it is open and flapped before."""
-        metrics.LINES.labels(self.shown_as).inc(0)
+        self.stored_at = 0.0
+        """Unix time at which a reading of its meters was last stored; 0: not since the start."""
+        metrics.show_line(self.shown_as)
         self.outage = LineOutage(self.name, since=parts.clock.now())
 
     @abstractmethod
@@ -174,6 +177,14 @@ class Line(ABC):
     def counts(self) -> tuple[int, int]:
         """(wanted, present) slots."""
         return self._jobs.wanted.counts()
+
+    def day_counts(self, age: int) -> tuple[int, int, int]:
+        """(owed, stored, stored without a try in vain) slots of a day; 0: the newest."""
+        return self._jobs.wanted.day_counts(age)
+
+    def missing_since(self, ages: Sequence[int]) -> list[int]:
+        """Owed slots without a value, by age: of the days from each of these to the next."""
+        return self._jobs.wanted.missing_since(ages)
 
     @property
     def leaving(self) -> int:

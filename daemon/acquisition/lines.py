@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from datetime import date
@@ -94,10 +95,12 @@ class Lines:
 
     def stored(self, slots: Iterable[tuple[int, date]]) -> None:
         """(meter id, day) of slots that have a value in the database now."""
+        now = time.time()
         for meter_id, day in slots:
             line = self._of_meter.get(meter_id)
             if line is not None:
                 line.stored(meter_id, day)
+                line.stored_at = now
 
     def doubt(self, doubts: Iterable[tuple[int, date, int, float]]) -> None:
         """What is to be read again, of all meters: see Line.doubt."""

@@ -11,7 +11,8 @@ from typing import Any, Final
 
 import psycopg
 import uvicorn
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import REGISTRY
+from prometheus_client.exposition import choose_encoder
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
@@ -100,7 +101,8 @@ async def serve(
 
     async def metrics(request: Request) -> Response:
         show()
-        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+        encode, content_type = choose_encoder(request.headers.get("accept", ""))
+        return Response(encode(REGISTRY), headers={"content-type": content_type})
 
     async def healthz(request: Request) -> Response:
         is_well, shown = health()

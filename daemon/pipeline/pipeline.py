@@ -264,6 +264,11 @@ class Pipeline:
 
     # --- what is shown
 
+    @property
+    def stores(self) -> bool:
+        """False while the database cannot store."""
+        return self._database.stores
+
     def condition(self) -> Mapping[str, Any]:
         """What those who watch are told: whether work is done, not whether a connection is open."""
         last = self._database.last_stored_at
@@ -284,6 +289,7 @@ class Pipeline:
         free_bytes = self._spool.free_bytes
         metrics.UNSTORED_AGE.set(self._oldest_age_s())
         metrics.SPOOL_BYTES.set(self._spool.size)
+        metrics.SPOOL_MOST_BYTES.set(self._spool.max_bytes)
         metrics.SPOOL_READINGS.set(self._spool.readings)
         metrics.DISK_FREE.set(math.nan if free_bytes is None else free_bytes)
 

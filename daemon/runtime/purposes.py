@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from daemon import metrics
-
 
 @dataclass(frozen=True, slots=True)
 class Purpose:
@@ -49,7 +47,6 @@ class Achieved:
         """It was achieved now; nothing where it is no purpose."""
         if name in PURPOSES:
             self._at[name] = time.monotonic()
-            metrics.ACHIEVED.labels(name).set_to_current_time()
 
     def ages_s(self) -> dict[str, float]:
         """How long ago, by purpose."""

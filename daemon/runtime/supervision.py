@@ -39,6 +39,7 @@ class Supervisor:
     ) -> None:
         """Run it from now on. `kind` is its name in metrics, where thousands are alike."""
         assert name not in self._tasks, f"{name} runs already"
+        metrics.born(metrics.TASK_RESTARTS, [kind or name])
         self._tasks[name] = asyncio.create_task(
             self._keep_running(name, run, kind or name), name=name
         )

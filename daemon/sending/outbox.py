@@ -23,6 +23,8 @@ log = structlog.get_logger("notices")
 SENT_AT_ONCE: Final = 8
 """One channel that hangs keeps the others waiting no longer than its timeout."""
 MOST_A_TICK: Final = 400
+OUTCOMES: Final = ("sent", "not_taken", "failed", "delivered", "bounced")
+"""Of a notice and of its receipts."""
 GRACE_S: Final = 5.0
 """For a channel to give up by its own timeout, before it is left alone."""
 
@@ -48,6 +50,9 @@ class Outbox:
         self.telling = telling
         self.send = send
         self.timeouts_s = timeouts_s
+        metrics.born(metrics.NOTICES, send, OUTCOMES)
+        metrics.born(metrics.NOTICES_WAITING, send)
+        metrics.born(metrics.NOTICES_AGE, send)
 
     async def look(self) -> None:
         """Make what is due of those who are short of money, cut or ready, and send."""

@@ -83,6 +83,7 @@ class Listener:
             on_event=self._happened,
         )
         self.terminals.ask = lambda terminal: self.on_challenge(self.lines[terminal])
+        metrics.born(metrics.LISTENER_EVENTS, [self.name], DialInEvent)
         self._shown = dict.fromkeys(DialInEvent, 0)
         """The counts that the metrics hold."""
         self._flapping: defaultdict[str, Flapping] = defaultdict(Flapping)

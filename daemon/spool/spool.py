@@ -111,6 +111,11 @@ class Spool:
         return 2 * self.size > self._max_bytes
 
     @property
+    def max_bytes(self) -> int:
+        """How much it may hold."""
+        return self._max_bytes
+
+    @property
     def free_bytes(self) -> int | None:
         """Room on its disk for one without privileges; None where its directory cannot be seen."""
         try:

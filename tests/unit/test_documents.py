@@ -305,7 +305,7 @@ def test_every_metric_is_explained_with_its_labels_and_no_other() -> None:
             name = f"{family.name}_total" if family.type == "counter" else family.name
             found[name] = ", ".join(metric._labelnames)
     documented = {
-        name: cells[0] for name, cells in table(section(page("watching.md"), "Metrics")).items()
+        name: cells[0] for name, cells in table(section(page("monitoring.md"), "Metrics")).items()
     }
     assert documented == found
 

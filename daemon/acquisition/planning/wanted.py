@@ -36,6 +36,7 @@ class Wanted:
 
     __slots__ = (
         "_days",
+        "_in_vain_once",
         "_installed",
         "_last_asked",
         "_mask",
@@ -75,6 +76,8 @@ class Wanted:
         `_on_its_way`."""
         self._on_its_way = np.frombuffer(self._taken, dtype=np.uint64)
         self._present = np.zeros(count, dtype=np.uint64)
+        self._in_vain_once = np.zeros(count, dtype=np.uint64)
+        """The days that were asked for in vain, whatever became of them later."""
         self._last_asked = np.zeros(count)
         self._not_there: dict[tuple[int, int], tuple[float, int]] = {}
         """(meter, day number): (second until which it is not asked for again, how often it was)."""
@@ -96,8 +99,9 @@ class Wanted:
         if 0 < days < MEMORY_DAYS:
             self._present <<= np.uint64(days)
             self._on_its_way <<= np.uint64(days)
+            self._in_vain_once <<= np.uint64(days)
         else:
-            self._present[:] = self._on_its_way[:] = 0
+            self._present[:] = self._on_its_way[:] = self._in_vain_once[:] = 0
         known = self._not_there.items() if days > 0 else ()
         self._not_there = {(meter, day): pause for (meter, day), pause in known if self._bit(day)}
         self._mask = self._owed_mask()
@@ -324,6 +328,27 @@ class Wanted:
         owed = _count_bits(self._mask)
         present = _count_bits(self._mask & self._present)
         return owed - present, present
+
+    def day_counts(self, age: int) -> tuple[int, int, int]:
+        """(owed, with a value in the database, with one that was never asked for in vain) slots of
+        one day; 0: the newest."""
+        owed = self._mask & np.uint64(1 << age)
+        present = owed & self._present
+        at_first = present & ~self._in_vain_once
+        return _count_bits(owed), _count_bits(present), _count_bits(at_first)
+
+    def missing_since(self, ages: Sequence[int]) -> list[int]:
+        """How many owed slots lack a value, by age: of the days from each of these to the next."""
+        missing = self._mask & ~self._present
+        ends = [*ages[1:], MEMORY_DAYS]
+        return [
+            _count_bits(missing & np.uint64((1 << end) - (1 << age)))
+            for age, end in zip(ages, ends, strict=True)
+        ]
+
+    def tried_in_vain(self, meter: int, day: date) -> None:
+        """It was asked for, and did not come."""
+        self._in_vain_once[meter] |= np.uint64(self._bit(day.toordinal()))
 
     def late_meters(self) -> NDArray[np.intp]:
         """The meters that lack a freeze which is due."""

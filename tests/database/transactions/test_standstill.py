@@ -162,9 +162,12 @@ def test_the_counts_are_those_of_the_list(database_url: str) -> None:
         asked = Question(DUE, ["line"], REMEMBERED)
         found = await standstill.standing(connection, asked)
         assert {row.reason for row in found} <= set(REASONS)
-        counted = await standstill.counts(connection, asked)
-        assert sum(points for points, _ in counted.values()) == len(found) == 3
-        assert counted["account_pending"] == (1, 4)
+        counted = await standstill.counts(connection, asked, [0, 1, 2])
+        of_reasons = counted.of_reasons
+        assert sum(points for points, _ in of_reasons.values()) == len(found) == 3
+        assert of_reasons["account_pending"] == (1, 4)
+        assert sum(counted.of_ages) == len([row for row in found if row.account]) == 3
+        assert counted.of_ages[:2] == [0, 0]
 
     on(database_url, story)
 
