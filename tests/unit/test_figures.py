@@ -1,0 +1,51 @@
+"""How much is shown does not grow with meters."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, cast
+
+import pytest
+from prometheus_client import REGISTRY, generate_latest
+
+from daemon import figures, metrics
+from daemon.acquisition.polling.batch import BatchPoller
+from daemon.acquisition.polling.deadlines import Deadlines
+from daemon.acquisition.wire_line import WireLine, WireParts
+from protocols.channels.conversation import Timing
+from tests.line_parts import line_parts
+from tests.spooled import a_meter
+
+
+def a_line(meters: int) -> WireLine:
+    """One that is never run: it has neither a channel nor a database."""
+    nothing = cast(Any, None)
+    parts = WireParts(nothing, nothing, Timing(), BatchPoller(Deadlines()))
+    return WireLine(line_parts("many", [a_meter("000000000001")] * meters), parts)
+
+
+def shown() -> list[bytes]:
+    """Every series, without its value."""
+    text = generate_latest(REGISTRY)
+    return [row.rsplit(b" ", 1)[0] for row in text.splitlines() if row.startswith(b"meterd_")]
+
+
+def test_a_million_meters_have_as_many_series_as_one() -> None:
+    figures.begin()
+    series = []
+    for meters in (1, 1_000_000):
+        asyncio.run(figures.show_lines([a_line(meters)]))
+        assert REGISTRY.get_sample_value("meterd_line_meters", {"line": "many"}) == meters
+        of_day = {"line": "many", "day": "0", "state": "owed"}
+        assert REGISTRY.get_sample_value("meterd_day_slots", of_day) == meters
+        assert REGISTRY.get_sample_value("meterd_slots_missing", {"days": "0"}) == meters
+        series.append(shown())
+    metrics.forget_line("many")
+    assert series[0] == series[1]
+    assert b'meterd_line_up{line="many"}' in series[0]
+    assert not [row for row in shown() if b'line="many"' in row]
+
+
+@pytest.mark.parametrize("row", [b"_created", b"_created{"])
+def test_nothing_says_when_it_was_made(row: bytes) -> None:
+    assert not [name for name in shown() if row in name]
