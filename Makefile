@@ -15,7 +15,7 @@ FLOOR_BILLING = 99
 FLOOR_CONTROL = 100
 FLOOR_CODECS = 92
 
-.PHONY: faults guards simulate simulate-control simulate-control-real spoil-control utility simulate-daemon stories demo test rest test-all test-hours quick coverage check bench bench-long fuzz mutation venv lock sbom deb test-deb fuzz-dlt645 fuzz-formats clean
+.PHONY: faults guards simulate simulate-control simulate-control-real spoil-control utility simulate-daemon stories demo test rest test-all test-hours quick coverage check bench bench-long fuzz mutation venv lock sbom dashboards deb test-deb fuzz-dlt645 fuzz-formats clean
 
 demo: venv
 	.venv/bin/meterd demo
@@ -160,6 +160,10 @@ deb: venv
 DEB ?= $(lastword $(shell ls -tr dist/meterd_*.deb 2>/dev/null))
 test-deb: venv
 	PYTHONPATH=. .venv/bin/python -m tests.deb $(DEB)
+
+# The pages for Grafana, from tests/monitoring/dashboards.py.
+dashboards: venv
+	.venv/bin/python -m tests.monitoring.dashboards
 
 # What the program consists of when it runs, as CycloneDX.
 sbom: venv
