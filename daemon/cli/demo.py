@@ -6,7 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -41,12 +41,17 @@ AS_ROOT: Final = (
     help="Leave everything running afterwards, until Ctrl-C, to look around.",
 )
 @click.option(
+    "--prometheus",
+    is_flag=True,
+    help="With --serve: a Prometheus beside it, with the rules (apt install prometheus).",
+)
+@click.option(
     "--folder",
     type=click.Path(path_type=Path, file_okay=False),
     help="Keep all files here (a new folder).",
 )
 @as_json
-def demo(serve: bool, folder: Path | None, as_json: bool) -> None:
+def demo(serve: bool, prometheus: bool, folder: Path | None, as_json: bool) -> None:
     """Show the whole loop in about a minute, on simulated meters and an embedded database.
 
     Collects a month of 64 meters over two TCP lines and a serial one, cuts and mends a line, bills
@@ -55,7 +60,10 @@ def demo(serve: bool, folder: Path | None, as_json: bool) -> None:
     # They import the daemon, a database and pymodbus: `meterd --help` does not wait for that.
     from daemon.demo.processes import running_demo
     from daemon.demo.show import tell_the_story
+    from daemon.demo.watching import prometheus_beside
 
+    if prometheus and not serve:
+        raise click.UsageError("--prometheus goes with --serve")
     if folder is not None and folder.exists() and any(folder.iterdir()):
         raise fail(f"{folder} is not empty; the demonstration wants a folder of its own")
     logs.configure(level="warning")
@@ -64,9 +72,11 @@ def demo(serve: bool, folder: Path | None, as_json: bool) -> None:
     _end_by_signals()
     began = time.monotonic()
     with _shown() as (say, progress), running_demo(folder, say, progress) as running:
-        tell_the_story(running)
-        if serve:
-            _look_around(running.site, running.http_port)
+        watched = prometheus_beside(running.folder, running.http_port) if prometheus else None
+        with watched or nullcontext("") as prometheus_at:
+            tell_the_story(running)
+            if serve:
+                _look_around(running.site, running.http_port, prometheus_at)
         running.stop_daemon()
     if as_json:
         _print_as_json(running.checks)
@@ -106,7 +116,7 @@ def _print(checks: Sequence[Check], took_s: float) -> None:
     )
 
 
-def _look_around(site: Path, http_port: int) -> None:
+def _look_around(site: Path, http_port: int, prometheus_at: str) -> None:
     echo(
         f"\nEverything is running. In another terminal:\n"
         f"  meterd account show C1105 -c {site}\n"
@@ -114,7 +124,8 @@ def _look_around(site: Path, http_port: int) -> None:
         f"  meterd gaps -c {site}\n"
         f"  curl http://127.0.0.1:{http_port}/metrics\n"
         f"  tail -f {site.parent / 'meterd.log'}\n"
-        "Ctrl-C ends it."
+        + (f"Prometheus with the rules: {prometheus_at}/alerts\n" if prometheus_at else "")
+        + "Ctrl-C ends it."
     )
     try:
         while True:

@@ -154,7 +154,7 @@ def running_demo(folder: Path | None, say: Say, show_progress: ShowProgress) -> 
         database = opened.enter_context(open_database(None, folder / "data"))
         # Meters before the site: their ports are known only when they are open.
         bench, places = _start_bench(files.write_scenario(folder), say, opened)
-        http_port = _free_port()
+        http_port = free_port()
         site = files.write_site(folder, places, http_port, today)
         migrate(database.url, database.owner_url)
         asyncio.run(_prepare(database.url, site))
@@ -179,7 +179,7 @@ def _start_bench(scenario: Path, say: Say, opened: ExitStack) -> tuple[RemoteBen
     process = subprocess.Popen(
         [*_meterd(), "simulate", str(scenario), "--json"], stdout=subprocess.PIPE
     )
-    opened.callback(_stop, process)
+    opened.callback(stop, process)
     assert process.stdout is not None
     # An empty line is the end of a process that did not start.
     ready = json.loads(process.stdout.readline() or b"{}")
@@ -215,7 +215,7 @@ async def _prepare(url: str, site: Path) -> None:
 def _start_daemon(folder: Path, site: Path, opened: ExitStack) -> subprocess.Popen[bytes]:
     log = opened.enter_context((folder / "meterd.log").open("ab"))
     daemon = subprocess.Popen([*_meterd(), "run", "-c", str(site)], stderr=log)
-    opened.callback(_stop, daemon)
+    opened.callback(stop, daemon)
     return daemon
 
 
@@ -224,7 +224,8 @@ def _meterd() -> list[str]:
     return [sys.executable, "-P", "-c", "from daemon.cli import main; main()"]
 
 
-def _stop(process: subprocess.Popen[bytes]) -> None:
+def stop(process: subprocess.Popen[bytes]) -> None:
+    """End it, by force if need be."""
     if process.poll() is None:
         process.terminate()
         try:
@@ -234,6 +235,7 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
             process.wait()
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of this machine that nobody listens at."""
     with socket.create_server(("127.0.0.1", 0)) as found:
         return int(found.getsockname()[1])
