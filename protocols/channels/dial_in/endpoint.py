@@ -38,6 +38,10 @@ class Limits:
     of one address, which many terminals may share behind a carrier's NAT. `silent_s`: a session
     without a byte for so long is closed; 0: never. `challenge_s`: so long the session of a terminal
     may take to answer when another caller says the same id; then the caller has its place.
+    `most_unregistered`: connections that have not registered; for the next one the oldest has to
+    go, after `left_s`: whoever calls and says nothing must not keep all others out.
+    `most_unknown_open`: connections of unknown terminals left open: one that is hung up on calls
+    again at once. `closing_s`: the wait for the connections to end when the listener closes.
     """
 
     accept_per_s: float = 500.0
@@ -45,6 +49,11 @@ class Limits:
     registration_timeout_s: float = 30.0
     silent_s: float = 300.0
     challenge_s: float = 11.0
+    most_unregistered: int = 1024
+    left_s: float = 3.0
+    most_unknown_open: int = 256
+    most_quarantined: int = 1000
+    closing_s: float = 5.0
 
 
 DEFAULT_LIMITS: Final = Limits()

@@ -29,18 +29,7 @@ from protocols.dial_in.rivals import Rivals
 from protocols.errors import LineDown
 from protocols.peer import Proof
 
-MOST_UNREGISTERED: Final = 1024
-"""Maximum of connections that have not registered. For the next one the oldest has to go: whoever
-calls and says nothing must not keep all others out."""
-LEFT_S: Final = 3.0
-"""So long a caller has to say who it is, however many there are."""
-MOST_UNKNOWN_OPEN: Final = 256
-"""Maximum of connections of unknown terminals left open: one that is hung up on calls again at
-once."""
-MOST_QUARANTINED: Final = 1000
 LONGEST_SWEEP_PERIOD_S: Final = 5.0
-CLOSING_S: Final = 5.0
-"""Maximum wait for the connections to end when the listener closes."""
 SHOWN_OF_INVALID: Final = 32
 """Bytes of what is no registration that the quarantine shows."""
 UNASKED_TIMES: Final = 4
@@ -197,23 +186,23 @@ class Terminals:
         for session in list(self._open):
             session.end(why)
         with suppress(TimeoutError):
-            async with asyncio.timeout(CLOSING_S):
+            async with asyncio.timeout(self.endpoint.limits.closing_s):
                 await self._emptied.wait()
 
     # --- what sessions tell
 
     def may_accept(self) -> bool:
         """See SessionOwner."""
-        if len(self.unregistered) < MOST_UNREGISTERED:
+        if len(self.unregistered) < self.endpoint.limits.most_unregistered:
             return True
         oldest = next(iter(self.unregistered))
-        return self._loop.time() - oldest.accepted_at >= LEFT_S
+        return self._loop.time() - oldest.accepted_at >= self.endpoint.limits.left_s
 
     def connection_accepted(self, session: Session) -> None:
         """See SessionOwner."""
         self._open.add(session)
         self.unregistered[session] = None
-        if len(self.unregistered) > MOST_UNREGISTERED:
+        if len(self.unregistered) > self.endpoint.limits.most_unregistered:
             oldest = next(iter(self.unregistered))
             self.registration_invalid(oldest, oldest.unclaimed)
 
@@ -398,7 +387,7 @@ class Terminals:
         older = self._unknown.pop(terminal, None)
         if older is not None:
             older.end(REPLACED)
-        if len(self._unknown) < MOST_UNKNOWN_OPEN:
+        if len(self._unknown) < self.endpoint.limits.most_unknown_open:
             self._unknown[terminal] = session
         else:
             session.end("unknown terminal")
@@ -412,7 +401,7 @@ class Terminals:
         self.quarantine[key] = replace(
             seen, address=session.address, last_seen=now, times=seen.times + 1, why=why
         )
-        if len(self.quarantine) > MOST_QUARANTINED:
+        if len(self.quarantine) > self.endpoint.limits.most_quarantined:
             self.quarantine.popitem(last=False)
 
     # --- who is silent

@@ -5,6 +5,7 @@ import contextlib
 import os
 import resource
 import socket
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -17,7 +18,6 @@ from hypothesis import strategies as st
 
 from daemon.site.listeners import terminal_rows
 from protocols.channels.conversation import Conversation, Timing
-from protocols.channels.dial_in import terminals as terminals_room
 from protocols.channels.dial_in.endpoint import Limits
 from protocols.channels.dial_in.events import DialInEvent
 from protocols.channels.dial_in.session import MOST_UNSENT, Session, TerminalChannel
@@ -44,6 +44,7 @@ from simulators.lines.dialled_terminals import (
 from tests.simulated_meters import simulated_meter
 from tests.wire.channels.dialling import (
     ADDRESS,
+    ALL_FROM_HERE,
     ANSWER,
     BEAT,
     GREETINGS,
@@ -645,13 +646,13 @@ def test_a_terminal_that_is_taken_out_of_the_list_loses_its_session(run: Run) ->
     run(scene())
 
 
-def test_unknown_terminals_are_counted_and_only_so_many_are_kept(
-    run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_unknown_terminals_are_counted_and_only_so_many_are_kept(run: Run) -> None:
     async def scene() -> None:
-        monkeypatch.setattr(terminals_room, "MOST_UNKNOWN_OPEN", 2)
-        monkeypatch.setattr(terminals_room, "MOST_QUARANTINED", 3)
-        async with listening(known=[]) as terminals, contextlib.AsyncExitStack() as callers:
+        limits = replace(ALL_FROM_HERE, most_unknown_open=2, most_quarantined=3)
+        async with (
+            listening(known=[], limits=limits) as terminals,
+            contextlib.AsyncExitStack() as callers,
+        ):
             for number in (1, 2, 3, 4, 1):
                 caller = await callers.enter_async_context(calling(terminals, reg(f"U{number}")))
                 if number > 2:
@@ -692,13 +693,10 @@ def test_connections_over_the_rate_wait_and_are_not_refused(run: Run) -> None:
     run(scene())
 
 
-def test_connections_wait_while_too_many_have_not_registered(
-    run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_connections_wait_while_too_many_have_not_registered(run: Run) -> None:
     async def scene() -> None:
-        monkeypatch.setattr(terminals_room, "MOST_UNREGISTERED", 2)
         async with (
-            listening() as terminals,
+            listening(limits=replace(ALL_FROM_HERE, most_unregistered=2)) as terminals,
             calling(terminals) as first,
             calling(terminals),
             calling(terminals, reg()) as third,
@@ -916,14 +914,12 @@ def test_a_simulated_terminal_with_a_wrong_id_is_quarantined(run: Run) -> None:
     run(scene())
 
 
-def test_a_caller_that_was_taken_a_moment_before_the_end_does_not_delay_it(
-    run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_caller_that_was_taken_a_moment_before_the_end_does_not_delay_it(run: Run) -> None:
     """Who waits for it waits longer than this test may take."""
-    monkeypatch.setattr(terminals_room, "CLOSING_S", 10 * PATIENCE_S)
+    limits = replace(ALL_FROM_HERE, closing_s=10 * PATIENCE_S)
 
     async def scene() -> None:
-        async with listening() as terminals:
+        async with listening(limits=limits) as terminals:
             caller = socket.create_connection(
                 ("127.0.0.1", terminals.endpoint.port), timeout=PATIENCE_S
             )

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack
+from dataclasses import replace
 
 import pytest
 
-from protocols.channels.dial_in import terminals as terminals_room
 from protocols.channels.dial_in.events import DialInEvent
 from protocols.dial_in.registration import (
     LONGEST_GREETING,
@@ -18,6 +18,7 @@ from protocols.dial_in.registration import (
     registration,
 )
 from tests.wire.channels.dialling import (
+    ALL_FROM_HERE,
     BEAT,
     GREETINGS,
     Caller,
@@ -86,14 +87,11 @@ def test_callers_without_a_name_that_send_without_end_keep_nobody_out(run: Run) 
     run(scene())
 
 
-def test_callers_that_say_nothing_do_not_keep_a_terminal_out(
-    run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_callers_that_say_nothing_do_not_keep_a_terminal_out(run: Run) -> None:
     async def scene() -> None:
-        monkeypatch.setattr(terminals_room, "MOST_UNREGISTERED", 2)
-        monkeypatch.setattr(terminals_room, "LEFT_S", 0.0)
+        limits = replace(ALL_FROM_HERE, most_unregistered=2, left_s=0.0)
         async with (
-            listening() as terminals,
+            listening(limits=limits) as terminals,
             calling(terminals) as first,
             calling(terminals),
             calling(terminals, reg()) as third,
