@@ -244,13 +244,14 @@ def stage(
     mode: str = "auto",
     days: int = DAYS,
     more_meters: str = "",
+    zone: str = ZONE,
 ) -> Iterator[Stage]:
     """Simulated meters, files, a database with the customers' deposits; the daemon is not started
     yet. `more_meters`: what stands behind the tables of the scenario."""
     with ExitStack() as opened:
         folder.mkdir(parents=True, exist_ok=True)
         scenario = folder / "scenario.toml"
-        scenario.write_text(SCENARIO.format(zone=ZONE, seed=seed, folder=folder) + more_meters)
+        scenario.write_text(SCENARIO.format(zone=zone, seed=seed, folder=folder) + more_meters)
         simulators = subprocess.Popen(
             [METERD, "simulate", str(scenario), "--json"], stdout=subprocess.PIPE
         )
@@ -262,8 +263,11 @@ def stage(
             RemoteBench(ready["control"]["host"], ready["control"]["port"])
         )
         port = free_port()
-        _write_site(folder, url, ready["lines"], port, mode, days)
-        staged = Stage(folder, url, bench, port, mode, days=days)
+        today = due_day(datetime.now(ZoneInfo(zone)))
+        opens = today - timedelta(days=days - 1)
+        text = SITE.format(zone=zone, days=days, lines=_lines(ready["lines"]), port=port, mode=mode)
+        _write_site(folder, url, text, opens)
+        staged = Stage(folder, url, bench, port, mode, days=days, today=today)
         opened.callback(staged.end_daemon)
         migrate(url)
         asyncio.run(_take_deposits(staged))
@@ -282,9 +286,7 @@ async def _take_deposits(staged: Stage) -> None:
             )
 
 
-def _write_site(
-    folder: Path, url: str, places: dict[str, Any], port: int, mode: str, days: int
-) -> None:
+def _lines(places: dict[str, Any]) -> str:
     lines = ""
     for name, where in places.items():
         tcp = where["kind"] == "tcp"
@@ -292,12 +294,13 @@ def _write_site(
             f'tcp = "{where["host"]}:{where["port"]}"' if tcp else f'serial = "{where["device"]}"'
         )
         lines += f'[[line]]\nname = "{name}"\n{place}\nreply_timeout_s = 0.3\nretries = 2\n\n'
+    return lines
+
+
+def _write_site(folder: Path, url: str, text: str, opens: date) -> None:
     (folder / "password").write_text("000000\n")
     (folder / "database-url").write_text(url)
-    (folder / "meterd.toml").write_text(
-        SITE.format(zone=ZONE, days=days, lines=lines, port=port, mode=mode)
-    )
-    opens = due_day(datetime.now(ZoneInfo(ZONE))) - timedelta(days=days - 1)
+    (folder / "meterd.toml").write_text(text)
     (folder / "tariffs.toml").write_text(
         f'[[tariff.home.version]]\neffective_from = 2020-01-01\nprice = "{PRICE}"\n'
     )

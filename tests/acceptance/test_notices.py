@@ -152,12 +152,11 @@ def receipt(notice: int, state: str = "delivered") -> dict[str, Any]:
 
 
 def test_notices_go_out_receipts_come_back_and_who_paid_is_left_alone(
-    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    database_url: str, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(stages, "ZONE", zone_by_day())
     with (
         receiver(tmp_path / "received") as told,
-        stage(tmp_path / "site", database_url, days=FEW_DAYS) as staged,
+        stage(tmp_path / "site", database_url, days=FEW_DAYS, zone=zone_by_day()) as staged,
     ):
         prepare(staged, told)
         staged.start_daemon()
@@ -211,12 +210,11 @@ def test_notices_go_out_receipts_come_back_and_who_paid_is_left_alone(
 
 
 def test_what_a_channel_refuses_for_now_waits_and_is_not_sent_to_who_paid(
-    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    database_url: str, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(stages, "ZONE", zone_by_day())
     with (
         receiver(tmp_path / "received") as told,
-        stage(tmp_path / "site", database_url, days=FEW_DAYS) as staged,
+        stage(tmp_path / "site", database_url, days=FEW_DAYS, zone=zone_by_day()) as staged,
     ):
         told.answer(503)
         prepare(staged, told)
@@ -235,12 +233,11 @@ def test_what_a_channel_refuses_for_now_waits_and_is_not_sent_to_who_paid(
 
 
 def test_ways_that_are_added_by_a_reload_are_used_at_once(
-    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    database_url: str, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(stages, "ZONE", zone_by_day())
     with (
         receiver(tmp_path / "received") as told,
-        stage(tmp_path / "site", database_url, days=FEW_DAYS) as staged,
+        stage(tmp_path / "site", database_url, days=FEW_DAYS, zone=zone_by_day()) as staged,
     ):
         prepare(staged, told)
         contacts = staged.folder / "contacts.csv"
