@@ -395,6 +395,13 @@ def other_meter_answers(seed: int) -> Scene:
     return Scene(site.line(), site.subject(), Cause.OTHER_METER_ANSWERS)
 
 
+def other_meter_at_times(seed: int) -> Scene:
+    """A concentrator that mixes up whom it asked, every second time."""
+    site = Site(seed)
+    site.faults = [Fault("foreign", permille=500)]
+    return Scene(site.line(), site.subject(), Cause.OTHER_METER_ANSWERS)
+
+
 def noise(seed: int) -> Scene:
     """Bytes come from nowhere, and bits turn round in what comes."""
     site = Site(seed)
@@ -558,6 +565,7 @@ SCENES: Final[tuple[Callable[[int], Scene], ...]] = (
     wrong_protocol,
     wrong_address,
     other_meter_answers,
+    other_meter_at_times,
     noise,
     damaged_answers,
     cut_answers,

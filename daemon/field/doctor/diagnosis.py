@@ -35,7 +35,6 @@ ENOUGH_FOR_SEVEN_BITS: Final = 20
 FEW_VALUES: Final = 4
 """A wire that is torn down says the same bytes again and again."""
 HALF: Final = 0.5
-FEWEST_LOST: Final = 2
 MOST_NAMED: Final = 5
 SLOW_S: Final = 0.5
 """A meter begins to answer within 20 to 500 ms (DL/T 645-2007)."""
@@ -109,7 +108,8 @@ class _Case:
         return [
             hearing
             for hearing in self.asked
-            if not hearing.is_good and (hearing.misaddressed or (hearing.late and not is_slow))
+            if not hearing.is_good
+            and (hearing.misaddressed or hearing.twins or (hearing.late and not is_slow))
         ]
 
     @property
@@ -360,7 +360,8 @@ def _duplicate_address(case: _Case) -> Diagnosis | None:
         for hearing in case.asked
         if hearing.step.aim is not Aim.ANYBODY and _has_two_answers(hearing)
     ]
-    doubled += [step.meter for hearing in case.hearings for step in hearing.twins]
+    # In the place of the answer it is somebody else's.
+    doubled += [step.meter for it in case.hearings if it.is_good for step in it.twins]
     names = list(dict.fromkeys(doubled))
     confidence = 96
     if not names:
@@ -504,17 +505,19 @@ def _slow_answers(case: _Case) -> Diagnosis | None:
 
 def _lost_answers(case: _Case) -> Diagnosis | None:
     """Somebody answers some of the questions, and to the others nothing comes at all."""
-    heard = {hearing.step.meter for hearing in case.hearings if hearing.is_good}
+    good = [hearing for hearing in case.hearings if hearing.is_good]
+    heard = {hearing.step.meter for hearing in good} | {name_of(hearing) for hearing in good}
     asked = [hearing for hearing in case.asked if hearing.step.meter in heard]
     lost = [hearing for hearing in asked if hearing.is_silent]
     is_late = any(hearing.late for hearing in case.hearings)
-    if len(lost) < FEWEST_LOST or is_late:
+    if not lost or is_late:
         return None
+    is_sure = len(lost) > 1 and not case.spoilt
     names = list(dict.fromkeys(hearing.step.meter for hearing in lost))
     return Diagnosis(
         Cause.LOST_ANSWERS,
         # Also a meter that seems dead may have lost its few answers.
-        94 if len(names) > 1 else 84 if not case.spoilt else 60,
+        94 if len(names) > 1 else 84 if is_sure else 60,
         f"nothing came to {len(lost)} of {len(asked)} questions to meters that answer others",
         "look for a loose terminal, a converter that has too little power, a radio link at its "
         "limit; more retries for this line help until it is mended",

@@ -49,6 +49,7 @@ NEEDS_NAMES = {
     "wrong_address",
     "wrong_protocol",
     "other_meter_answers",
+    "other_meter_at_times",
     "two_masters",
     "duplicate_address",
     "silent_beginning",
