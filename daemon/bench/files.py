@@ -181,20 +181,27 @@ def _line(line: Mapping[str, Any], places: Mapping[str, str]) -> dict[str, Any]:
         raise CannotBeBenched(f"line {name} has no meters in the bench")
     kept = {key: value for key, value in line.items() if key not in _CARRIERS}
     reply_s = max(float(kept.pop("reply_timeout_s", 0)), FEWEST_REPLY_S)
-    return {**kept, "tcp": places[name], "reply_timeout_s": reply_s}
+    place: dict[str, Any] = {"tcp": places[name]}
+    if places[name].startswith("/"):
+        # A pseudo-terminal, which has a speed and no parity.
+        speed = {"baud": line["baud"]} if "baud" in line else {}
+        place = {"serial": places[name], "parity": "N", **speed}
+    return {**kept, **place, "reply_timeout_s": reply_s}
 
 
 def _copy_archive(source: Path, target: Path, first: date) -> None:
-    """All tables; meters hang and accounts are open from the first day of the bench on."""
+    """All tables; meters hang and accounts are open from the first day of the bench on, also those
+    that nobody has opened yet."""
     target.mkdir()
-    dated = {"meters.csv": "installed_on", "accounts.csv": "open_from"}
     for path in source.glob("*.csv"):
         text = path.read_text(encoding="utf-8-sig")
         rows = list(csv.DictReader(io.StringIO(text)))
-        column = dated.get(path.name)
         for row in rows:
-            if column is not None and row.get(column):
-                row[column] = first.isoformat()
+            if path.name == "meters.csv":
+                row["installed_on"] = first.isoformat()
+            elif path.name == "accounts.csv" and row.get("tariff"):
+                row["open_from"] = first.isoformat()
+                row["agreement"] = row.get("agreement") or "bench"
         head = list(rows[0]) if rows else text.strip().split(",")
         _write(target / path.name, head, (row.values() for row in rows))
 

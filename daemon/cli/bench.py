@@ -144,6 +144,8 @@ def _print(result: Result, took_s: float) -> None:
         f"{days} days from {result.span.first} on, {len(result.fates)} customers in {took_s:.0f} s:"
         f" {right} of {len(checked)} balances are right to the fen by the meters' own truth"
     )
+    if unchecked := len(result.fates) - len(checked):
+        echo(f"{unchecked} were not checked: nothing was billed, or not by one price")
     if result.restless:
         echo(f"{len(result.restless)} moments at which the daemon was left with work to do")
 

@@ -104,6 +104,30 @@ def test_a_copy_reads_the_bench_and_touches_nothing_of_the_site(tmp_path: Path) 
     }
 
 
+def test_accounts_that_nobody_opened_are_open_in_a_copy_and_a_line_may_be_serial(
+    tmp_path: Path,
+) -> None:
+    own = files.example_site(tmp_path / "own", FIRST)
+    accounts = own.parent / "archive" / "accounts.csv"
+    accounts.write_text(
+        "account,tariff\n" + "".join(f"C{number},home\n" for number in range(1001, 1065))
+    )
+    copied = files.copy_site(
+        load_site(own),
+        tmp_path / "copy",
+        {**PLACES, "gate-2": "/dev/pts/9"},
+        first=FIRST,
+        http_port=4003,
+        inbox_url="http://127.0.0.1:4004/",
+    )
+    copy = load_site(copied)
+    assert {account.open_from for account in copy.archive.accounts} == {FIRST}
+    assert [(line.serial, line.tcp) for line in copy.settings.line] == [
+        (None, ("127.0.0.1", 4001)),
+        ("/dev/pts/9", None),
+    ]
+
+
 def test_what_has_no_simulated_counterpart_is_named(tmp_path: Path) -> None:
     site = load_site(files.example_site(tmp_path / "own", FIRST))
     with pytest.raises(files.CannotBeBenched, match="line gate-2 has no meters"):
