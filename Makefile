@@ -15,7 +15,7 @@ FLOOR_BILLING = 99
 FLOOR_CONTROL = 100
 FLOOR_CODECS = 92
 
-.PHONY: faults guards simulate simulate-control simulate-control-real spoil-control utility simulate-daemon stories demo test rest test-all test-hours quick coverage check bench bench-long fuzz mutation venv lock sbom dashboards deb test-deb fuzz-dlt645 fuzz-formats clean
+.PHONY: faults guards simulate simulate-control simulate-control-real spoil-control spoil-readings utility simulate-daemon stories demo test rest test-all test-hours quick coverage check bench bench-long fuzz mutation venv lock sbom dashboards deb test-deb fuzz-dlt645 fuzz-formats clean
 
 demo: venv
 	.venv/bin/meterd demo
@@ -110,6 +110,11 @@ bench-long: venv
 FILES ?=
 mutation: venv
 	.venv/bin/python -m tests.mutation $(FILES)
+
+# Each promise of readings broken in turn: its test has to be red. `make spoil-readings SPOIL=R22` is one.
+SPOIL ?=
+spoil-readings: venv
+	.venv/bin/python -m tests.mutation.spoils $(SPOIL)
 
 # Each fault of the database and of disks while meters are read, and a SIGTERM in each, floods and liars; most of an hour. `make faults FAULTS="--only hang --seed 7"` is one.
 FAULTS ?=
