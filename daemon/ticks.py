@@ -131,7 +131,7 @@ async def ticking(
     is planned anew."""
     work.achieved.begin()
     ticks = [
-        Tick("sweep", partial(_sweep, pool, authority, settle_soon), SWEEP_S),
+        Tick("sweep", _Sweep(pool, authority, settle_soon).run, SWEEP_S),
         Tick("figures", Recent(pool, lines, listeners, work.achieved).look, FIGURES_S),
         Tick("totals", partial(show_totals, pool, authority), TOTALS_S),
         Tick("doubts", look_for_doubts, DOUBTS_S),
@@ -253,13 +253,24 @@ async def _run(tick: Tick | Daily, failing: set[str], achieved: Achieved) -> Non
         metrics.TICKS.labels(tick.name, "ok").inc()
 
 
-async def _sweep(pool: Pool, authority: Authority, settle_soon: Callable[[], None]) -> None:
-    async with pool.connection(lasts_s=LONG_USE_S) as connection:
-        await judge_waiting(connection, authority.zone)
-        # Whoever settles knows when money has to wait for readings.
-        settle_soon()
-        await _compare_clocks(connection, authority)
-        await sweep(connection, authority, datetime.now(UTC))
+@dataclass(slots=True)
+class _Sweep:
+    """Looks whether money and supply fit together."""
+
+    pool: Pool
+    authority: Authority
+    settle_soon: Callable[[], None]
+    asked_about: int = 0
+    """Up to which of the accounts that owe the last sweep came."""
+
+    async def run(self) -> None:
+        async with self.pool.connection(lasts_s=LONG_USE_S) as connection:
+            await judge_waiting(connection, self.authority.zone)
+            # Whoever settles knows when money has to wait for readings.
+            self.settle_soon()
+            await _compare_clocks(connection, self.authority)
+            now = datetime.now(UTC)
+            self.asked_about = await sweep(connection, self.authority, now, self.asked_about)
 
 
 async def _compare_clocks(connection: AsyncConnection[Any], authority: Authority) -> None:

@@ -148,9 +148,12 @@ async def approvals_given(
     return await fetch_rows(connection, SQL["approvals_given"], {"episodes": list(episodes)})
 
 
-async def accounts_to_ask_about(connection: Connection) -> list[int]:
-    """Accounts whose money asks for a trip; the guard has not been heard yet."""
-    rows = await fetch_rows(connection, SQL["accounts_to_ask_about"])
+async def accounts_to_ask_about(
+    connection: Connection, after: int = 0, most: int | None = None
+) -> list[int]:
+    """The next accounts behind `after` whose money asks for a trip."""
+    values = {"after": after, "most": most}
+    rows = await fetch_rows(connection, SQL["accounts_to_ask_about"], values)
     return [account for (account,) in rows]
 
 

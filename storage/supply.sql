@@ -160,12 +160,12 @@ JOIN point_supply v ON v.point_id = x.point_id AND v.relay_observed = 'unknown'
 JOIN installation i ON i.point_id = x.point_id AND i.to_at IS NULL AND i.has_relay
 WHERE x.account_id = ANY(%(accounts)s) AND x.to_day IS NULL
 
--- accounts_to_ask_about -- accounts whose money asks for a trip of a point
-SELECT DISTINCT x.account_id
-FROM account a JOIN point_account x ON x.account_id = a.id AND x.to_day IS NULL
-JOIN point_supply v ON v.point_id = x.point_id
-WHERE a.credit_state = 'exhausted' AND v.supply_state = 'energised'
-ORDER BY 1
+-- accounts_to_ask_about -- in their order the next accounts whose money asks for a trip of a point
+SELECT a.id FROM account a
+WHERE a.credit_state = 'exhausted' AND a.id > %(after)s
+  AND EXISTS (SELECT FROM point_account x JOIN point_supply v ON v.point_id = x.point_id
+              WHERE x.account_id = a.id AND x.to_day IS NULL AND v.supply_state = 'energised')
+ORDER BY a.id LIMIT %(most)s
 
 -- accounts_to_restore -- accounts of which a point may have to be restored
 SELECT x.account_id

@@ -8,7 +8,7 @@ naive wall time."""
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import date, datetime, time, timedelta
 from functools import lru_cache
 from typing import Final, Literal
@@ -212,14 +212,14 @@ def snapshot(policy: Policy, facts: Facts, verdict: Verdict) -> dict[str, object
     )
     return {
         "policy": _plain_policy(short),
-        "facts": _plain(asdict(facts)),
-        **_plain(asdict(verdict)),
+        "facts": _plain(facts),
+        **_plain(verdict),
     }
 
 
 @lru_cache
 def _plain_policy(policy: Policy) -> dict[str, object]:
-    return _plain(asdict(policy))
+    return _plain(policy)
 
 
 def _approvers(facts: Facts) -> set[str]:
@@ -409,26 +409,26 @@ def _notice_faults(prefix: str, told: Sequence[str]) -> Iterator[str]:
         yield f"{prefix}_EXPIRED"
 
 
-def _plain(value: object) -> dict[str, object]:
-    plain = _plain_value(value)
-    assert isinstance(plain, dict)
-    return plain
+def _plain(record: Policy | Facts | Verdict) -> dict[str, object]:
+    return {it.name: _plain_value(getattr(record, it.name)) for it in fields(record)}
 
 
 def _plain_value(value: object) -> object:
     # What JSON can hold, so that the snapshot can be read without this program.
     match value:
-        case dict():
-            return {str(key): _plain_value(item) for key, item in value.items()}
+        case None | bool() | int() | str():
+            return value
         case timedelta():
             return value.total_seconds()
         case date() | time():
             return value.isoformat()
         case ZoneInfo():
             return value.key
-        case set() | frozenset():
+        case frozenset():
             return [_plain_value(item) for item in sorted(value)]
-        case list() | tuple():
+        case tuple():
             return [_plain_value(item) for item in value]
+        case Notice() | Approval():
+            return {it.name: _plain_value(getattr(value, it.name)) for it in fields(value)}
         case _:
-            return value
+            raise TypeError(f"no plain value of {value!r}")

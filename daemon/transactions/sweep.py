@@ -19,28 +19,40 @@ from daemon.transactions.supply import request_trips, restore
 from storage import field_jobs, ledger, supply
 
 log = structlog.get_logger("control")
+ASKED_ABOUT: Final = 5000
+"""Accounts: so many cost a second, and ten thousand that owe must not keep a reconnect waiting."""
 LOOKED_AT_TOGETHER: Final = 1000
 LOCKED_TOGETHER: Final = 100
 """Accounts: a payment of one of them waits some tens of milliseconds, not for the whole sweep."""
 CAUSE: Final = "balance is good, or protected"
 
 
-async def sweep(connection: AsyncConnection[Any], authority: Authority, now: datetime) -> None:
-    """Look again at every account whose money and supply do not fit together.
+async def sweep(
+    connection: AsyncConnection[Any],
+    authority: Authority,
+    now: datetime,
+    after: int = 0,
+    most: int = ASKED_ABOUT,
+) -> int:
+    """Look again at accounts whose money and supply do not fit together.
 
-    It heals whatever an event missed. Many are looked at together and without a lock; where there
-    is something to do, it is done for some at a time."""
+    It heals whatever an event missed: at once whoever is to be restored, and of those that owe
+    `most` behind the account `after`. Their last is returned for the next sweep, 0 when there is
+    none behind it. Many are looked at together and without a lock; where there is something to
+    do, it is done for some at a time."""
     # A line that is down takes no step: what waits for it would wait as long as it is.
     await supply.expire_trips(connection, now)
     # Before anybody is looked at: what emptied them may be a mistake of all.
     async with connection.transaction():
         await watch(connection, authority, now)
     await _restore(connection, authority, now)
-    await _ask_for_trips(connection, authority, now)
+    asked_about = await supply.accounts_to_ask_about(connection, after, most)
+    await _ask_for_trips(connection, authority, asked_about, now)
     await restore_on_ramps(connection, now)
     # R89a, A12: what is overdue is seen from here, whatever became of its line.
     for number in await field_jobs.open_restore_jobs(connection):
         log.error("reconnect is overdue, somebody has to go there", job=number)
+    return asked_about[-1] if len(asked_about) == most else 0
 
 
 async def _restore(connection: AsyncConnection[Any], authority: Authority, now: datetime) -> None:
@@ -60,15 +72,14 @@ async def _restore(connection: AsyncConnection[Any], authority: Authority, now: 
 
 
 async def _ask_for_trips(
-    connection: AsyncConnection[Any], authority: Authority, now: datetime
+    connection: AsyncConnection[Any], authority: Authority, accounts: Sequence[int], now: datetime
 ) -> None:
-    for some in _portions(await supply.accounts_to_ask_about(connection), LOOKED_AT_TOGETHER):
-        for accounts in _portions(
-            await _with_news(connection, authority, some, now), LOCKED_TOGETHER
-        ):
+    for some in _portions(accounts, LOOKED_AT_TOGETHER):
+        with_news = await _with_news(connection, authority, some, now)
+        for few in _portions(with_news, LOCKED_TOGETHER):
             async with connection.transaction():
-                await ledger.lock_accounts(connection, accounts)
-                await request_trips(connection, authority, accounts, now)
+                await ledger.lock_accounts(connection, few)
+                await request_trips(connection, authority, few, now)
 
 
 async def _with_news(

@@ -239,7 +239,7 @@ def noon(day: date) -> datetime:
     return datetime.combine(day, time(12), ZONE)
 
 
-def on(url: str, story: Callable[[AsyncConnection[Any]], Awaitable[None]]) -> None:
+def on(url: str, story: Callable[[AsyncConnection[Any]], Awaitable[object]]) -> None:
     """Run a test's story with a connection.
 
     Whatever it was, in the end the days that runs and their breaks tell of are those that are

@@ -852,6 +852,21 @@ def test_a_restart_twice_changes_nothing_more(database_url: str) -> None:
     on(database_url, story)
 
 
+def test_of_many_that_owe_the_sweep_asks_about_some_and_the_next_about_others(
+    database_url: str,
+) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        await exhausted(connection, 3, authority=SHADOW)
+        last, seen = 0, []
+        for _ in range(3):
+            last = await sweep(connection, ARMED, NOW, last, most=2)
+            seen.append((last, await rows(connection, "SELECT point_id FROM command ORDER BY 1")))
+        # Who has a trip is not asked about again, so there is none behind the second one.
+        assert seen == [(2, [1, 2]), (0, [1, 2, 3]), (0, [1, 2, 3])]
+
+    on(database_url, story)
+
+
 def test_the_sweep_finds_whom_no_event_will_tell_of(database_url: str) -> None:
     async def story(connection: AsyncConnection[Any]) -> None:
         await exhausted(connection, authority=SHADOW)  # then the site is armed

@@ -574,7 +574,8 @@ async def _accounts_to_ask_about(session: Session, values: Values) -> list[Any]:
         for _, point, account, there in _points_with_supply(session)
         if account["credit_state"] == "exhausted" and there["supply_state"] == "energised"
     }
-    return [(account,) for account in sorted(found)]
+    behind = [(account,) for account in sorted(found) if account > values["after"]]
+    return behind[: values["most"]]
 
 
 def _points_with_supply(session: Session) -> Iterator[tuple[int, Row, Row, Row]]:
