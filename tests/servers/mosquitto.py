@@ -37,10 +37,15 @@ class Mosquitto:
     port again."""
 
     def __init__(
-        self, folder: Path, settings: str = LISTENER + KEPT, log: str = "broker.log"
+        self,
+        folder: Path,
+        settings: str = LISTENER + KEPT,
+        log: str = "broker.log",
+        port: int | None = None,
     ) -> None:
+        """`port`: where others expect it; a free one otherwise."""
         self.folder = folder
-        self.port = free_port()
+        self.port = port or free_port()
         self._configuration = folder / "mosquitto.conf"
         # Root's broker becomes another user, who may not look into root's folders.
         user = "user root\n" if os.geteuid() == 0 else ""
