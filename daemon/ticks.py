@@ -278,7 +278,7 @@ async def _compare_clocks(connection: AsyncConnection[Any], authority: Authority
     database = await supply.database_clock(connection)
     after = datetime.now(UTC)
     # Where between both it was that the database looked is not known: only what is outside is off.
-    authority.clocks.see(min(max(database, before), after), monotonic(), database)
+    authority.clocks.see(min(max(database, before), after), database)
 
 
 async def _look_at_uses(pool: Pool, authority: Authority) -> None:

@@ -28,6 +28,7 @@ from daemon.acquisition.planning.reads import ReadRequests
 from daemon.acquisition.planning.relay_looks import RelayLooks
 from daemon.acquisition.planning.reply_times import ReplyTimeouts
 from daemon.acquisition.planning.rereads import Rereads
+from daemon.acquisition.planning.turns import Turns
 from daemon.acquisition.planning.wanted import Wanted
 from daemon.control.sources import FarEnd
 from daemon.quality.arrival import Arrival, Teller
@@ -68,6 +69,7 @@ class Jobs:
         "requests",
         "rereads",
         "told_by",
+        "turns",
         "wanted",
     )
 
@@ -100,6 +102,7 @@ class Jobs:
             longest_wait_s=longest_wait_s,
             longest_pause_s=parts.pace.retry_s,
         )
+        self.turns = Turns(len(parts.meters))
         self.midnights = Midnights(
             {
                 number: meter.installed_on

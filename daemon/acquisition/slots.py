@@ -18,12 +18,17 @@ def wanted_slots(jobs: Jobs, most: int, *, only_today: bool = False) -> list[tup
     """The slots to read now, `most` of them at the most.
 
     Meters that failed last have their share of the line, one at a time, while others are to be
-    read: whatever is wrong with them, it costs those little."""
+    read: whatever is wrong with them, it costs those little. Of the others each has as much of its
+    time, however slow it is."""
     timeouts = jobs.reply_timeouts
     now = time.monotonic()
     ready = timeouts.ready(now)
     failing = timeouts.failing()
     first: list[tuple[int, date]] = []
+    if not (jobs.turns.are_even or timeouts.line_is_silent):
+        honest = ready if failing is None else ready & ~failing
+        waiting = jobs.wanted.waiting(now, honest, only_today=only_today)
+        ready &= ~waiting | jobs.turns.left(waiting)
     if failing is not None:
         others = jobs.wanted.jobs(now, ready & ~failing, most, only_today=only_today)
         if others and timeouts.may_try_failing(now):
@@ -64,6 +69,8 @@ async def read_slot(
             jobs.record_lack(number, took_s)
     else:
         jobs.record_reply(number)
+    finally:
+        jobs.turns.had(number, time.monotonic() - began_s)
 
 
 def _look_later(jobs: Jobs, number: int, day: date) -> None:

@@ -74,6 +74,8 @@ REOPEN_S = 300.0
 the connection."""
 LONGEST_POLL_S = 3.0
 """After this time at the latest the line looks again what is wanted most."""
+QUESTIONS_OF_A_POLL = 2
+"""Its stamp and its energies."""
 REQUESTS_OF_A_SLOT = 8
 """A slot that is read in the general way is a handful of requests."""
 NO_ADDRESS = "000000000000"
@@ -373,6 +375,7 @@ class WireLine(Line):
                 if not submit(PolledFreeze(meter, day, registers, now, skew, jobs.told_by)):
                     break
                 jobs.wanted.take(number, day)
+                jobs.turns.had(number, QUESTIONS_OF_A_POLL * jobs.reply_timeouts.expect(number)[1])
                 taken += 1
         finally:
             del polled[:taken]
@@ -426,6 +429,7 @@ class WireLine(Line):
 
     def _record_silence(self, number: int) -> None:
         self._jobs.note_silence(number)
+        self._jobs.turns.had(number, self._jobs.reply_timeouts.expect(number)[0])
         self._jobs.record_timeout(number, "no reply")
         # The rest of its plan would only wait for one timeout after the other.
         if self._jobs.reply_timeouts.line_is_silent:

@@ -138,11 +138,14 @@ class Requests:
             raise BadRequest(
                 f"the daemon runs with {runs_with}, not with {path}; `meterd plan` compares the two"
             )
-        actor = request.get("actor")
+        actor, by_way_of = request.get("actor"), request.get("by_way_of")
         if not isinstance(actor, str) or not actor:
             raise BadRequest("actor must be the name of who asks")
+        if not isinstance(by_way_of, str) or not by_way_of:
+            raise BadRequest("by_way_of must be the user and the terminal where it was typed")
         leave_dark = _lines_to_leave_dark(request)
-        yield (await self.configuration.reload(actor, leave_dark)).as_dict()
+        done = await self.configuration.reload(actor, leave_dark, by_way_of=by_way_of)
+        yield done.as_dict()
 
     async def _top_up(self, request: Mapping[str, Any]) -> Answers:
         """What became of a payment: `as_told` of daemon/api/payment_request.py."""

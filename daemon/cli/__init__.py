@@ -105,9 +105,9 @@ class Commands(click.Group):
         try:
             return super().invoke(ctx)
         except OSError as error:
-            from daemon.cli.actor import is_acting  # a command that acts has loaded it
+            from daemon.cli.actor import act_of  # a command that acts has loaded it
 
-            if error.errno not in CANNOT_WRITE or not is_acting(ctx):
+            if error.errno not in CANNOT_WRITE or act_of(ctx) is None:
                 raise
             raise fail(
                 f"cannot write: {error.strerror}; what was asked for may be done: "

@@ -7,7 +7,7 @@ import pwd
 import shlex
 import sys
 import syslog
-from typing import Final
+from typing import Final, NamedTuple
 
 import click
 
@@ -15,7 +15,16 @@ from config.visible import visible
 from daemon.cli.typed import Text
 
 ACT: Final = "meterd.act"
-"""Of what a click context knows: that the command changes something."""
+"""Of what a click context knows: what was typed, of a command that changes something."""
+
+
+class Typed(NamedTuple):
+    """Whom a command is done for, from where, and as it was typed."""
+
+    actor: str
+    by_way_of: str
+    command: str
+
 
 actor_option = click.option(
     "--as", "--actor", "actor", type=Text(), help="Who says it; default: the user of this machine."
@@ -47,16 +56,19 @@ def by_way_of() -> str:
 def acting(actor: str | None = None) -> str:
     """Whom a command that changes something acts for; the user of this machine if nobody is named.
 
-    It leaves a line in the system log of this machine: the command as it was typed (no secret is
-    ever an argument), who says so, and where. Without a system log nothing is noted."""
-    click.get_current_context().meta[ACT] = True
+    It leaves a line in the system log of this machine, if there is one, and a row in the database
+    that is asked next: the command as it was typed (no secret is ever an argument), who says so,
+    and where."""
     name = (actor or os_user()).strip()
-    command = shlex.join(["meterd", *sys.argv[1:]])
+    act = Typed(name, by_way_of(), shlex.join(["meterd", *sys.argv[1:]]))
+    click.get_current_context().meta[ACT] = act
     syslog.openlog("meterd", syslog.LOG_PID, syslog.LOG_USER)
-    syslog.syslog(syslog.LOG_NOTICE, visible(f"{command}: said by {name}, {by_way_of()}"))
+    said = f"{act.command}: said by {act.actor}, {act.by_way_of}"
+    syslog.syslog(syslog.LOG_NOTICE, visible(said))
     return name
 
 
-def is_acting(context: click.Context) -> bool:
-    """Whether a command began to change something."""
-    return ACT in context.meta
+def act_of(context: click.Context) -> Typed | None:
+    """How a command was typed that began to change something; None where it only asks."""
+    found: Typed | None = context.meta.get(ACT)
+    return found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
@@ -14,10 +13,11 @@ import click
 from psycopg import AsyncConnection
 
 from config.settings_file import load_settings
+from daemon.cli.actor import acting
 from daemon.cli.on_site import on_database
 from daemon.cli.output import as_json, echo, fail, print_json, print_table
 from daemon.cli.site_option import site_option
-from daemon.cli.typed import Whole
+from daemon.cli.typed import Text, Whole
 from daemon.transactions import dead_letters as transactions
 from storage import dead_letters as storage
 from storage.dead_letters import DeadLetter, NoOpenLetter
@@ -25,9 +25,8 @@ from storage.dead_letters import DeadLetter, NoOpenLetter
 by_option = click.option(
     "--by",
     "actor",
-    default=getpass.getuser,
-    show_default="the user of this machine",
-    help="Who does it.",
+    type=Text(),
+    help="Who does it; default: the user of this machine.",
 )
 ids_argument = click.argument("ids", metavar="ID...", nargs=-1, type=Whole(min=1))
 
@@ -65,7 +64,7 @@ def list_letters(settled: bool, site_path: Path, as_json: bool) -> None:
 def replay(
     ids: Sequence[int],
     everything: bool,
-    actor: str,
+    actor: str | None,
     site_path: Path,
     as_json: bool,
 ) -> None:
@@ -75,6 +74,7 @@ def replay(
     if bool(ids) == everything:
         raise click.UsageError("give the ids of dead letters, or --all")
     settings = load_settings(site_path)
+    who = acting(actor)
 
     async def ask(connection: AsyncConnection[Any]) -> dict[int, str | None]:
         wanted = dict.fromkeys(ids)
@@ -84,7 +84,7 @@ def replay(
         for letter_id in wanted:
             try:
                 outcomes[letter_id] = await transactions.replay(
-                    connection, letter_id, actor, settings.site.zone
+                    connection, letter_id, who, settings.site.zone
                 )
             except NoOpenLetter as error:
                 outcomes[letter_id] = str(error)
@@ -103,17 +103,18 @@ def replay(
 @click.option("--reason", required=True, help="Why nobody needs it.")
 @by_option
 @site_option
-def drop(ids: Sequence[int], reason: str, actor: str, site_path: Path) -> None:
+def drop(ids: Sequence[int], reason: str, actor: str | None, site_path: Path) -> None:
     """Give readings up. They stay in the database, with who did it and why."""
     if not ids:
         raise click.UsageError("give the ids of dead letters")
     if not reason.strip():
         raise click.BadParameter("--reason must say why")
+    who = acting(actor)
 
     async def ask(connection: AsyncConnection[Any]) -> None:
         async with connection.transaction():
             for letter_id in dict.fromkeys(ids):
-                await transactions.drop(connection, letter_id, actor, reason.strip())
+                await transactions.drop(connection, letter_id, who, reason.strip())
 
     on_database(load_settings(site_path), ask)
     for letter_id in dict.fromkeys(ids):

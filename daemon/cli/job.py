@@ -61,9 +61,10 @@ def list_jobs(all_times: bool, site_path: Path, as_json: bool) -> None:
 @as_json
 def assign(number: int, owner: str, actor: str | None, site_path: Path, as_json: bool) -> None:
     """Give job NUMBER to OWNER."""
+    who = acting(actor)
 
     async def ask(connection: AsyncConnection[Any]) -> bool:
-        return await field_jobs.assign(connection, number, owner, acting(actor))
+        return await field_jobs.assign(connection, number, owner, who)
 
     if not on_database(load_settings(site_path), ask):
         raise fail(f"there is no open job {number}")
@@ -81,9 +82,10 @@ def assign(number: int, owner: str, actor: str | None, site_path: Path, as_json:
 @as_json
 def close(number: int, result: str, actor: str | None, site_path: Path, as_json: bool) -> None:
     """Job NUMBER is done."""
+    who = acting(actor)
 
     async def ask(connection: AsyncConnection[Any]) -> bool:
-        return await field_jobs.close_job(connection, number, result, acting(actor))
+        return await field_jobs.close_job(connection, number, result, who)
 
     if not on_database(load_settings(site_path), ask):
         raise fail(f"there is no open job {number}")

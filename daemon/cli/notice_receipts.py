@@ -16,7 +16,7 @@ from config.problems import ConfigError, Mistakes
 from config.settings_file import load_settings
 from config.table import REQUIRED, Columns, Keys, read_table
 from config.table_text import table_bytes
-from daemon.cli.actor import actor_option, os_user
+from daemon.cli.actor import acting, actor_option
 from daemon.cli.on_site import on_database
 from daemon.cli.output import BAD_DATA, as_json, echo, fail, print_json
 from daemon.cli.site_option import site_option
@@ -60,7 +60,7 @@ def receipt(file: Path, actor: str | None, site_path: Path, as_json: bool) -> No
     if mistakes.problems:
         raise fail(str(ConfigError(mistakes.problems)), BAD_DATA)
     settings = load_settings(site_path)
-    who = actor or os_user()
+    who = acting(actor)
 
     async def ask(connection: AsyncConnection[Any]) -> int:
         return await _take_in(connection, rows, who, settings.site.zone)

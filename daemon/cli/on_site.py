@@ -13,13 +13,16 @@ from contextlib import suppress
 from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
+import click
 import psycopg
 from psycopg import AsyncConnection
 
 from config.secret import revealed
 from config.settings import DatabaseSettings
+from daemon.cli.actor import act_of
 from protocols.errors import MeterdError
 from storage import confirm_version
+from storage.acts import Act, note_acts
 from storage.blame import is_of_the_whole
 from storage.database import LONG_USE_S, bounded, connect, open_database
 
@@ -58,6 +61,10 @@ async def _asked(
                     await connection.execute(
                         "SELECT set_config('TimeZone', %s, false)", (zone.key,)
                     )
+                context = click.get_current_context(silent=True)
+                act = None if context is None else act_of(context)
+                if act is not None:
+                    await note_acts(connection, [Act(*act)])
                 return await ask(connection)
     except psycopg.Error as error:
         if not is_of_the_whole(error):

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from config.problems import ConfigError
-from daemon.cli.actor import acting, actor_option
+from daemon.cli.actor import acting, actor_option, by_way_of
 from daemon.cli.output import BAD_CONFIG, as_json, fail, print_json
 from daemon.cli.running import daemon_asked, leave_dark_option, print_difference
 from daemon.cli.site_option import site_option
@@ -33,6 +33,7 @@ def reload(actor: str | None, leave_dark: tuple[str, ...], site_path: Path, as_j
         "do": "reload",
         "path": str(site_path.absolute()),
         "actor": acting(actor),
+        "by_way_of": by_way_of(),
         "leave_dark": list(leave_dark),
     }
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -127,7 +128,9 @@ def _by_database(site_path: Path, payment: Mapping[str, Any]) -> dict[str, Any]:
 
     settings = load_settings(site_path)
     told = payment_request(payment)
-    done = on_database(settings, lambda it: post_payment(it, told, datetime.now(UTC)))
+    # How it was typed is noted by whatever uses a database.
+    noted = replace(told, by_way_of="")
+    done = on_database(settings, lambda it: post_payment(it, noted, datetime.now(UTC)))
     if done is None:
         raise UnknownAccount(told.account)
     return {**as_told(done), "is_shadow": settings.control.mode == "shadow"}

@@ -133,9 +133,7 @@ def facts_for_guard(
         # A clock that was set back must not make the start lie in the future.
         running_for=max(now - authority.started_at, timedelta(0)),
         clocks_apart=authority.clocks.apart,
-        clock_stepped_at=(
-            now.astimezone(UTC) if authority.clocks.doubt() else authority.clocks.stepped_at
-        ),
+        clock_stepped_at=now.astimezone(UTC) if authority.clocks.doubt() else None,
         failed_restores=point.failed_restores,
         meters=point.meters,
         requested_by=said.requester,

@@ -41,6 +41,7 @@ from daemon.transactions.disputes import judge_waiting
 from daemon.transactions.tariff_versions import DAEMON
 from protocols.errors import MeterdError
 from storage import archive, readings, supply, supply_cases
+from storage.acts import Act, note_acts
 from storage.archive import SiteMeter
 from storage.database import LONG_USE_S, Pool
 
@@ -70,10 +71,12 @@ OVERLAP = timedelta(minutes=2)
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """Who asks for a reload. `leave_dark`: lines that may stop although points on them are cut."""
+    """Who asks for a reload. `leave_dark`: lines that may stop although points on them are cut.
+    `by_way_of`: where it was typed; empty for a signal."""
 
     actor: str = DAEMON
     leave_dark: frozenset[str] = frozenset()
+    by_way_of: str = ""
 
 
 class Configuration:
@@ -150,7 +153,11 @@ class Configuration:
                     future.set_result(outcome)
 
     async def reload(
-        self, actor: str = DAEMON, leave_dark: frozenset[str] = frozenset()
+        self,
+        actor: str = DAEMON,
+        leave_dark: frozenset[str] = frozenset(),
+        *,
+        by_way_of: str = "",
     ) -> Difference:
         """Read the site's files again and bring the daemon to them, as `actor` asks.
 
@@ -160,7 +167,7 @@ class Configuration:
         if self._is_alone:
             raise NoDatabaseYet("the daemon waits for its database; reload when that is there")
         outcome: asyncio.Future[Difference] = asyncio.get_running_loop().create_future()
-        self._waiting.append((outcome, Asked(actor, leave_dark)))
+        self._waiting.append((outcome, Asked(actor, leave_dark, by_way_of)))
         self._asked.set()
         return await outcome
 
@@ -247,6 +254,7 @@ class Configuration:
             try:
                 new, found = await self._compare(self.site.path)
                 await self._refuse_to_leave_dark(found, asked.leave_dark)
+                await self._note(asked)
                 await self._apply(new, found, asked.actor)
                 found = await self._with_what_waits(new, found)
             finally:
@@ -264,6 +272,11 @@ class Configuration:
     async def _compare(self, path: Path) -> tuple[LoadedSite, Difference]:
         """The next configuration, as far as it can be applied, and what it changes."""
         return await in_thread(partial(_load_and_compare, self.site, path))
+
+    async def _note(self, asked: Asked) -> None:
+        if asked.by_way_of:
+            async with self._pool.connection() as connection:
+                await note_acts(connection, [Act(asked.actor, asked.by_way_of, "meterd reload")])
 
     async def _refuse_to_leave_dark(self, found: Difference, permitted: frozenset[str]) -> None:
         """A line that does not run restores nobody (A12)."""

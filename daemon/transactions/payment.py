@@ -18,6 +18,7 @@ from daemon.transactions.control_facts import supply_facts
 from daemon.transactions.credit import update_credit
 from daemon.transactions.supply import restore
 from storage import archive, ledger, supply
+from storage.acts import Act, note_acts
 from storage.archive import Payee
 from storage.ledger import KeyReused, Leg, Outcome, Transaction, prepaid
 
@@ -29,7 +30,8 @@ class Payment:
     """What somebody paid. UnfitPaymentKey if channel and reference can not be a key.
 
     (channel, reference) is its identity (R51). `actor`: who took it in, a channel by itself or a
-    person. `by_way_of`: the user and the terminal of this machine where it was typed."""
+    person. `by_way_of`: the user and the terminal of this machine where it was typed, if that is to
+    be noted with it."""
 
     account: str
     amount_fen: int
@@ -107,6 +109,9 @@ async def take_in(
         locked = await ledger.lock_accounts_by_number(connection, numbers)
         ids = {row.number: account for account, row in locked.items()}
         known = [payment for payment in payments if payment.account in ids]
+        typed = [Act(it.actor, it.by_way_of, f"top-up {it.key}") for it in known if it.by_way_of]
+        if typed:
+            await note_acts(connection, typed)
         outcomes = await ledger.post_each(connection, [_transaction(it) for it in known])
         credits_now = await update_credit(connection, locked.values(), now)
         # Most who pay are not cut: then control need not be asked.

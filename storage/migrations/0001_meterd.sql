@@ -203,6 +203,16 @@ CREATE TRIGGER account_changes_are_journalled AFTER UPDATE ON account FOR EACH R
 CREATE TRIGGER account_journal_is_never_changed BEFORE UPDATE OR DELETE ON account_journal
     FOR EACH ROW EXECUTE FUNCTION refuse_change();
 
+CREATE TABLE act (
+    at          timestamptz NOT NULL DEFAULT now(),
+    actor       text NOT NULL CHECK (actor <> ''),
+    by_way_of   text NOT NULL CHECK (by_way_of <> ''),
+    command     text NOT NULL CHECK (command <> '')
+);
+CREATE INDEX acts_by_time ON act (at);
+COMMENT ON TABLE act IS 'each command that changes something, before it is done: as it was typed, for whom, by which user at which terminal; of a payment by the daemon its key';
+CREATE TRIGGER act_is_never_changed BEFORE UPDATE OR DELETE ON act FOR EACH ROW EXECUTE FUNCTION refuse_change();
+
 -- What is said of an account besides its use. Of one day or cycle the highest rev counts; a further one is a correction.
 CREATE TABLE household_bonus (
     account_id      integer NOT NULL REFERENCES account,
@@ -2039,6 +2049,7 @@ INSERT INTO daemon_privilege (table_name, privileges) VALUES
     ('tariff_version', 'INSERT (tariff_id, effective_from, revision, form, state, document_id), UPDATE (state, is_used)'),
     ('account', 'INSERT, UPDATE'),
     ('account_journal', ''),
+    ('act', 'INSERT (actor, by_way_of, command)'),
     ('household_bonus', 'INSERT (account_id, from_day, rev, kwh_per_month, actor, document_id)'),
     ('used_elsewhere', 'INSERT (account_id, cycle, rev, kwh, actor, document_id)'),
     ('account_tariff', 'INSERT'),

@@ -118,6 +118,9 @@ def test_commands_show_the_customer_who_was_cut_and_restored(staged: Stage) -> N
     assert len(paid["reconnects"]) == 1
     assert again["reconnects"] == []
     staged.meterd("topup", f"C{int(POOR)}", "501", "--key", "k", code=1)
+    keys = ["pay:counter:few", "pay:counter:k", "pay:counter:k", "pay:counter:k"]
+    typed = staged.ask("SELECT command FROM act WHERE by_way_of LIKE %s ORDER BY at", "% on no %")
+    assert [command for (command,) in typed] == [f"top-up {key}" for key in keys]
     staged.until("the supply is restored", lambda: staged.supply_of(POOR) == "energised")
     assert not staged.bench.relay_is_open(POOR)
     history = [

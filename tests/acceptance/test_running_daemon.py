@@ -128,6 +128,7 @@ def test_a_reload_keeps_the_wires_of_lines_that_did_not_change(staged: Stage) ->
     (done,) = told(staged, "reload")
     assert done["changed"] == {"bus-1": ["1 meter added"]}
     assert done["unchanged"] == 1
+    assert staged.ask("SELECT command FROM act WHERE by_way_of <> ''") == [("meterd reload",)]
     staged.until("the changed line is up again", lambda: staged.health()["lines"]["bus-1"]["up"])
     assert connections(staged, "gate-1") == before
 

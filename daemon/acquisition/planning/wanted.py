@@ -184,10 +184,7 @@ class Wanted:
                 most,
                 only_today=only_today,
             )
-        missing = np.where(ready, self._missing(), np.uint64(0))
-        if only_today:
-            missing &= TODAY
-        again = self._in_vain(missing, now_s)
+        missing, again = self._askable(now_s, ready, only_today=only_today)
         if doubtful is not None and not in_turn:
             in_doubt = doubtful & ((missing | again) != 0)
             others = self._longest_asked(in_doubt)[1:]
@@ -201,6 +198,24 @@ class Wanted:
         asked = [meter for meter, _ in found]
         self._last_asked[asked] = now_s
         return found
+
+    def waiting(
+        self, now_s: float, ready: NDArray[np.bool_], *, only_today: bool = False
+    ) -> NDArray[np.bool_]:
+        """Those of the meters that may be asked of which a slot can be read now."""
+        missing, again = self._askable(now_s, ready, only_today=only_today)
+        waiting: NDArray[np.bool_] = (missing | again) != 0
+        return waiting
+
+    def _askable(
+        self, now_s: float, ready: NDArray[np.bool_], *, only_today: bool
+    ) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+        """(the slots that may be read now, those of older days that were so in vain before)."""
+        missing = np.where(ready, self._missing(), np.uint64(0))
+        if only_today:
+            missing &= TODAY
+        again = self._in_vain(missing, now_s)
+        return missing, again
 
     def _first(
         self,

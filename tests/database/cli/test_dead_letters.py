@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -110,9 +111,14 @@ def test_one_that_still_cannot_be_stored_keeps_the_newer_reason_and_stops_no_oth
     assert "no meter of this address" in left["reason"]
 
 
-def test_what_is_dropped_stays_with_who_and_why(folder: Path) -> None:
+def test_what_is_dropped_stays_with_who_and_why(folder: Path, database_url: str) -> None:
     done = meterd(folder, "drop", "2", "--reason", "a test meter", "--by", "anna")
     assert (done.returncode, done.stdout) == (0, "dead letter 2 is dropped\n")
+    with psycopg.connect(database_url) as connection:
+        (typed,) = connection.execute("SELECT actor, by_way_of, command FROM act").fetchall()
+    assert typed[0] == "anna"
+    assert re.fullmatch(r".+ on (no terminal|/dev/\S+)", typed[1])
+    assert typed[2].startswith("meterd deadletter drop 2 --reason 'a test meter' --by anna")
     dropped = listed(folder, "--all")[1]
     assert (dropped["actor"], dropped["drop_reason"]) == ("anna", "a test meter")
     assert [letter["id"] for letter in listed(folder)] == [1]

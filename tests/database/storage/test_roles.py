@@ -33,6 +33,7 @@ APPEND_ONLY = (
     "reading",
     "slot_journal",
     "account_journal",
+    "act",
     "household_bonus",
     "used_elsewhere",
     "closed_day",

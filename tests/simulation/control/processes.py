@@ -161,7 +161,7 @@ class Daemon:
             try:
                 async with self.database.connection() as connection:
                     at = await supply.database_clock(cast("Any", connection))
-                    self.authority.clocks.see(self.now(), self.kernel.now_s, at)
+                    self.authority.clocks.see(self.now(), at)
                     await sweep(cast("Any", connection), self.authority, self.now())
                     rows = await supply_alarm_rows(
                         cast("Any", connection),

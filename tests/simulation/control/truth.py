@@ -86,7 +86,6 @@ def _facts(database: Database, daemon: Daemon, point: int, now: datetime) -> dic
     there = tables["supply"][point]
     marks = marks_of(database, point, now)
     episode = _episode(database, row["account_id"])
-    stepped = daemon.authority.clocks.stepped_at
     return {
         "now": _told(now),
         "zone": daemon.terms.zone.key,
@@ -135,7 +134,7 @@ def _facts(database: Database, daemon: Daemon, point: int, now: datetime) -> dic
         "shadow_mode": daemon.terms.shadow_mode,
         "running_for": max((now - daemon.authority.started_at).total_seconds(), 0.0),
         "clocks_apart": daemon.ahead.total_seconds(),
-        "clock_stepped_at": _told(stepped),
+        "clock_stepped_at": _told(now) if daemon.host_clock.doubt else None,
         **_asked(database, episode[0] if episode else None),
     }
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime
 
 import pytest
 
 from daemon.acquisition.jobs import Jobs
+from daemon.acquisition.planning.reply_times import BACK_OFF_AFTER
 from daemon.acquisition.slots import wanted_slots
 from protocols.errors import FrameError, NoReply
 from tests.line_parts import line_parts
@@ -75,3 +77,24 @@ def test_an_answer_to_another_question_clears_nobody(error: Exception) -> None:
     assert line.reply_timeouts.backed_off == 1
     line.heard_from(1, True)
     assert line.reply_timeouts.backed_off == 0
+
+
+def test_whoever_had_more_than_its_turn_waits_for_the_others_and_not_for_ever() -> None:
+    line = jobs()
+    line.turns.had(1, LONG_S)
+    assert 1 not in planned(line)
+    for number, day in wanted_slots(line, MANY):
+        line.wanted.take(number, day)
+    assert planned(line) == [1] * DAYS
+
+
+def test_whoever_cannot_be_asked_keeps_nobody_waiting() -> None:
+    """One that is backed off has had the least of the line, and one that has told all."""
+    line = jobs()
+    for _ in range(BACK_OFF_AFTER):
+        line.reply_timeouts.record_timeout(2, time.monotonic())
+    for day in [day for number, day in wanted_slots(line, MANY) if number == 3]:
+        line.wanted.take(3, day)
+    for number in (0, 1, 4, 5):
+        line.turns.had(number, LONG_S)
+    assert set(planned(line)) >= {0, 1, 4, 5}

@@ -1,0 +1,41 @@
+"""Which meters have had more than their turn of a line: a turn is time, not a question, so that one
+that is slow and right costs the others no more than one that is quick. Pure."""
+
+from __future__ import annotations
+
+from array import array
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+TURN_S: Final = 1.0
+"""So much more than the one that has had the least of those that wait, before it waits too."""
+
+
+class Turns:
+    """Meters are numbered from 0."""
+
+    __slots__ = ("_had",)
+
+    def __init__(self, count: int) -> None:
+        self._had = array("d", bytes(8 * count))
+        """The seconds of the line that each has had."""
+
+    def had(self, meter: int, seconds: float) -> None:
+        """The line did nothing but wait for this meter for so long; NaN: nobody knows how long."""
+        if seconds > 0:
+            self._had[meter] += seconds
+
+    @property
+    def are_even(self) -> bool:
+        """True while no meter has had more than its turn, whoever waits."""
+        return len(self._had) == 1 or max(self._had) - min(self._had) <= TURN_S
+
+    def left(self, waiting: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Those that have not had their turn, of the meters that wait; one of these at least."""
+        had = np.frombuffer(self._had)
+        least = had[waiting].min(initial=np.inf)
+        # Whoever wanted nothing, or did not answer, has nothing saved up.
+        np.maximum(had, least, out=had, where=~waiting & np.isfinite(least))
+        return waiting & (had <= least + TURN_S)
