@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from daemon.transactions.payment import top_up
 from simulators.bench.remote import RemoteBench
 from storage import migrate
 from tests.acceptance.stage import METERD, SITE, ZONE, Stage, end
+from tests.faults.proxy import proxy_to
 from tests.servers.ports import free_port
 
 pytestmark = [
@@ -31,6 +33,8 @@ DAYS = 6
 TERMINAL = "REG:00008601"
 POOR, RICH = "000000001001", "000000001002"
 """Of two customers of one terminal, who has paid one yuan and who a thousand."""
+ELSEWHERE = "127.0.0.2"
+NOT_SURE = "it is not sure who speaks for the meter"
 REFUSED = "a second caller says that it is this terminal, refused"
 
 LISTENER = """
@@ -76,11 +80,16 @@ class Town:
     port: int
     opened: ExitStack
 
-    def calls(self, who: str) -> RemoteBench:
-        """Somebody's terminal with meters of its own behind it; every control frame is seen there."""
+    def calls(self, who: str, source: str | None = None) -> RemoteBench:
+        """Somebody's terminal with meters of its own behind it; every control frame is seen there.
+
+        `source`: the address from which it calls."""
+        port = self.port
+        if source is not None:
+            port = self.opened.enter_context(proxy_to(("127.0.0.1", port), source)).port
         scenario = self.staged.folder / f"{who}.toml"
         scenario.write_text(
-            DIALLING.format(zone=ZONE, port=self.port, terminal=TERMINAL, poor=POOR, rich=RICH)
+            DIALLING.format(zone=ZONE, port=port, terminal=TERMINAL, poor=POOR, rich=RICH)
         )
         simulators = subprocess.Popen(
             [METERD, "simulate", str(scenario), "--json"], stdout=subprocess.PIPE
@@ -101,6 +110,18 @@ class Town:
             "AND NOT EXISTS (SELECT FROM to_settle)"
         )
         return bool(rows)
+
+    def is_had_by(self, address: str) -> bool:
+        """Whether the terminal is connected, from there."""
+        row = json.loads(self.staged.meterd("terminals", "--json").splitlines()[0])
+        return row["state"] == "connected" and row["address"] == address
+
+    def trip(self) -> tuple[str, str]:
+        """State and detail of the only trip."""
+        ((state, detail),) = self.staged.ask(
+            "SELECT state, detail FROM command WHERE action = 'trip'"
+        )
+        return state, detail
 
     def reasons(self) -> list[str]:
         ((reasons,),) = self.staged.ask(
@@ -234,3 +255,39 @@ def test_a_rival_of_a_living_session_is_refused_and_one_of_a_dead_one_is_not_bel
         here.staged.until("the guard was heard", lambda: here.reasons() == ["SOURCE_CHANGED"])
         assert here.staged.stop_daemon(within_s=30) == 0
         assert controls(thief) == controls(true) == []
+
+
+def test_a_rival_at_the_moment_of_a_trip_neither_gets_nor_proves_one(
+    database_url: str, tmp_path: Path
+) -> None:
+    """The meter says that it accepts the trip, and its relay stays closed; before that is read back
+    somebody else has the terminal's place, and says that it is open."""
+    with town(database_url, tmp_path, vouched='trips_over_plain_text = ["gprs"]') as here:
+        true, rival = here.calls("terminal"), here.calls("rival", ELSEWHERE)
+        rival.cut("dtu")
+        rival.force_relay(POOR, "open")
+        true.fault_on("stuck_relay", address=POOR)
+        here.staged.start_daemon()
+        here.staged.until("the trip was sent", lambda: len(controls(true)) == 1)
+        true.cut("dtu", "silence")
+        rival.mend("dtu")
+        here.staged.until("the rival has the place", lambda: here.is_had_by(ELSEWHERE))
+        here.staged.until("it is not believed", lambda: NOT_SURE in here.trip()[1])
+        for who, address, other in (
+            (true, "127.0.0.1", rival),
+            (rival, ELSEWHERE, true),
+            (true, "127.0.0.1", rival),
+        ):
+            other.cut("dtu", "silence")
+            who.mend("dtu")
+            here.staged.until(f"it is {address}", partial(here.is_had_by, address))
+        assert here.trip()[0] not in ("verified", "failed")
+        assert here.staged.supply_of(POOR) != "disconnected"
+        log = here.staged.log()
+        assert "terminal called from another address" in log
+        assert log.count("callers replace each other as this terminal") == 1
+        assert here.staged.stop_daemon(within_s=30) == 0
+        assert [event["action"] for event in controls(true)] == ["1A"]
+        assert controls(rival) == []
+        assert not true.relay_is_open(POOR)
+        assert not true.relay_is_open(RICH)

@@ -28,8 +28,11 @@ class Proxy:
     """Both ways of all connections to one server. Its methods may be called from any thread, and
     what they do is done when they return."""
 
-    def __init__(self, upstream: Upstream, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, upstream: Upstream, loop: asyncio.AbstractEventLoop, source: str | None
+    ) -> None:
         self._upstream = upstream
+        self._source = None if source is None else (source, 0)
         self._loop = loop
         self._server: asyncio.Server | None = None
         self._crossings: dict[_Crossing, asyncio.Task[Any] | None] = {}
@@ -89,7 +92,7 @@ class Proxy:
         if not self._flows:
             crossing.flows.clear()
         try:
-            await crossing.run(reader, self._upstream)
+            await crossing.run(reader, self._upstream, self._source)
         finally:
             del self._crossings[crossing]
 
@@ -142,12 +145,16 @@ class _Crossing:
         self._pumps: list[asyncio.Task[None]] = []
         self._is_reset = False
 
-    async def run(self, from_client: asyncio.StreamReader, upstream: Upstream) -> None:
+    async def run(
+        self, from_client: asyncio.StreamReader, upstream: Upstream, source: tuple[str, int] | None
+    ) -> None:
         try:
             if isinstance(upstream, Path):
                 from_server, self._server = await asyncio.open_unix_connection(upstream)
             else:
-                from_server, self._server = await asyncio.open_connection(*upstream)
+                from_server, self._server = await asyncio.open_connection(
+                    *upstream, local_addr=source
+                )
             self._pumps = [
                 asyncio.create_task(self._pump(from_client, self._server)),
                 asyncio.create_task(self._pump(from_server, self._client)),
@@ -197,12 +204,13 @@ class _Crossing:
 
 
 @contextmanager
-def proxy_to(upstream: Upstream) -> Iterator[Proxy]:
-    """A way to this server, on a thread and a port of its own."""
+def proxy_to(upstream: Upstream, source: str | None = None) -> Iterator[Proxy]:
+    """A way to this server, on a thread and a port of its own. `source`: the address of this
+    machine from which it calls."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
-    way = Proxy(upstream, loop)
+    way = Proxy(upstream, loop, source)
     asyncio.run_coroutine_threadsafe(way.listen(), loop).result()
     try:
         yield way
