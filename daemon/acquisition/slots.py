@@ -25,10 +25,12 @@ def wanted_slots(jobs: Jobs, most: int, *, only_today: bool = False) -> list[tup
     ready = timeouts.ready(now)
     failing = timeouts.failing()
     first: list[tuple[int, date]] = []
-    if not (jobs.turns.are_even or timeouts.line_is_silent):
+    if jobs.turns.look() and not timeouts.line_is_silent:
         honest = ready if failing is None else ready & ~failing
         waiting = jobs.wanted.waiting(now, honest, only_today=only_today)
         ready &= ~waiting | jobs.turns.left(waiting)
+    if jobs.turns.are_uneven:
+        most = min(most, len(ready))  # a slot of each: then it is looked who has had how much
     if failing is not None:
         others = jobs.wanted.jobs(now, ready & ~failing, most, only_today=only_today)
         if others and timeouts.may_try_failing(now):

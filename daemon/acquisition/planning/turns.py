@@ -9,28 +9,32 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-TURN_S: Final = 1.0
-"""So much more than the one that has had the least of those that wait, before it waits too."""
+TURN_S: Final = 0.05
+"""Whoever has had so much more than the one that has had the least, of those that wait, waits
+too."""
 
 
 class Turns:
     """Meters are numbered from 0."""
 
-    __slots__ = ("_had",)
+    __slots__ = ("_had", "are_uneven")
 
     def __init__(self, count: int) -> None:
         self._had = array("d", bytes(8 * count))
         """The seconds of the line that each has had."""
+        self.are_uneven = False
+        """True from the first time on that a meter had more than its turn: as of the last look."""
 
     def had(self, meter: int, seconds: float) -> None:
         """The line did nothing but wait for this meter for so long; NaN: nobody knows how long."""
         if seconds > 0:
             self._had[meter] += seconds
 
-    @property
-    def are_even(self) -> bool:
-        """True while no meter has had more than its turn, whoever waits."""
-        return len(self._had) == 1 or max(self._had) - min(self._had) <= TURN_S
+    def look(self) -> bool:
+        """Whether a meter has had more than its turn, whoever waits."""
+        is_uneven = len(self._had) > 1 and max(self._had) - min(self._had) > TURN_S
+        self.are_uneven |= is_uneven
+        return is_uneven
 
     def left(self, waiting: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Those that have not had their turn, of the meters that wait; one of these at least."""

@@ -43,14 +43,14 @@ def test_meters_that_are_alike_all_have_their_turn() -> None:
     turns = Turns(METERS)
     for number in range(METERS):
         turns.had(number, TURN_S)
-    assert turns.are_even
+    assert not turns.look()
     assert left(turns, EVERY) == set(range(METERS))
 
 
 def test_when_the_others_want_nothing_a_slow_meter_has_the_line() -> None:
     turns = Turns(METERS)
     turns.had(3, 100.0)
-    assert not turns.are_even
+    assert turns.look()
     assert left(turns, waiting(3, 4)) == {4}
     assert left(turns, waiting(3)) == {3}
     assert left(turns, waiting()) == set()
@@ -67,11 +67,11 @@ def test_whoever_was_away_has_saved_nothing_up() -> None:
 def test_a_delay_that_nobody_knows_is_none() -> None:
     turns = Turns(METERS)
     turns.had(0, nan)
-    assert turns.are_even
+    assert not turns.look()
     assert left(turns, EVERY) == set(range(METERS))
 
 
 def test_a_line_of_one_meter_knows_no_turns() -> None:
     turns = Turns(1)
     turns.had(0, 100.0)
-    assert turns.are_even
+    assert not (turns.look() or turns.are_uneven)
