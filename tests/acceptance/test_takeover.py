@@ -114,7 +114,7 @@ class Town:
     def is_had_by(self, address: str) -> bool:
         """Whether the terminal is connected, from there."""
         row = json.loads(self.staged.meterd("terminals", "--json").splitlines()[0])
-        return row["state"] == "connected" and row["address"] == address
+        return (row["state"], row["address"]) == ("connected", address)
 
     def trip(self) -> tuple[str, str]:
         """State and detail of the only trip."""

@@ -42,4 +42,5 @@ class Turns:
         least = had[waiting].min(initial=np.inf)
         # Whoever wanted nothing, or did not answer, has nothing saved up.
         np.maximum(had, least, out=had, where=~waiting & np.isfinite(least))
-        return waiting & (had <= least + TURN_S)
+        left: NDArray[np.bool_] = waiting & (had <= least + TURN_S)
+        return left

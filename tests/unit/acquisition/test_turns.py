@@ -74,4 +74,5 @@ def test_a_delay_that_nobody_knows_is_none() -> None:
 def test_a_line_of_one_meter_knows_no_turns() -> None:
     turns = Turns(1)
     turns.had(0, 100.0)
-    assert not (turns.look() or turns.are_uneven)
+    assert not turns.look()
+    assert not turns.are_uneven
