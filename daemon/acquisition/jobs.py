@@ -243,6 +243,7 @@ class Jobs:
 
     def record_timeout(self, number: int, error: str, took_s: float = 0.0) -> None:
         """The meter did not answer. `took_s`: see ReplyTimeouts."""
+        self.turns.had(number, took_s or self.reply_timeouts.expect(number)[0])
         news = self.reply_timeouts.record_timeout(number, time.monotonic(), took_s)
         if news == "backed off":
             log.warning(
@@ -279,11 +280,13 @@ class Jobs:
     def record_lack(self, number: int, took_s: float) -> None:
         """The meter is well and has not what was asked for."""
         self.record_life()
+        self.turns.had(number, took_s)
         self.reply_timeouts.record_lack(number, time.monotonic(), took_s)
 
     def record_refusal(self, number: int, day: date, error: Exception, took_s: float) -> None:
         """The meter answered with nothing that can be used; told once a day and meter."""
         self.record_life()
+        self.turns.had(number, took_s)
         self.reply_timeouts.record_refusal(number, time.monotonic(), took_s)
         today = self.parts.clock.due_day()
         if self._told_refused_on.get(number) != today:

@@ -8,6 +8,7 @@ from datetime import date
 from daemon.acquisition.jobs import Jobs
 from daemon.acquisition.meter_port import UNUSABLE, GatewayAnswered, MeterPort, NoFreeze, NotSent
 from daemon.acquisition.planning.attempts import Cause
+from daemon.acquisition.planning.turns import QUESTIONS_OF_A_POLL
 from protocols.errors import MeterRefused, NoReply
 
 FIRST_MISSING_S = 10.0
@@ -28,16 +29,14 @@ def wanted_slots(jobs: Jobs, most: int, *, only_today: bool = False) -> list[tup
     if jobs.turns.look() and not timeouts.line_is_silent:
         honest = ready if failing is None else ready & ~failing
         waiting = jobs.wanted.waiting(now, honest, only_today=only_today)
-        ready &= ~waiting | jobs.turns.left(waiting)
-    if jobs.turns.are_uneven:
-        most = min(most, len(ready))  # a slot of each: then it is looked who has had how much
+        ready &= ~waiting | jobs.turns.left(waiting, QUESTIONS_OF_A_POLL * timeouts.usual_s())
     if failing is not None:
         others = jobs.wanted.jobs(now, ready & ~failing, most, only_today=only_today)
         if others and timeouts.may_try_failing(now):
             first = jobs.wanted.jobs(now, ready & failing, 1, only_today=only_today)
         if others:
-            return [*first, *others][:most]
-    return jobs.wanted.jobs(
+            return _in_turn(jobs, [*first, *others][:most])
+    slots = jobs.wanted.jobs(
         now,
         ready,
         most,
@@ -45,6 +44,17 @@ def wanted_slots(jobs: Jobs, most: int, *, only_today: bool = False) -> list[tup
         doubtful=timeouts.doubtful(),
         in_turn=timeouts.line_is_silent,
     )
+    return _in_turn(jobs, slots)
+
+
+def _in_turn(jobs: Jobs, slots: list[tuple[int, date]]) -> list[tuple[int, date]]:
+    """Where turns were uneven the first of each meter: then it is looked who has had how much."""
+    if not jobs.turns.are_uneven:
+        return slots
+    first: dict[int, date] = {}
+    for number, day in slots:
+        first.setdefault(number, day)
+    return list(first.items())
 
 
 async def read_slot(
@@ -71,7 +81,6 @@ async def read_slot(
             jobs.record_lack(number, took_s)
     else:
         jobs.record_reply(number)
-    finally:
         jobs.turns.had(number, time.monotonic() - began_s)
 
 

@@ -36,6 +36,7 @@ from daemon.acquisition.line import Line
 from daemon.acquisition.meter_port import MeterPorts, Urgency
 from daemon.acquisition.overheard import Overheard
 from daemon.acquisition.parts import LineParts
+from daemon.acquisition.planning.turns import QUESTIONS_OF_A_POLL
 from daemon.acquisition.polling.batch import BatchPoller
 from daemon.acquisition.polling.poll import Poll
 from daemon.acquisition.relay_looks import look_at_due_relay
@@ -74,8 +75,6 @@ REOPEN_S = 300.0
 the connection."""
 LONGEST_POLL_S = 3.0
 """After this time at the latest the line looks again what is wanted most."""
-QUESTIONS_OF_A_POLL = 2
-"""Its stamp and its energies."""
 REQUESTS_OF_A_SLOT = 8
 """A slot that is read in the general way is a handful of requests."""
 NO_ADDRESS = "000000000000"
@@ -220,12 +219,7 @@ class WireLine(Line):
         super()._interrupt()
         self._poll.interrupt()
 
-    def _meter(
-        self,
-        conversations: Conversations,
-        number: int,
-        urgency: Urgency,
-    ) -> WireMeter:
+    def _meter(self, conversations: Conversations, number: int, urgency: Urgency) -> WireMeter:
         """The port of a meter, which gives way to what is more urgent than its own job."""
         gives_way = urgency >= Urgency.REQUEST
         return WireMeter(
@@ -429,7 +423,6 @@ class WireLine(Line):
 
     def _record_silence(self, number: int) -> None:
         self._jobs.note_silence(number)
-        self._jobs.turns.had(number, self._jobs.reply_timeouts.expect(number)[0])
         self._jobs.record_timeout(number, "no reply")
         # The rest of its plan would only wait for one timeout after the other.
         if self._jobs.reply_timeouts.line_is_silent:

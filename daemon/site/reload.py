@@ -254,7 +254,10 @@ class Configuration:
             try:
                 new, found = await self._compare(self.site.path)
                 await self._refuse_to_leave_dark(found, asked.leave_dark)
-                await self._note(asked)
+                if asked.by_way_of:
+                    act = Act(asked.actor, asked.by_way_of, "meterd reload")
+                    async with self._pool.connection() as connection:
+                        await note_acts(connection, [act])
                 await self._apply(new, found, asked.actor)
                 found = await self._with_what_waits(new, found)
             finally:
@@ -272,11 +275,6 @@ class Configuration:
     async def _compare(self, path: Path) -> tuple[LoadedSite, Difference]:
         """The next configuration, as far as it can be applied, and what it changes."""
         return await in_thread(partial(_load_and_compare, self.site, path))
-
-    async def _note(self, asked: Asked) -> None:
-        if asked.by_way_of:
-            async with self._pool.connection() as connection:
-                await note_acts(connection, [Act(asked.actor, asked.by_way_of, "meterd reload")])
 
     async def _refuse_to_leave_dark(self, found: Difference, permitted: frozenset[str]) -> None:
         """A line that does not run restores nobody (A12)."""

@@ -197,6 +197,7 @@ async def _shares(lying: Callable[[], Site], manner: Manner) -> list[float]:
 
 
 def honest_site() -> Site:
+    """Its liars, if any, tell the truth in a manner of theirs."""
     return Site(meters=METERS, days=DAYS)
 
 

@@ -138,6 +138,10 @@ class ReplyTimeouts:
             wait_s = self._wait_for_a_stranger_s()
         return wait_s, delay_s
 
+    def usual_s(self) -> NDArray[np.float32]:
+        """What each usually takes to answer; 0 where that is not known."""
+        return np.nan_to_num(np.array(self._times[::3], dtype=np.float32))
+
     def _wait_for_a_stranger_s(self) -> float:
         """A meter that never answered is taken for as slow as the slowest that did.
 

@@ -14,6 +14,10 @@ TURN_S: Final = 0.05
 too."""
 
 
+QUESTIONS_OF_A_POLL: Final = 2
+"""For the stamp and for the energies."""
+
+
 class Turns:
     """Meters are numbered from 0."""
 
@@ -36,11 +40,13 @@ class Turns:
         self.are_uneven |= is_uneven
         return is_uneven
 
-    def left(self, waiting: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Those that have not had their turn, of the meters that wait; one of these at least."""
+    def left(self, waiting: NDArray[np.bool_], takes_s: NDArray[np.float32]) -> NDArray[np.bool_]:
+        """Of the meters that wait, those that would not have had more than their turn with a slot
+        more, which takes so long; one of them at least."""
         had = np.frombuffer(self._had)
         least = had[waiting].min(initial=np.inf)
         # Whoever wanted nothing, or did not answer, has nothing saved up.
         np.maximum(had, least, out=had, where=~waiting & np.isfinite(least))
-        left: NDArray[np.bool_] = waiting & (had <= least + TURN_S)
-        return left
+        would_have = had + takes_s
+        left: NDArray[np.bool_] = would_have <= would_have[waiting].min(initial=np.inf) + TURN_S
+        return waiting & left

@@ -207,16 +207,6 @@ class Wanted:
         waiting: NDArray[np.bool_] = (missing | again) != 0
         return waiting
 
-    def _askable(
-        self, now_s: float, ready: NDArray[np.bool_], *, only_today: bool
-    ) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
-        """(the slots that may be read now, those of older days that were so in vain before)."""
-        missing = np.where(ready, self._missing(), np.uint64(0))
-        if only_today:
-            missing &= TODAY
-        again = self._in_vain(missing, now_s)
-        return missing, again
-
     def _first(
         self,
         meters: NDArray[np.intp],
@@ -239,12 +229,13 @@ class Wanted:
         order = np.argsort(self._last_asked[meters], kind="stable")
         return meters[order]
 
-    def _in_vain(
-        self,
-        missing: NDArray[np.uint64],
-        now_s: float,
-    ) -> NDArray[np.uint64]:
-        """What of older days was read in vain before; that and what pauses leaves `missing`."""
+    def _askable(
+        self, now_s: float, ready: NDArray[np.bool_], *, only_today: bool
+    ) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+        """(the slots that may be read now, those of older days that were so in vain before)."""
+        missing = np.where(ready, self._missing(), np.uint64(0))
+        if only_today:
+            missing &= TODAY
         again = np.zeros_like(missing)
         for (meter, number), (until, _) in self._not_there.items():
             bit = np.uint64(self._bit(number))
@@ -252,7 +243,7 @@ class Wanted:
                 if until <= now_s:
                     again[meter] |= missing[meter] & bit
                 missing[meter] &= ~bit
-        return again
+        return missing, again
 
     def _few_jobs(
         self,

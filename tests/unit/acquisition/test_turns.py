@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from math import nan
 
 import numpy as np
@@ -22,21 +23,25 @@ def waiting(*meters: int) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
 EVERY = waiting(*range(METERS))
 
 
-def left(turns: Turns, who: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> set[int]:
-    return set(np.flatnonzero(turns.left(who)).tolist())
+def left(
+    turns: Turns, who: np.ndarray[tuple[int], np.dtype[np.bool_]], takes_s: Sequence[float] = ()
+) -> set[int]:
+    takes = np.array(takes_s or [0.0] * METERS, dtype=np.float32)
+    return set(np.flatnonzero(turns.left(who, takes)).tolist())
 
 
 @pytest.mark.parametrize("slow_s", [0.05, 0.3, 2.0, 9.0])
 def test_while_others_wait_a_slow_meter_has_as_much_time_as_each_of_them(slow_s: float) -> None:
     chance, turns = random.Random(1), Turns(METERS)
     had = [0.0] * METERS
-    slow = range(0, METERS, 4)
+    takes_s = [slow_s if number % 4 == 0 else QUICK_S for number in range(METERS)]
     while sum(had) < 400:
-        number = chance.choice(sorted(left(turns, EVERY)))
-        took_s = slow_s if number in slow else QUICK_S
-        turns.had(number, took_s)
-        had[number] += took_s
-    assert max(had) - min(had) <= TURN_S + slow_s + QUICK_S
+        number = chance.choice(sorted(left(turns, EVERY, takes_s)))
+        turns.had(number, takes_s[number])
+        had[number] += takes_s[number]
+    quick, slow = [had[n] for n in range(METERS) if n % 4], had[::4]
+    assert max(slow) <= min(quick) + QUICK_S + TURN_S
+    assert min(slow) >= max(quick) - slow_s - TURN_S
 
 
 def test_meters_that_are_alike_all_have_their_turn() -> None:
