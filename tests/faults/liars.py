@@ -13,6 +13,7 @@ import os
 import sys
 import time
 import tty
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Collection, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from functools import partial
@@ -96,7 +97,7 @@ MANNERS: Final[dict[str, Manner]] = {
     "the truth, too late": after(1.3 * WAIT_S),
     "the truth, too late every second time": but_once_in(2, after(1.3 * WAIT_S)),
     "the truth byte by byte": byte_by_byte(0.005),
-    "the truth byte by byte, slowly": byte_by_byte(0.8 * QUICK.byte_gap_s),
+    "the truth byte by byte, slowly": byte_by_byte(0.02),
     "half of each answer": half,
     "the truth twice": twice,
     "the truth, with noise behind it": with_noise,
@@ -173,16 +174,21 @@ def _write(terminal: int, data: bytes) -> None:
 
 
 async def _each_per_s(site: Site, of: Collection[str], bus: Bus, manner: Manner) -> float:
-    """Slots a second of one of these meters, until all of theirs were read."""
+    """Slots a second of one of these meters, from the first of each until all were read: what
+    nobody knows of a meter is found out once."""
     async with bus(site, manner) as open_channel, Supervisor() as supervisor:
-        line = site.line_over(open_channel)
+        supervisor.start("gate-3", site.line_over(open_channel).run, kind="line")
+        await _have_told(site, of, 1)
         began = time.monotonic()
-        supervisor.start("gate-3", line.run, kind="line")
-        while sum(it.meter.address in of for it in site.arrived) < len(of) * DAYS:
-            site.came.clear()
-            async with asyncio.timeout(LONGEST_S):
-                await site.came.wait()
-        return DAYS / (time.monotonic() - began)
+        await _have_told(site, of, DAYS)
+        return (DAYS - 1) / (time.monotonic() - began)
+
+
+async def _have_told(site: Site, of: Collection[str], days: int) -> None:
+    while min(Counter(it.meter.address for it in site.arrived).get(who, 0) for who in of) < days:
+        site.came.clear()
+        async with asyncio.timeout(LONGEST_S):
+            await site.came.wait()
 
 
 async def _shares(lying: Callable[[], Site], manner: Manner) -> list[float]:
