@@ -29,7 +29,7 @@ LONGEST_LINE_PAUSE_S = 30.0
 BACKED_OFF_REST = 3
 """Longest waits that pass, after a backed off meter stayed silent, before another one is asked: all
 the dead together cost a line at most a quarter of its time, however many they are."""
-FAILING_SHARE = 1 / 4
+FAILING_SHARE = 1 / 5
 """Of a line's time, at the most, for all meters that failed last, while others are to be read."""
 RETURN_HELPS_EVERY_S = 300.0
 """Shortest time between two returns of a backed off meter at which the others are asked at once."""
