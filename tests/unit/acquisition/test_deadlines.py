@@ -237,8 +237,8 @@ def test_thousands_share_one_timer(held: Held, monkeypatch: pytest.MonkeyPatch) 
         begin = in_s(0.2)
         for number, alarm in enumerate(alarms):
             alarm.set(begin + number * 1e-5)
-        await alarms[-1].heard()
-        assert all(alarm.expired_at for alarm in alarms)
+        for alarm in alarms:
+            await alarm.heard()
         return rung
 
     assert held(story()) < 300
