@@ -14,6 +14,8 @@ TURN_S: Final = 0.05
 too."""
 
 
+MOST_AHEAD_S: Final = 30.0
+"""No further ahead is anybody counted: one that was silent for a day is no slow meter."""
 QUESTIONS_OF_A_POLL: Final = 2
 """For the stamp and for the energies."""
 
@@ -47,6 +49,7 @@ class Turns:
         least = had[waiting].min(initial=np.inf)
         # Whoever wanted nothing, or did not answer, has nothing saved up.
         np.maximum(had, least, out=had, where=~waiting & np.isfinite(least))
+        np.minimum(had, least + MOST_AHEAD_S, out=had)
         would_have = had + takes_s
         left: NDArray[np.bool_] = would_have <= would_have[waiting].min(initial=np.inf) + TURN_S
         return waiting & left

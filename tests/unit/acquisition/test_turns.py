@@ -9,7 +9,7 @@ from math import nan
 import numpy as np
 import pytest
 
-from daemon.acquisition.planning.turns import TURN_S, Turns
+from daemon.acquisition.planning.turns import MOST_AHEAD_S, TURN_S, Turns
 
 QUICK_S, METERS = 0.04, 20
 
@@ -66,6 +66,15 @@ def test_whoever_was_away_has_saved_nothing_up() -> None:
     for number in range(1, METERS):
         turns.had(number, 100.0)
     assert left(turns, EVERY ^ waiting(0)) == set(range(1, METERS))
+    assert left(turns, EVERY) == set(range(METERS))
+
+
+def test_whoever_cost_much_for_a_day_does_not_wait_for_a_day() -> None:
+    turns = Turns(METERS)
+    turns.had(0, 3600.0)
+    assert left(turns, EVERY) == set(range(1, METERS))
+    for number in range(1, METERS):
+        turns.had(number, MOST_AHEAD_S)
     assert left(turns, EVERY) == set(range(METERS))
 
 
