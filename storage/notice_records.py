@@ -35,12 +35,10 @@ async def told_about(connection: Connection, account: str) -> tuple[int, int | N
     return await fetch_row(connection, SQL["told_about"], {"account": account})
 
 
-async def record(connection: Connection, notice: RecordedNotice) -> int:
-    """Write down a notice; returns its number."""
+async def record(connection: Connection, notice: RecordedNotice) -> int | None:
+    """Write down a notice; returns its number, None if it has not happened yet."""
     row = await fetch_row(connection, SQL["record"], asdict(notice))
-    assert row is not None, "an insert returns its row"
-    number: int = row[0]
-    return number
+    return None if row is None else int(row[0])
 
 
 async def notices(connection: Connection, account: str | None, most: int) -> list[dict[str, Any]]:

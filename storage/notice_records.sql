@@ -5,12 +5,13 @@ LEFT JOIN arrears_episode e ON e.account_id = a.id AND e.ended_at IS NULL
 LEFT JOIN ledger_account b ON b.name = 'customer:' || a.number || ':prepaid'
 WHERE a.number = %(account)s
 
--- record -- what somebody told a customer by hand
+-- record -- what somebody told a customer by hand; no row for what has not happened yet
 INSERT INTO notice (account_id, episode_id, kind, channel, language, text, amount_fen, deadline_at, planned_at, actor, evidence,
                     sent_at, delivered_at, receipt_actor)
-VALUES (%(account_id)s, %(episode_id)s, %(kind)s, %(channel)s, %(language)s, %(text)s, %(amount_fen)s, %(deadline_at)s,
-        %(planned_at)s, %(actor)s, %(evidence)s, coalesce(%(sent_at)s, now()), %(delivered_at)s,
-        CASE WHEN %(delivered_at)s::timestamptz IS NOT NULL THEN %(actor)s END)
+SELECT %(account_id)s, %(episode_id)s, %(kind)s, %(channel)s, %(language)s, %(text)s, %(amount_fen)s, %(deadline_at)s::timestamptz,
+       %(planned_at)s::timestamptz, %(actor)s, %(evidence)s, coalesce(%(sent_at)s::timestamptz, now()), %(delivered_at)s::timestamptz,
+       CASE WHEN %(delivered_at)s::timestamptz IS NOT NULL THEN %(actor)s END
+WHERE greatest(%(sent_at)s::timestamptz, %(delivered_at)s::timestamptz, '-infinity') <= now()
 RETURNING id
 
 -- notices -- the newest, of one account or of all

@@ -40,8 +40,9 @@ async def record_notice(
 ) -> int:
     """Write down a notice; returns its number.
 
-    NoticeRefused: a cut is announced to somebody who is not in arrears, or a receipt has no
-    evidence. Without an amount it is what is missing to the reconnect threshold now."""
+    NoticeRefused: a cut is announced to somebody who is not in arrears, a receipt has no evidence,
+    or it has not happened yet: it would count by itself when its time comes. Without an amount it
+    is what is missing to the reconnect threshold now."""
     found = await notice_records.told_about(connection, account)
     if found is None:
         raise NoticeRefused(f"no account {account}")
@@ -71,4 +72,7 @@ async def record_notice(
         sent_at=told.sent_at or told.delivered_at,
         delivered_at=told.delivered_at,
     )
-    return await notice_records.record(connection, notice)
+    number = await notice_records.record(connection, notice)
+    if number is None:
+        raise NoticeRefused("it has not happened yet: mend --sent or --delivered")
+    return number

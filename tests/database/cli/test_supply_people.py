@@ -138,6 +138,14 @@ def test_a_dispute_and_a_hold_are_ended_by_one(place: Place) -> None:
             "--evidence",
             1,
         ),
+        (
+            (
+                *("notice", "record", "A1", "--kind", "final", *TOLD[:4]),
+                *("--delivered", "2199-03-01 10:00", "--evidence", "form 7"),
+            ),
+            "it has not happened yet",
+            1,
+        ),
     ],
 )
 def test_what_cannot_be_is_told_in_one_sentence(
