@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from functools import cached_property, partial
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -258,20 +258,16 @@ def credentials_of(section: ControlSection) -> Credentials | None:
     return Credentials(section.level, section.operator, section.password)
 
 
-def policy_of(section: PolicyPart, mode: ApprovalMode, startup_hold: timedelta) -> Policy:
+def policy_of(section: PolicyPart, startup_hold: timedelta, *modes: ApprovalMode) -> Policy:
     """The guard's policy from settings.
 
     In the modes manual and assisted every cut needs an approval, whatever is written."""
     holidays, makeup_workdays = section.holidays, section.makeup_workdays
     if section.calendar is not None:
         this_year = datetime.now(UTC).year
-        known, worked = country_days(section.calendar, range(this_year - 2, this_year + 3))
-        # What the site says of a day counts.
-        holidays, makeup_workdays = (
-            holidays | (known - makeup_workdays),
-            makeup_workdays | (worked - holidays),
-        )
-    least = 1 if mode in ("manual", "assisted") else 0
+        known = country_days(section.calendar, range(this_year - 2, this_year + 3))
+        holidays, makeup_workdays = _and_those_of((holidays, makeup_workdays), known)
+    least = 0 if {"manual", "assisted"}.isdisjoint(modes) else 1
     return Policy(
         max_reading_age=section.max_reading_age,
         max_relay_age=section.max_relay_age,
@@ -293,13 +289,38 @@ def policy_of(section: PolicyPart, mode: ApprovalMode, startup_hold: timedelta) 
     )
 
 
-def policies_of(policies: Iterable[PolicySection], startup_hold: timedelta) -> dict[str, Policy]:
-    """By name those that accounts may have: those that are shipped, and the site's own."""
+DaysOff = tuple[frozenset[date], frozenset[date]]
+"""Holidays, and weekend days that are worked for them."""
+
+
+def _and_those_of(said: DaysOff, known: DaysOff) -> DaysOff:
+    """What is said of a day counts, of others what is known."""
+    (off, worked), (known_off, known_worked) = said, known
+    return off | (known_off - worked), worked | (known_worked - off)
+
+
+def policies_of(
+    control: ControlSection, policies: Iterable[PolicySection] = ()
+) -> dict[str, Policy]:
+    """By name those that accounts may have: those that are shipped, and the site's own.
+
+    The days off of the site are theirs too, and so is its care that every cut is approved."""
     shipped = (PolicySection(name=name, profile=name) for name in shipped_policies())
-    return {
-        it.name: replace(policy_of(it, it.mode, startup_hold), shadow=it.mode == "shadow")
-        for it in (*shipped, *policies)
-    }
+    site = site_policy_of(control)
+    return {it.name: _policy_beside(it, site, control) for it in (*shipped, *policies)}
+
+
+def _policy_beside(section: PolicySection, site: Policy, control: ControlSection) -> Policy:
+    own = policy_of(section, control.startup_hold, section.mode, control.mode)
+    holidays, makeup_workdays = _and_those_of(
+        (own.holidays, own.makeup_workdays), (site.holidays, site.makeup_workdays)
+    )
+    return replace(
+        own,
+        shadow=section.mode == "shadow",
+        holidays=holidays,
+        makeup_workdays=makeup_workdays,
+    )
 
 
 def authority_of(
@@ -312,13 +333,13 @@ def authority_of(
         section.mode == "shadow",
         datetime.now(UTC),
         SiteHold(),
-        policies_of(policies, section.startup_hold),
+        policies_of(section, policies),
     )
 
 
 def site_policy_of(section: ControlSection) -> Policy:
     """That of accounts that have no other. Whether it is in shadow mode is said beside it."""
-    return policy_of(section, section.mode, section.startup_hold)
+    return policy_of(section, section.startup_hold, section.mode)
 
 
 def telling_of(site: LoadedSite, authority: Authority) -> Telling:

@@ -22,7 +22,7 @@ def control(**keys: Any) -> ControlSection:
 def test_what_is_shipped_is_as_control_md_says() -> None:
     strict = Policy(min_debt_fen=500, startup_hold=QUARTER, max_relay_age=timedelta(hours=36))
     assert site_policy_of(ControlSection()) == strict
-    known = policies_of((), QUARTER)
+    known = policies_of(ControlSection())
     assert set(known) == {"cn_strict", "cn_large", "prepay_contract", "uk_like"}
     assert known["cn_strict"] == strict
     assert known["cn_large"].approvals_required == 2
@@ -53,14 +53,41 @@ def test_what_is_written_counts_more_than_the_profile() -> None:
 @pytest.mark.parametrize(("mode", "least"), [("manual", 1), ("assisted", 1), ("auto", 0)])
 def test_by_hand_every_cut_is_approved(mode: str, least: int) -> None:
     lax = PolicySection.model_validate({"name": "n", "profile": "prepay_contract", "mode": mode})
-    assert policies_of([lax], QUARTER)["n"].approvals_required == least
+    assert policies_of(ControlSection(), [lax])["n"].approvals_required == least
     two = PolicySection.model_validate({"name": "n", "approvals_required": 2, "mode": mode})
-    assert policies_of([two], QUARTER)["n"].approvals_required == 2
+    assert policies_of(ControlSection(), [two])["n"].approvals_required == 2
+
+
+@pytest.mark.parametrize(("mode", "least"), [("manual", 1), ("assisted", 1), ("auto", 0)])
+def test_where_the_site_approves_every_cut_no_policy_of_an_account_cuts_without(
+    mode: str, least: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CONTROL_PASSWORD", "000000")
+    known = policies_of(control(mode=mode, password={"env": "CONTROL_PASSWORD"}))
+    assert known["prepay_contract"].approvals_required == least
+    assert known["cn_large"].approvals_required == 2
+
+
+def test_the_days_off_of_the_site_are_those_of_every_policy() -> None:
+    """Who is cut by the stricter policy for shops is not cut on a holiday for it."""
+    fair, bazaar, worked = date(2026, 3, 11), date(2026, 3, 12), date(2026, 3, 14)
+    market = PolicySection.model_validate(
+        {"name": "market", "holidays": [worked], "makeup_workdays": [fair]}
+    )
+    site = control(holidays=[fair, bazaar], makeup_workdays=[worked])
+    known = policies_of(site, [market])
+    assert known["cn_large"].holidays == {fair, bazaar}
+    assert known["cn_large"].makeup_workdays == {worked}
+    # What a policy says of a day counts for its accounts.
+    assert known["market"].holidays == {bazaar, worked}
+    assert known["market"].makeup_workdays == {fair}
+    new_year = date(datetime.now(UTC).year, 1, 1)
+    assert not policies_of(control(calendar="CN"))["cn_large"].is_working_day(new_year)
 
 
 def test_a_policy_in_shadow_mode_only_tells() -> None:
     shadow = PolicySection.model_validate({"name": "n", "mode": "shadow"})
-    known = policies_of([shadow], QUARTER)
+    known = policies_of(ControlSection(), [shadow])
     assert (known["n"].shadow, known["cn_strict"].shadow) == (True, False)
 
 
