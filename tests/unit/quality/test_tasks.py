@@ -152,9 +152,10 @@ def test_a_value_that_fails_its_clock_asks_whether_the_clock_is_wrong_still() ->
     assert any(it.startswith("meterd collect P1 --what clock") for it in task.commands)
 
 
-def test_a_register_that_fell_to_another_height_is_no_restart() -> None:
-    task = task_of(replace(SPIKE, codes=("V36",), total="77.00"))
-    assert not any("--same-serial" in it for it in task.commands)
+@pytest.mark.parametrize(("total", "is_restart"), [("5.24", True), ("5.25", False)])
+def test_a_register_that_fell_to_a_twentieth_is_no_restart(total: str, *, is_restart: bool) -> None:
+    task = task_of(replace(SPIKE, codes=("V36",), total=total))
+    assert any("--same-serial" in it for it in task.commands) is is_restart
 
 
 def test_every_code_that_forbids_a_day_has_words() -> None:
@@ -173,6 +174,13 @@ def test_neighbouring_days_of_which_the_same_is_to_be_said_are_one_run() -> None
         (later.first_day, later.last_day),
         (other.first_day, other.last_day),
     ]
+
+
+def test_what_a_person_confirmed_is_taken_back_before_what_contradicts_it_is_released() -> None:
+    confirmed = (date(2026, 3, 1), "480.00")
+    task = task_of(replace(SPIKE, codes=("V08", "V35"), confirmed=confirmed))
+    assert not any("quality release" in it for it in task.commands)
+    assert any("quality withdraw P1 2026-03-01 480.00" in it for it in task.commands)
 
 
 def test_what_a_later_value_contradicts_is_not_released_as_long_as_that_stands() -> None:
