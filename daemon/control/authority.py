@@ -43,4 +43,4 @@ class Authority:
 
     def policy_for(self, profile: str | None) -> Policy:
         """Of an account with this profile; the site's where there is none of the name."""
-        return self.profiles.get(profile or "", self.policy)
+        return self.policy if profile is None else self.profiles.get(profile, self.policy)

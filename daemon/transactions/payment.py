@@ -13,10 +13,10 @@ from psycopg import AsyncConnection
 
 from daemon.billing.posting import key_part, payment_key, payment_legs
 from daemon.control.facts import SupplyFacts
-from daemon.control.restoration import missing_fen
+from daemon.control.restoration import is_to_be_restored, missing_fen
 from daemon.transactions.control_facts import supply_facts
 from daemon.transactions.credit import update_credit
-from daemon.transactions.supply import restore
+from daemon.transactions.supply import bring_back
 from storage import archive, ledger, supply
 from storage.acts import Act, note_acts
 from storage.archive import Payee
@@ -178,9 +178,14 @@ async def _restore(
     """By account the reconnects. R89: the payment itself asks for them; nothing waits for the next
     sweep."""
     causes = {ids[it.account]: f"payment {it.key}" for it in payments if ids[it.account] in dark}
+    points = await supply_facts(connection, causes, now) if causes else []
+    cut: defaultdict[int, list[SupplyFacts]] = defaultdict(list)
+    for point in points:
+        if is_to_be_restored(point):
+            cut[point.account_id].append(point)
     return {
-        account: await restore(connection, [account], cause, now, of_others=True)
-        for account, cause in sorted(causes.items())
+        account: await bring_back(connection, found, causes[account], now)
+        for account, found in sorted(cut.items())
     }
 
 

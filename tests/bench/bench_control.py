@@ -4,9 +4,9 @@ at all accounts costs whose money has run out, in shadow mode, by their number a
 Run it: `PYTHONPATH=. .venv/bin/python tests/bench/bench_control.py [--accounts 1000 10000 100000]`.
 Every account owes, has a point of its own and a freeze of today; the events are those of commands of
 years, with verdicts, notices and episodes that are over, half as many payments. `first` finds a new
-verdict of everybody and keeps it, `again` is what every sweep after it costs while nothing changes,
-`morning` the one after every point got a new freeze. CPU is that of this process and of PostgreSQL's
-backend together; the goal is for `again`."""
+verdict of everybody and keeps it, `again` is a round of sweeps while nothing changes, `morning` the one
+after every point got a new freeze: of many that owe each sweep asks about some. CPU is that of this
+process and of PostgreSQL's backend together; the goal is for one sweep of `again`."""
 
 from __future__ import annotations
 
@@ -92,8 +92,10 @@ def main() -> None:
     arguments.add_argument("--events", type=int, default=1_000_000)
     given = arguments.parse_args()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))
-    print("| accounts | events | what | s CPU | daemon | PostgreSQL | s clock | statements |")
-    print("|---:|---:|---|---:|---:|---:|---:|---:|")
+    print(
+        "| accounts | events | what | s CPU | daemon | PostgreSQL | s clock | sweeps | statements |"
+    )
+    print("|---:|---:|---|---:|---:|---:|---:|---:|---:|")
     with embedded_server() as server:
         for accounts in given.accounts:
             few, many = (
@@ -104,12 +106,14 @@ def main() -> None:
                 f"{accounts:,}: {many / few:.2f} times with ten times the history (goal {MOST_GROWTH})"
             )
             if accounts == GOAL_ACCOUNTS:
-                print(f"{'reached' if many <= GOAL_S else 'MISSED'}: {many:.2f} s of {GOAL_S}")
+                print(
+                    f"{'reached' if many <= GOAL_S else 'MISSED'}: {many:.2f} s a sweep, goal {GOAL_S}"
+                )
     print(f"load {os.getloadavg()[0]:.1f}")
 
 
 async def measured(server: Server, accounts: int, events: int) -> float:
-    """CPU seconds of a sweep that finds nothing new."""
+    """CPU seconds of one sweep that finds nothing new."""
     with database(server, f"control_{accounts}_{events}") as url:
         make_site(url, accounts, events)
         statements: list[str] = []
@@ -119,15 +123,20 @@ async def measured(server: Server, accounts: int, events: int) -> float:
             authority = Authority(Policy(), ZONE, shadow_mode=True, started_at=NOW - DAY)
             numbers = [*range(1, accounts + 1)]
 
-            async def measure(name: str, rounds: int = 1) -> Cost:
+            async def measure(name: str, rounds: int = 1) -> float:
+                """CPU seconds of one sweep, or of the facts of everybody."""
                 for _ in range(rounds):
                     statements.clear()
+                    sweeps = 0
                     with costs.of(name, 1):
                         if name == "facts":
                             await control_facts(connection, numbers, datetime.now(UTC))
-                        else:
-                            await sweep(connection, authority, datetime.now(UTC))
-                return show(accounts, events, name, costs.median(name), len(statements))
+                        after = 0
+                        while name != "facts" and (after or not sweeps):
+                            after = await sweep(connection, authority, datetime.now(UTC), after)
+                            sweeps += 1
+                show(accounts, events, name, costs.median(name), sweeps, len(statements))
+                return costs.median(name).cpu / 1e6 / max(1, sweeps)
 
             await measure("first")
             again = await measure("again", ROUNDS)
@@ -137,16 +146,15 @@ async def measured(server: Server, accounts: int, events: int) -> float:
                 other.execute(DAY_OF_SLOTS.format(**said).encode())
             await measure("morning")
             await measure("again after it", ROUNDS)
-        return again.cpu / 1e6
+        return again
 
 
 NOW: Final = datetime.now(UTC)
 
 
-def show(accounts: int, events: int, name: str, cost: Cost, statements: int) -> Cost:
+def show(accounts: int, events: int, name: str, cost: Cost, sweeps: int, statements: int) -> None:
     parts = " | ".join(f"{it / 1e6:.2f}" for it in (cost.cpu, cost.ours, cost.database, cost.wall))
-    print(f"| {accounts:,} | {events:,} | {name} | {parts} | {statements} |", flush=True)
-    return cost
+    print(f"| {accounts:,} | {events:,} | {name} | {parts} | {sweeps} | {statements} |", flush=True)
 
 
 def make_site(url: str, accounts: int, events: int) -> None:

@@ -80,7 +80,8 @@ def _replaced(tree: cst.CSTNode, node: cst.CSTNode, mutated: cst.CSTNode) -> cst
 def _is_alias_of_a_type(statement: cst.CSTNode) -> bool:
     alias = m.Name(m.MatchIfTrue(lambda name: name[:1].isupper() and not name.isupper()))
     line = m.SimpleStatementLine([m.Assign([m.AssignTarget(alias)])])
-    return m.matches(statement, line)
+    variable = m.SimpleStatementLine([m.Assign(value=m.Call(m.Name("TypeVar")))])
+    return m.matches(statement, line | variable)
 
 
 def _name(statement: cst.CSTNode) -> str:

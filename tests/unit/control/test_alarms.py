@@ -1,9 +1,11 @@
 """What a person has to know of supply: counted by kind, told when there is more, and when over."""
 
+import re
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
-from daemon.control.alarms import ALARMS, Alarm, alarms_of, news
+from daemon.control.alarms import ALARMS, SILENT, TRIP_LATE, UNSEEN, Alarm, alarms_of, news
 
 NOW = datetime(2026, 3, 11, 2, 30, tzinfo=UTC)
 
@@ -11,6 +13,20 @@ NOW = datetime(2026, 3, 11, 2, 30, tzinfo=UTC)
 def row(kind: str, minutes: int, **known: Any) -> dict[str, Any]:
     nothing = {"point": None, "account": None, "line": None, "detail": ""}
     return {**nothing, "kind": kind, "since": NOW - timedelta(minutes=minutes), **known}
+
+
+def test_each_kind_is_in_the_manual_and_has_a_word_for_the_log() -> None:
+    _, _, section = Path("docs/supply.md").read_text().partition("\n## Alarms\n")
+    table, _, _ = section.partition("\n## ")
+    cells = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
+    assert re.findall(r"\w+", " ".join(cells)) == [*ALARMS]
+    assert [word for word in ALARMS.values() if word != word.lower()] == []
+
+
+def test_how_long_is_waited_before_somebody_is_told() -> None:
+    assert timedelta(minutes=10) == SILENT
+    assert timedelta(minutes=15) == TRIP_LATE
+    assert timedelta(hours=36) == UNSEEN
 
 
 def test_rows_are_counted_by_kind_with_the_oldest() -> None:

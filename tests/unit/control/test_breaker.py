@@ -6,6 +6,8 @@ from typing import Any
 import pytest
 
 from daemon.control.breaker import (
+    COMMANDS,
+    DAYS,
     SITE,
     Figures,
     Group,
@@ -35,6 +37,46 @@ def figures(**changes: Any) -> Figures:
 def test_nothing_happens() -> None:
     assert opened(QUIET) == []
     assert groups_to_count(QUIET, Limits()) == []
+
+
+def test_the_words_and_spans_that_the_database_is_asked_with() -> None:
+    assert SITE == ("site", "")
+    assert (DAYS, COMMANDS) == (30, 50)
+
+
+NOTHING_IS_ALLOWED = Limits(
+    hour=0,
+    hour_permille=1000,
+    day=0,
+    day_permille=1000,
+    group_hour=0,
+    group_permille=1000,
+    failed_commands=0,
+    wrongful_trips=0,
+)
+"""But the whole of a fleet, or of a group."""
+
+
+def test_what_was_not_counted_is_nothing() -> None:
+    assert opened(QUIET, limits=NOTHING_IS_ALLOWED) == []
+    assert groups_to_count(QUIET, NOTHING_IS_ALLOWED) == []
+    assert opened(figures(paid_hours=EVERY_DAY)) == []
+
+
+def test_a_fleet_of_which_no_size_is_known_is_nobody() -> None:
+    found = opened(figures(trips={SITE: (1, 1)}, exhausted_today=1), {}, NOTHING_IS_ALLOWED)
+    assert [(it.cause, it.allowed) for it in found] == [
+        ("trips_in_an_hour", 0),
+        ("trips_in_a_day", 0),
+        ("exhausted_today", 0),
+    ]
+
+
+def test_a_group_of_which_no_size_is_known_is_nobody() -> None:
+    crowded = figures(trips={AREA: (1, 1)})
+    assert opened(crowded, {SITE: 10}, NOTHING_IS_ALLOWED) == [(AREA, "trips_in_an_hour", 1, 0)]
+    # Nor is it less than a fleet of which none is known.
+    assert opened(crowded, {}, NOTHING_IS_ALLOWED) == []
 
 
 @pytest.mark.parametrize(
@@ -120,8 +162,18 @@ def test_the_usual_pause_is_the_night_and_not_the_one_that_was_longest() -> None
     days = [day * 24 + hour for day in range(9) for hour in range(14)]
     assert usual_pause(days, 7) == 11
     # Nobody paid for three days once.
-    assert usual_pause([*days, *(hour + 4 * 24 for hour in days)], 7) == 11
+    assert usual_pause([*days, *(hour + 12 * 24 for hour in days)], 7) == 11
     assert usual_pause(reversed(days), 7) == 11
+
+
+def test_a_pause_is_of_the_day_on_which_it_ended() -> None:
+    # Twice a day on four days, every hour on three.
+    seldom = [day * 24 + hour for day in range(4) for hour in (0, 23)]
+    assert usual_pause([*seldom, *range(4 * 24, 7 * 24)], 7) == 23
+
+
+def test_many_payments_on_few_days_say_nothing() -> None:
+    assert usual_pause(range(24 * 6), 7) is None
 
 
 def test_a_busy_channel_has_a_pause_of_an_hour() -> None:

@@ -1,10 +1,12 @@
 """How many come back at once after an amnesty."""
 
+from datetime import timedelta
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from daemon.control.ramp import Ramp, amnesty_of, cause_of, next_portion
+from daemon.control.ramp import WINDOW, Ramp, amnesty_of, cause_of, next_portion
 
 MINUTE = 60
 
@@ -25,8 +27,13 @@ def test_who_is_under_way_takes_a_place(under_way: int, next_ones: str) -> None:
 
 
 def test_a_reconnect_of_an_amnesty_names_it() -> None:
+    assert cause_of(17) == "amnesty 17"  # as it is stored
     assert amnesty_of(cause_of(17)) == 17
     assert amnesty_of("payment pay:counter:1") is None
+
+
+def test_the_window_is_the_minute_of_which_the_ramp_speaks() -> None:
+    assert timedelta(seconds=MINUTE) == WINDOW
 
 
 @given(

@@ -7,7 +7,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from daemon.control.authority import Authority
+from daemon.control.authority import Authority, SiteHold
+from daemon.control.breaker import Limits
 from daemon.control.clocks import Clocks
 from daemon.control.commands import RECONNECT_EXPIRY, TRIP_EXPIRY
 from daemon.control.facts import NOTHING_SAID, PointFacts, Said, facts_for_guard
@@ -191,6 +192,12 @@ def test_a_trip_expires_with_its_approvals_and_its_final_notice() -> None:
     assert expiry(NOW, LENIENT, told) == NOW + TRIP_EXPIRY
     planned = Notice("final", NOW - timedelta(hours=5), NOW - timedelta(hours=4) + soon)
     assert expiry(NOW, warned, Said(notices=(planned,))) == NOW + soon
+
+
+def test_who_acts_without_a_rival_has_the_limits_of_everybody_and_holds_nothing() -> None:
+    assert SiteHold() == SiteHold(0, None)
+    assert AUTHORITY.hold is None
+    assert AUTHORITY.limits == Limits()
 
 
 def test_an_account_is_cut_by_its_own_policy() -> None:
