@@ -369,6 +369,7 @@ class ControlSection(ControlPart, PolicyPart, Section):
     operator: OperatorCode = "00000000"
     startup_hold: Minutes = Field(default=timedelta(minutes=15), alias="startup_hold_min")
     trips_over_plain_text: tuple[str, ...] = Field(default=(), strict=False)
+    left_dark_by: str | None = Field(default=None, min_length=1)
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:

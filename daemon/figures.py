@@ -103,7 +103,7 @@ def show_now(pipeline: Pipeline, authority: Authority, lag: LoopLag) -> None:
     """What tells most when nothing moves: looked at when somebody asks."""
     pipeline.show()
     hold = authority.hold
-    is_ours = hold is None or bool(hold.database_process)
+    is_ours = hold is None or bool(hold.token)
     metrics.DATABASE_UP.set(pipeline.stores and is_ours)
     metrics.SHADOW_MODE.set(authority.shadow_mode)
     metrics.LOOP_LAG.set(lag.seconds)

@@ -177,7 +177,7 @@ def _listeners(lines: Iterable[Line]) -> dict[str, dict[str, int]]:
 
 def _database(authority: Authority, waiting: Mapping[str, Any]) -> str:
     # 0 while the connection that holds the site is lost; see ownership.
-    if authority.hold is not None and not authority.hold.database_process:
+    if authority.hold is not None and not authority.hold.token:
         return "away"
     if not waiting["stores"]:
         return "cannot store"

@@ -53,6 +53,11 @@ async def open_breaker(
     return await fetch_row(connection, SQL["open_breaker"], values) is not None
 
 
+async def is_open(connection: Connection, cause: str) -> bool:
+    """Whether the breaker of the site is open for this cause."""
+    return await fetch_row(connection, SQL["is_open"], {"cause": cause}) == (True,)
+
+
 async def cancel_waiting_trips(
     connection: Connection, groups: Collection[Named], now: datetime
 ) -> int:

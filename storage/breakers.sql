@@ -68,6 +68,9 @@ INSERT INTO breaker (scope, name, cause, found, allowed, opened_at)
 VALUES (%(scope)s, %(name)s, %(cause)s, %(found)s, %(allowed)s, %(now)s)
 ON CONFLICT DO NOTHING RETURNING id
 
+-- is_open -- the breaker of the site, for this cause
+SELECT EXISTS (SELECT FROM breaker WHERE scope = 'site' AND cause = %(cause)s AND reset_at IS NULL)
+
 -- cancel_waiting_trips -- nobody of these groups is cut; one that is being released at this moment hears the guard again
 WITH waiting AS (
     SELECT c.id FROM command c JOIN point p ON p.id = c.point_id JOIN meter m ON m.id = c.meter_id

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 from storage.sql import Connection, fetch_dicts, fetch_row, fetch_rows, load
 
 SQL = load("field_jobs")
 
 
-async def open_restore_jobs(connection: Connection) -> list[int]:
-    """Open a job for each reconnect that is overdue and has none; returns their numbers."""
-    return [number for (number,) in await fetch_rows(connection, SQL["open_restore_jobs"])]
+async def open_reconnects(connection: Connection) -> list[tuple[UUID, str, timedelta]]:
+    """(command, supply state of its point, its age) of reconnects that have no job."""
+    return await fetch_rows(connection, SQL["open_reconnects"])
+
+
+async def open_restore_jobs(connection: Connection, commands: Sequence[UUID]) -> list[int]:
+    """Open a job for each of these reconnects; returns their numbers."""
+    values = {"commands": commands}
+    return [number for (number,) in await fetch_rows(connection, SQL["open_restore_jobs"], values)]
 
 
 async def field_jobs(connection: Connection, *, all_times: bool = False) -> list[dict[str, Any]]:

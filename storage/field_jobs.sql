@@ -1,14 +1,17 @@
--- open_restore_jobs -- somebody goes where a reconnect did not work within ten minutes (R89a)
+-- open_reconnects -- those that have no job: the command, the supply of its point, for how long it is asked for
+SELECT c.id, v.supply_state, now() - c.created_at FROM command c JOIN point_supply v ON v.point_id = c.point_id
+WHERE c.action <> 'trip' AND c.state IN ('persisted', 'sent', 'acked', 'unknown', 'verifying')
+  AND NOT EXISTS (SELECT FROM field_job j WHERE j.point_id = c.point_id AND j.kind = 'restore' AND j.closed_at IS NULL)
+
+-- open_restore_jobs -- somebody goes where these reconnects did not work (R89a)
 INSERT INTO field_job (kind, account_id, point_id, command_id, address, route, cause, opened_at, due_at)
 SELECT 'restore', x.account_id, c.point_id, c.id, c.address, m.line,
-       coalesce(nullif(c.detail, ''), 'not sent') || ' (' || c.sends || ' sends)', now(), c.created_at + interval '24 hours'
+       coalesce(nullif(c.detail, ''), 'not sent') || ' (' || c.sends || ' sends)', now(),
+       greatest(now(), c.created_at + interval '24 hours')
 FROM command c
 JOIN meter m ON m.id = c.meter_id
-JOIN point_supply v ON v.point_id = c.point_id
 LEFT JOIN point_account x ON x.point_id = c.point_id AND x.to_day IS NULL
-WHERE c.action <> 'trip' AND c.state IN ('persisted', 'sent', 'acked', 'unknown', 'verifying')
-  AND v.supply_state <> 'wait_customer_button'
-  AND c.created_at BETWEEN now() - interval '24 hours' AND now() - interval '10 minutes'
+WHERE c.id = ANY(%(commands)s)
 ON CONFLICT DO NOTHING
 RETURNING id
 

@@ -34,9 +34,16 @@ class Holder(NamedTuple):
         return ", ".join(words)
 
 
-async def try_lock(connection: Connection) -> bool:
-    """True if this session has the lock now."""
-    return await fetch_row(connection, SQL["try_lock"], {"lock": SITE_LOCK}) == (True,)
+async def try_lock(connection: Connection) -> int | None:
+    """The token with which this session has the lock from now on; None while another has it.
+
+    It is larger than every one before."""
+    row = await fetch_row(connection, SQL["try_lock"], {"lock": SITE_LOCK})
+    assert row is not None
+    token: int | None = row[0]
+    if token is not None:
+        await connection.execute(SQL["lock_token"], {"token": token})
+    return token
 
 
 async def holder(connection: Connection) -> Holder | None:
@@ -64,7 +71,6 @@ def _refuse(*, is_read_only: bool) -> None:
         raise psycopg.errors.ReadOnlySqlTransaction("the database is read-only")
 
 
-async def holds_site(connection: Connection, database_process: int) -> bool:
-    """True while that process of the database has the lock."""
-    values = {"process": database_process, "lock": SITE_LOCK}
-    return await fetch_row(connection, SQL["holds_site"], values) == (True,)
+async def holds_site(connection: Connection, token: int) -> bool:
+    """True while the session has the lock that took it with this token."""
+    return await fetch_row(connection, SQL["holds_site"], {"token": token}) == (True,)

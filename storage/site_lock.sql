@@ -1,5 +1,8 @@
--- try_lock -- the lock of the site, if nobody has it
-SELECT pg_try_advisory_lock(%(lock)s)
+-- try_lock -- the lock of the site, if nobody has it; the transaction's number never repeats
+SELECT CASE WHEN pg_try_advisory_lock(%(lock)s) THEN pg_current_xact_id()::text::bigint END
+
+-- lock_token -- negative keys are of tokens alone; it ends with the session, as the lock of the site does
+SELECT pg_advisory_lock(-%(token)s::bigint)
 
 -- holder -- who has it, and for how long nothing was heard of them
 SELECT a.application_name, host(a.client_addr), a.pid, a.backend_start, extract(epoch FROM clock_timestamp() - a.state_change)::float8
@@ -13,7 +16,7 @@ SELECT current_setting('transaction_read_only')::boolean, set_config('idle_sessi
 -- is_read_only -- can nothing be written here now
 SELECT current_setting('transaction_read_only')::boolean
 
--- holds_site -- does this database process hold the site's lock
-SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND granted AND pid = %(process)s
-               AND classid = 0 AND objid = %(lock)s AND objsubid = 1
+-- holds_site -- is the session still there that took the site with this token
+SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 1
+               AND (classid::bigint << 32) | objid::bigint = -%(token)s::bigint
                AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))

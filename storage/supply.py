@@ -84,6 +84,19 @@ class NewVerdict:
 
 
 @dataclass(frozen=True, slots=True)
+class OpenCommand:
+    """What a start has to know of a command that has not ended."""
+
+    id: UUID
+    point_id: int
+    action: str
+    state: str
+    sends: int
+    created_at: datetime
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class PayerSupply:
     """An account with a point that is dark, or may be: whose relay was never seen."""
 
@@ -186,27 +199,12 @@ async def add_verdicts(
     await connection.execute(SQL["add_verdicts"], values)
 
 
-async def recently_tried(
-    connection: Connection,
-    points: Iterable[int],
-    *,
-    is_trip: bool,
-    now: datetime,
-    since: datetime,
-    refused_since: datetime,
-) -> set[int]:
-    """The points of which a trip (or a reconnect) ended without success since then.
-
-    `refused_since`: those that were refused by the meter count from there."""
-    values = {
-        "points": list(points),
-        "is_trip": is_trip,
-        "now": now,
-        "since": since,
-        "refused_since": refused_since,
-    }
-    rows = await fetch_rows(connection, SQL["recently_tried"], values)
-    return {point for (point,) in rows}
+async def ended_in_vain(
+    connection: Connection, points: Sequence[int], *, is_trip: bool, since: datetime
+) -> list[tuple[int, str, datetime]]:
+    """(point, state, asked for at) of trips (or reconnects) since then that did not succeed."""
+    values = {"points": points, "is_trip": is_trip, "since": since}
+    return await fetch_rows(connection, SQL["ended_in_vain"], values) if points else []
 
 
 async def add_commands(connection: Connection, commands: Sequence[NewCommand]) -> None:
@@ -260,14 +258,25 @@ async def accounts_not_energised(connection: Connection, accounts: Iterable[int]
     return [account for (account,) in rows]
 
 
-async def end_open_trips(
-    connection: Connection, points: Iterable[int], detail: str
-) -> dict[int, int]:
-    """Cancel unsent trips and supersede the others.
+async def lock_open_trips(
+    connection: Connection, points: Sequence[int]
+) -> list[tuple[UUID, int, int]]:
+    """(command, point, how often it was sent) of open trips, locked. Lock the accounts first."""
+    return await fetch_rows(connection, SQL["lock_open_trips"], {"points": points})
 
-    Returns point -> how often its trip had been sent."""
-    values = {"points": list(points), "detail": detail}
-    return dict(await fetch_rows(connection, SQL["end_open_trips"], values))
+
+async def move_commands(
+    connection: Connection, moves: Sequence[tuple[UUID, str]], detail: str, now: datetime
+) -> None:
+    """Bring commands, which are locked, to their next states; what goes on is looked at now."""
+    values = {
+        "ids": [command for command, _ in moves],
+        "states": [state for _, state in moves],
+        "detail": detail,
+        "now": now,
+    }
+    if moves:
+        await connection.execute(SQL["move_commands"], values)
 
 
 async def due_command(
@@ -299,8 +308,8 @@ async def lines_with_commands(connection: Connection) -> list[str]:
 
 
 async def is_sent(connection: Connection, command: UUID, sends: int) -> bool:
-    """True while the command is in state `sent` by its send number `sends`, and of a trip while no
-    mark keeps its point from being cut."""
+    """True while the command is in state `sent` by its send number `sends`, and no mark keeps its
+    point from being cut, or, of a reconnect, off."""
     values = {"id": command, "sends": sends}
     return await fetch_row(connection, SQL["is_sent"], values) == (True,)
 
@@ -405,26 +414,42 @@ async def ask_for_relays(connection: Connection, accounts: Iterable[int]) -> Non
     await connection.execute(SQL["ask_for_relays"], {"accounts": list(accounts)})
 
 
-async def resume(connection: Connection, *, now: datetime, trips_before: datetime) -> None:
-    """What a restart does with commands that were under way.
+async def trips_before(
+    connection: Connection, sent_since: datetime
+) -> list[tuple[int, datetime, datetime, bool]]:
+    """Of supplies that are on: (meter, when its last trip expires, when its relay was seen, whether
+    it was closed and ordered open then)."""
+    return await fetch_rows(connection, SQL["trips_before"], {"sent_since": sent_since})
 
-    What may be on its way is verified, trips that waited since `trips_before` are expired."""
-    async with connection.transaction():
-        values = {"before": trips_before, "now": now}
-        await connection.execute(SQL["expire_trips"], values)
-        await connection.execute(SQL["resume"], {"now": now})
-        await due_at_once(connection, now)
+
+async def look_at_relays(connection: Connection, meters: Sequence[int]) -> None:
+    """Let lines look at once at the relays of these meters."""
+    await connection.execute(SQL["look_at_relays"], {"meters": list(meters)})
+
+
+async def lock_open_commands(connection: Connection) -> list[OpenCommand]:
+    """Every command that has not ended, locked."""
+    return await fetch_records(connection, OpenCommand, SQL["lock_open_commands"])
+
+
+async def last_reconnect(connection: Connection) -> tuple[str, datetime] | None:
+    """(state, sent at) of the reconnect of the site that was sent last."""
+    return await fetch_row(connection, SQL["last_reconnect"])
 
 
 async def expire_trips(connection: Connection, now: datetime) -> None:
     """Trips that were never sent and are past their expiry end, whatever became of their line."""
-    values = {"before": None, "now": now}
-    await connection.execute(SQL["expire_trips"], values)
+    await connection.execute(SQL["expire_trips"], {"now": now})
 
 
 async def due_at_once(connection: Connection, now: datetime) -> None:
     """Each open command is looked at now, whenever it was to be."""
     await connection.execute(SQL["due_at_once"], {"now": now})
+
+
+async def hurry_reconnects(connection: Connection, accounts: Sequence[int], now: datetime) -> None:
+    """The open reconnects of these accounts are due now; their lines are told."""
+    await connection.execute(SQL["hurry_reconnects"], {"accounts": accounts, "now": now})
 
 
 async def commands_by_state(connection: Connection) -> list[tuple[str, str, int]]:

@@ -160,6 +160,15 @@ JOIN point_supply v ON v.point_id = x.point_id AND v.relay_observed = 'unknown'
 JOIN installation i ON i.point_id = x.point_id AND i.to_at IS NULL AND i.has_relay
 WHERE x.account_id = ANY(%(accounts)s) AND x.to_day IS NULL
 
+-- trips_before -- supplies that are on and had a trip: when it expires, and when their relay was seen last
+SELECT i.meter_id, max(c.expires_at), v.relay_observed_at, v.relay_observed = 'closed' AND v.command_observed = 'open'
+FROM command c JOIN point_supply v ON v.point_id = c.point_id JOIN installation i ON i.point_id = c.point_id AND i.to_at IS NULL
+WHERE c.action = 'trip' AND c.sent_at > %(sent_since)s AND v.supply_state = 'energised' AND v.relay_observed_at IS NOT NULL
+GROUP BY 1, 3, 4
+
+-- look_at_relays -- lines look at these meters' relays at once
+SELECT pg_notify('meterd_relay', meter::text) FROM unnest(%(meters)s::int[]) AS meter
+
 -- accounts_to_ask_about -- in their order the next accounts whose money asks for a trip of a point
 SELECT a.id FROM account a
 WHERE a.credit_state = 'exhausted' AND a.id > %(after)s
@@ -197,12 +206,10 @@ INSERT INTO guard_verdict (point_id, at, decision, reasons, facts)
 SELECT t.point, %(at)s, t.decision, string_to_array(t.reasons, ' '), t.facts
 FROM unnest(%(points)s::int[], %(decisions)s::text[], %(reasons)s::text[], %(facts)s::jsonb[]) t (point, decision, reasons, facts)
 
--- recently_tried -- points of which a command of this kind was tried a short time ago and ended
-SELECT DISTINCT point_id FROM command
-WHERE point_id = ANY(%(points)s::int[]) AND (action = 'trip') = %(is_trip)s
-  AND created_at <= %(now)s -- later ones are of a clock that was ahead
-  AND (state IN ('expired', 'cancelled', 'failed') AND created_at > %(since)s
-       OR state = 'refused' AND created_at > %(refused_since)s)
+-- ended_in_vain -- commands of this kind that ended without success, of these points since then
+SELECT point_id, state, created_at FROM command
+WHERE point_id = ANY(%(points)s::int[]) AND (action = 'trip') = %(is_trip)s AND created_at > %(since)s
+  AND state IN ('expired', 'cancelled', 'failed', 'refused')
 
 -- add_command -- the row comes first, the frame afterwards
 INSERT INTO command (id, point_id, meter_id, address, line, action, cause, state, guard, created_at, expires_at, next_at)
@@ -215,11 +222,14 @@ SELECT clock_timestamp()
 -- set_supply -- the supply state of points
 UPDATE point_supply SET supply_state = %(supply_state)s WHERE point_id = ANY(%(points)s)
 
--- end_open_trips -- payment ends every trip: the unsent are cancelled, the others superseded
-UPDATE command SET state = CASE WHEN sends = 0 THEN 'cancelled' ELSE 'superseded' END, detail = %(detail)s
-WHERE point_id = ANY(%(points)s) AND action = 'trip'
-  AND state IN ('persisted', 'sent', 'acked', 'unknown', 'verifying')
-RETURNING point_id, sends
+-- lock_open_trips -- those of these points, until the transaction ends
+SELECT id, point_id, sends FROM command
+WHERE point_id = ANY(%(points)s::int[]) AND action = 'trip'
+  AND state IN ('persisted', 'sent', 'acked', 'unknown', 'verifying') ORDER BY id FOR UPDATE
+
+-- move_commands -- several at once to their next states
+UPDATE command SET state = t.state, detail = %(detail)s, next_at = %(now)s
+FROM unnest(%(ids)s::uuid[], %(states)s::text[]) AS t (id, state) WHERE command.id = t.id
 
 -- due_command -- what the line has to do next; restoring comes first. A meter may have moved to another line since
 SELECT c.id, x.account_id
@@ -242,11 +252,12 @@ WHERE state IN ('persisted', 'sent', 'acked', 'unknown', 'verifying')
 SELECT DISTINCT m.line FROM command c JOIN meter m ON m.id = c.meter_id
 WHERE c.state IN ('persisted', 'sent', 'acked', 'unknown', 'verifying')
 
--- is_sent -- is this very send still in force, and nobody said meanwhile that the point is not to be cut
-SELECT c.state = 'sent' AND c.sends = %(sends)s AND (c.action <> 'trip' OR NOT (p.protected OR p.life_support OR EXISTS (
+-- is_sent -- is this very send still in force, and nobody said meanwhile that the point is not to be cut, or is to stay off
+SELECT c.state = 'sent' AND c.sends = %(sends)s AND NOT (c.action = 'trip' AND (p.protected OR p.life_support)) AND NOT EXISTS (
     SELECT FROM supply_mark k WHERE k.lifted_at IS NULL AND k.from_at <= now() AND coalesce(k.to_at, 'infinity') > now()
+      AND (c.action = 'trip') = (k.kind <> 'keep_off')
       AND (num_nonnulls(k.area, k.line, k.account_id, k.point_id) = 0 OR k.area = p.area OR k.line = m.line
-           OR k.account_id = x.account_id OR k.point_id = p.id))))
+           OR k.account_id = x.account_id OR k.point_id = p.id))
 FROM command c JOIN point p ON p.id = c.point_id JOIN meter m ON m.id = c.meter_id
 LEFT JOIN point_account x ON x.point_id = p.id AND x.to_day IS NULL
 WHERE c.id = %(id)s
@@ -290,18 +301,30 @@ FROM unnest(%(meters)s::int[], %(relays)s::text[], %(commands)s::text[], %(keep_
 JOIN installation i ON i.meter_id = t.meter_id AND i.to_at IS NULL
 WHERE v.point_id = i.point_id AND coalesce(v.relay_observed_at, '-infinity') < t.at
 
--- resume -- after a restart: look at the relay before anything else
-UPDATE command SET state = 'verifying', next_at = %(now)s, detail = 'daemon restarted'
-WHERE state IN ('sent', 'acked', 'unknown') OR (state = 'persisted' AND action = 'trip' AND sends > 0)
+-- lock_open_commands -- all that have not ended, until the transaction ends
+SELECT id, point_id, action, state, sends, created_at, expires_at FROM command
+WHERE state IN ('persisted', 'sent', 'acked', 'unknown', 'verifying') ORDER BY id FOR UPDATE
+
+-- last_reconnect -- the one of the site that was sent last
+SELECT state, sent_at FROM command WHERE action <> 'trip' AND sent_at IS NOT NULL ORDER BY sent_at DESC LIMIT 1
+
+-- hurry_reconnects -- whoever pays does not wait for the next time; no state changes, so lines are told here
+WITH hurried AS (
+    UPDATE command c SET next_at = %(now)s FROM point_account x
+    WHERE x.account_id = ANY(%(accounts)s::int[]) AND x.to_day IS NULL AND c.point_id = x.point_id AND c.action <> 'trip'
+      AND c.state IN ('persisted', 'sent', 'acked', 'unknown', 'verifying') AND c.next_at > %(now)s
+    RETURNING c.meter_id
+)
+SELECT pg_notify('meterd_command', m.line) FROM hurried h JOIN meter m ON m.id = h.meter_id
 
 -- due_at_once -- what waits for a time that was told by a clock which was wrong since
 UPDATE command SET next_at = %(now)s
 WHERE state IN ('persisted', 'sent', 'acked', 'unknown', 'verifying') AND next_at > %(now)s
 
--- expire_trips -- a trip that waited too long, over a restart or for its line, is never sent late
+-- expire_trips -- a trip that waited too long for its line is never sent late
 WITH expired AS (
     UPDATE command SET state = 'expired', detail = 'waited too long to be sent'
-    WHERE state = 'persisted' AND action = 'trip' AND sends = 0 AND (created_at < %(before)s::timestamptz OR expires_at <= %(now)s)
+    WHERE state = 'persisted' AND action = 'trip' AND sends = 0 AND expires_at <= %(now)s
     RETURNING point_id
 )
 UPDATE point_supply v SET supply_state = 'energised' FROM expired WHERE v.point_id = expired.point_id

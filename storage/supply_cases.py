@@ -88,6 +88,11 @@ async def alarms(
     return await fetch_dicts(connection, SQL["alarms"], values)
 
 
+async def cut_points(connection: Connection) -> list[str]:
+    """Points that are cut, or on their way to or from it."""
+    return [point for (point,) in await fetch_rows(connection, SQL["cut_points"])]
+
+
 async def dark_on_lines(connection: Connection, lines: Iterable[str]) -> list[tuple[str, str, str]]:
     """(line, address, point) of what is cut, or on its way to or from it, on these lines."""
     return await fetch_rows(connection, SQL["dark_on_lines"], {"lines": list(lines)})

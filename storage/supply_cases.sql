@@ -84,6 +84,9 @@ LEFT JOIN point_account x ON x.point_id = p.id AND x.to_day IS NULL
 LEFT JOIN account a ON a.id = x.account_id
 ORDER BY f.kind, f.since, f.point
 
+-- cut_points -- those that we hold open, or on their way to or from it
+SELECT p.number FROM point_supply v JOIN point p ON p.id = v.point_id WHERE v.supply_state <> 'energised' ORDER BY 1
+
 -- dark_on_lines -- points that are cut, or on their way to or from it, by the meters of these lines
 SELECT m.line, m.address, p.number
 FROM point_supply v

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from uuid import UUID
 
 from daemon.acquisition.meter_port import Action
+from daemon.control.observation import Answer
 from protocols.reading import RelayState
 
 SOME_ID = UUID(int=7)
@@ -37,8 +38,8 @@ class Step:
     async def is_still_released(self) -> bool:
         return self.is_released
 
-    async def answered(self, state: Literal["acked", "refused", "unknown"], detail: str) -> None:
-        self.told.append((state, detail))
+    async def answered(self, answer: Answer, detail: str) -> None:
+        self.told.append((answer, detail))
 
     async def abandon(self, reason: str) -> None:
         self.told.append(("abandoned", reason))

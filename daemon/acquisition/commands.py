@@ -16,7 +16,9 @@ import structlog
 from daemon.acquisition.meter_port import UNUSABLE, Action, GatewayAnswered, MeterPort, NotSent
 from daemon.acquisition.site_clock import SiteClock
 from daemon.control.commands import trip_obstacle, valid_for
+from daemon.control.observation import Answer
 from daemon.control.sources import FarEnd
+from protocols.dlt645.functions import UNAUTHORISED
 from protocols.errors import FrameError, LineDown, MeterRefused, NoReply
 from protocols.reading import RelayState
 
@@ -71,7 +73,7 @@ class CommandStep(Protocol):
     async def is_still_released(self) -> bool:
         """True if nothing superseded the command; to be read right before the frame leaves."""
 
-    async def answered(self, state: Literal["acked", "refused", "unknown"], detail: str) -> None:
+    async def answered(self, answer: Answer, detail: str) -> None:
         """What came back for the control frame."""
 
     async def abandon(self, reason: str) -> None:
@@ -170,7 +172,8 @@ async def _transmit(
             validity,
         )
     except MeterRefused as refusal:
-        await step.answered("refused", str(refusal))
+        is_ours = UNAUTHORISED in refusal.bits
+        await step.answered("unauthorised" if is_ours else "refused", str(refusal))
     except GatewayAnswered as answer:
         if answer.outcome in ("refused", "expired", "no_data"):
             await step.answered("refused", f"{answer.outcome}: {answer}")

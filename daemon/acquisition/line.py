@@ -132,7 +132,7 @@ class Line(ABC):
 
     def look_at_relay(self, meter_id: int) -> None:
         """Somebody wants to know where this meter's relay is."""
-        self._jobs.relay_looks.ask(self._jobs.numbers[meter_id])
+        self._jobs.relay_looks.ask(self._jobs.numbers[meter_id], time.monotonic())
         self._interrupt()
 
     def wake(self) -> None:

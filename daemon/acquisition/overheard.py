@@ -37,4 +37,4 @@ class Overheard:
         named = [number for number, it in enumerate(parts.meters) if it.address == addressee]
         # A broadcast, or a unit: it may be any of them.
         for number in named or range(len(parts.meters)):
-            self._jobs.relay_looks.ask(number)
+            self._jobs.relay_looks.ask(number, now_s)

@@ -140,7 +140,8 @@ def _was_seen(within: float | None, facts: Document) -> bool:
 
 
 def _of_daemon(policy: Document, facts: Document) -> Iterable[str]:
-    if facts["shadow_mode"] or policy["shadow"]:
+    acts = facts["shadow_mode"] is False and policy["shadow"] is False
+    if not acts:
         yield "SHADOW_MODE"
     running = facts["running_for"]
     if running is not None and running < policy["startup_hold"]:
@@ -219,11 +220,12 @@ def _standing(
 
 
 def _asked_for(policy: Document, facts: Document) -> int:
-    """How many persons have to agree."""
+    """How many persons have to agree: only an account with a single meter is left to the daemon."""
     asked: int = policy["approvals_required"]
-    if facts["meters"] >= 2 and policy["approvals_of_several"] > asked:
-        asked = policy["approvals_of_several"]
-    return asked
+    if facts["meters"] == 1:
+        return asked
+    of_several: int = policy["approvals_of_several"]
+    return max(asked, of_several)
 
 
 def _approvers(facts: Document) -> int:

@@ -45,6 +45,7 @@ COMMANDS: Final = {
     "tariff": "Prices: check, show, agree to them, work out cases to the fen.",
     "rehearse": "What a change would do, by the past months; nothing is written.",
     "supply": "Supply states and commands; hold cuts; whom would be cut now.",
+    "policy": "When, and after which notices, somebody may be cut.",
     "notice": "What customers are told before they are cut.",
     "approve": "Ask that somebody be cut; another person approves it.",
     "protect": "Who is never cut: set by one person, lifted by two.",

@@ -25,6 +25,7 @@ IN_WORDS: Final = {
     "exhausted_today": "{found:.0f} accounts exhausted today, {allowed:.0f} would not be unusual",
     "payments_silent": "no payment for {found:.1f} h, {allowed:.1f} h would not be unusual",
     "commands_fail": "{found:.0f} of the last 50 commands failed, {allowed:.0f} are allowed",
+    "wrong_password": "a meter refused our password; make it right before you reset this",
     "wrongful_trips": "{found:.0f} cuts called wrongful within a day, {allowed:.0f} are allowed",
 }
 

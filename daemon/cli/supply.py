@@ -15,8 +15,10 @@ from daemon.cli.on_site import on_database
 from daemon.cli.output import as_json, fail, print_columns, print_json, print_json_rows
 from daemon.cli.site_option import site_option
 from daemon.cli.supply_alarms import alarms
-from daemon.cli.supply_holds import amnesty, hold, holds, release
+from daemon.cli.supply_holds import amnesty, hold, holds, lock, release
 from daemon.cli.supply_plan import plan
+from daemon.cli.supply_restore import restore
+from daemon.cli.supply_trip import trip
 from daemon.cli.typed import Whole
 from storage import supply as storage
 
@@ -25,10 +27,10 @@ VERDICTS: Final = 20
 
 @click.group()
 def supply() -> None:
-    """Look at supply states and commands; hold cuts."""
+    """Look at supply states and commands; hold cuts, restore."""
 
 
-for command in (hold, amnesty, release, holds, plan, alarms, breaker):
+for command in (trip, restore, hold, lock, amnesty, release, holds, plan, alarms, breaker):
     supply.add_command(command)
 
 

@@ -1,4 +1,4 @@
-"""meterd supply hold, amnesty, release, holds: nobody of a site or its part is cut for a while."""
+"""meterd supply hold, lock, amnesty, release, holds: what is not done for a while."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ KINDS: Final = {
     "planned-outage": "planned_outage",
     "payment": "payment_in_flight",
 }
-HOLDS: Final = (*KINDS.values(), "amnesty")
+HOLDS: Final = (*KINDS.values(), "amnesty", "keep_off")
 KW_PER_POINT: Final = 4
 """What a dwelling takes when its supply comes back: everything in it starts at once."""
 
@@ -57,6 +57,22 @@ def hold(
     scope = {"area": area, "line": line, "account": account, "point": point}
     saying |= {"from_at": from_at, "until": until}
     set_and_tell(KINDS[kind], scope, saying, whole_site=True)
+
+
+@click.command(short_help="Keep a supply off while somebody works there.")
+@click.option("--area", type=Text(), help="Of this area.")
+@click.option("--line", type=Text(), help="Of this line.")
+@click.option("--account", type=Text(), help="Of this account.")
+@click.option("--point", type=Text(), help="This point.")
+@speaking_options
+def lock(
+    area: str | None, line: str | None, account: str | None, point: str | None, **saying: Any
+) -> None:
+    """Let no reconnect leave for an area, a line, an account or a point: somebody works there.
+
+    Whoever pays meanwhile is restored when it is released. It cuts nobody."""
+    scope = {"area": area, "line": line, "account": account, "point": point}
+    set_and_tell("keep_off", scope, saying, whole_site=False)
 
 
 @click.command(short_help="Restore everybody of an area slowly, and cut nobody until it ends.")
@@ -101,7 +117,7 @@ def amnesty(
 @click.argument("number", type=Whole(1))
 @speaking_options
 def release(number: int, **saying: Any) -> None:
-    """End hold or amnesty NUMBER."""
+    """End hold, lock or amnesty NUMBER."""
     lift_and_tell(number, HOLDS, saying)
 
 
@@ -110,5 +126,5 @@ def release(number: int, **saying: Any) -> None:
 @site_option
 @as_json
 def holds(all_times: bool, site_path: Path, as_json: bool) -> None:
-    """Holds of the site and its parts, and who set them."""
+    """Holds and locks of the site and its parts, and who set them."""
     list_marks(HOLDS, site_path, all_times=all_times, as_json=as_json)

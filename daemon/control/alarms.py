@@ -9,7 +9,6 @@ from typing import Any, Final
 
 from daemon.control.commands import ALARM_AFTER
 
-RECONNECT_LATE: Final = timedelta(minutes=10)
 SILENT: Final = timedelta(minutes=10)
 UNSEEN: Final = timedelta(hours=36)
 """A relay is looked at every day; one that is cut was then not seen for longer than that."""

@@ -14,11 +14,13 @@ from daemon.control.guard import Policy
 
 @dataclass(slots=True)
 class SiteHold:
-    """The database process whose lock makes this daemon the only one to act; 0 while it is lost.
+    """What makes this daemon the only one to act.
 
-    `last_session`: the process and its beginning, also when it is lost."""
+    `token`: a number that grows each time anybody takes the site, and never repeats; 0 while it is
+    lost. `last_session`: the database process that has the lock and its beginning, also when it is
+    lost."""
 
-    database_process: int = 0
+    token: int = 0
     last_session: tuple[int, datetime] | None = None
 
 

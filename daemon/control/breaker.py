@@ -19,6 +19,7 @@ Cause = Literal[
     "payments_silent",
     "commands_fail",
     "wrongful_trips",
+    "wrong_password",
 ]
 
 

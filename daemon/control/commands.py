@@ -6,12 +6,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Literal
 
 from daemon.quality.freeze import CLOCK_LIMIT
 from protocols.reading import RelayState
 
 TRIP_EXPIRY = timedelta(minutes=10)
 RECONNECT_EXPIRY = timedelta(hours=24)
+RECONNECT_LATE = timedelta(minutes=10)
+"""Who is not back by then is waited for by nobody in vain: a person goes there."""
 MOST_TRIP_SENDS = 3
 LATE_AFTER_RESTART = timedelta(seconds=60)
 MIN_VALIDITY = timedelta(minutes=1)
@@ -23,6 +26,17 @@ TRY_AGAIN_AFTER = timedelta(minutes=5)
 """A command that failed for good is not followed by the next one for the same point before this."""
 TRY_AGAIN_AFTER_REFUSAL = timedelta(hours=1)
 """A meter that refuses may count wrong passwords and lock itself."""
+LATE_TRIP_LOOK_EVERY = timedelta(minutes=1)
+"""So often a relay is looked at that a frame of an earlier trip may still open."""
+_AFTER_REFUSAL = (
+    timedelta(minutes=1),
+    timedelta(minutes=5),
+    timedelta(minutes=30),
+    timedelta(hours=1),
+)
+"""Before a reconnect that its meter refused is sent again: it may count wrong passwords."""
+PROBE_EVERY = timedelta(minutes=1)
+"""So often one reconnect of the site is tried while meters refuse our password."""
 _LOOK_AFTER_S = (5, 15, 60, 300, 900, 3600)
 """A relay needs 3-4 s to move and be seen; then ever more seldom."""
 _RESEND_AFTER_S = (5, 15, 60, 300, 900, 1800)
@@ -36,6 +50,57 @@ class Judgement:
     supply_state: str | None
     next_at: datetime
     detail: str
+
+
+def after_restart(
+    action: str,
+    state: str,
+    *,
+    sends: int,
+    created_at: datetime,
+    expires_at: datetime,
+    now: datetime,
+    shadow_mode: bool,
+) -> Literal["verifying", "expired"] | None:
+    """What a command that is open becomes when a daemon starts; None leaves it as it is.
+
+    What may be on its way is looked at before anything else, and a trip that nobody sent is never
+    sent late, nor in shadow mode. Reconnects go on."""
+    if state in ("sent", "acked", "unknown"):
+        return "verifying"
+    if state != "persisted" or action != "trip":
+        return None
+    if sends:
+        return "verifying"
+    is_late = now - created_at > LATE_AFTER_RESTART or now >= expires_at
+    return "expired" if is_late or shadow_mode else None
+
+
+def ended_trip(sends: int) -> Literal["cancelled", "superseded"]:
+    """What a trip becomes whose point is to be on: one that was sent is followed by a reconnect."""
+    return "superseded" if sends else "cancelled"
+
+
+def is_just_tried(state: str, created_at: datetime, now: datetime) -> bool:
+    """Whether a command that ended so in vain is too young to be followed by the next.
+
+    One of the time to come is of a clock that was ahead."""
+    pause = TRY_AGAIN_AFTER_REFUSAL if state == "refused" else TRY_AGAIN_AFTER
+    return timedelta(0) <= now - created_at < pause
+
+
+def after_refusal(now: datetime, sends: int) -> datetime:
+    """When to send a reconnect again that the meter refused when it was sent `sends` times before;
+    there is no last time."""
+    return now + _AFTER_REFUSAL[min(sends, len(_AFTER_REFUSAL) - 1)]
+
+
+def may_probe(state: str, sent_at: datetime, now: datetime) -> bool:
+    """Whether a reconnect may be sent while meters refuse our password.
+
+    `state`, `sent_at`: of the reconnect of the site that was sent last. One that was taken shows
+    that the others may be, too; else one a minute is tried."""
+    return state in ("acked", "verifying", "verified") or now - sent_at >= PROBE_EVERY
 
 
 def trip_obstacle(
@@ -69,6 +134,26 @@ def valid_for(action: str, now: datetime, expires_at: datetime) -> timedelta:
     meanwhile: never a moment past its expiry."""
     left = expires_at - now
     return min(TRIP_EXPIRY, left if action == "trip" else max(left, MIN_VALIDITY))
+
+
+def is_over(expires_at: datetime, now: datetime) -> bool:
+    """Whether no frame of a trip that expires then can be executed any more.
+
+    The meter compares by its own clock, which somebody may set while the frame is on its way."""
+    return now >= expires_at + CLOCK_LIMIT
+
+
+def is_look_due(
+    expires_at: datetime, seen_at: datetime, now: datetime, *, is_ordered_open: bool
+) -> bool:
+    """Whether the relay of a supply that is on is looked at again (I3).
+
+    A frame of an earlier trip, which expires then, may have come since it was seen.
+    `is_ordered_open`: one has come, and the meter holds it back."""
+    if is_over(expires_at, seen_at) and not is_ordered_open:
+        return False
+    is_seen_once_more = is_over(expires_at, now) and not is_over(expires_at, seen_at)
+    return is_seen_once_more or now - seen_at >= LATE_TRIP_LOOK_EVERY
 
 
 def look_again(now: datetime, checks: int) -> datetime:
@@ -163,7 +248,7 @@ def _judge_trip(
             "relay closed, guard and send again",
         )
     # The frame holds its expiry: until then the meter may still execute it.
-    if now < expires_at:
+    if not is_over(expires_at, now):
         return Judgement(
             "verifying",
             None,

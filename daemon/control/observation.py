@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Literal
 
 from daemon.control.commands import ALARM_AFTER, Judgement, judge, look_again
 from protocols.reading import RelayState
+
+Answer = Literal["acked", "refused", "unauthorised", "unknown"]
+"""To a control frame: taken, refused, refused because of our password, silence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,16 +60,13 @@ def judge_observation(
     return Finding(judgement, "relay does not follow" if does_not_follow else None)
 
 
-def state_after_answer(action: str, answer: str, *, sends_before: int) -> str:
+def state_after_answer(action: str, answer: Answer, *, sends_before: int) -> str:
     """What a command becomes by the meter's answer.
 
     A9: a trip that is refused when it is sent again may be executed by its earlier frame: its relay
-    is watched until it is past its expiry."""
-    if action == "trip" and answer == "refused" and sends_before:
-        return "verifying"
-    return answer
-
-
-def supply_after_refusal(action: str) -> str:
-    """The supply state of a point whose meter refused the command: what it was before."""
-    return "energised" if action == "trip" else "disconnected"
+    is watched until it is past its expiry. A reconnect is never dropped: it is sent again."""
+    if answer in ("acked", "unknown"):
+        return answer
+    if action != "trip":
+        return "persisted"
+    return "verifying" if sends_before else "refused"

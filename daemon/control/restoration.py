@@ -5,10 +5,10 @@ Control, reconnect: no guard, no window, no approval, day and night."""
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Literal
 
-from daemon.control.commands import RECONNECT_EXPIRY
+from daemon.control.commands import RECONNECT_EXPIRY, RECONNECT_LATE
 from daemon.control.facts import SupplyFacts, depends_on_supply, is_protected
 
 RestoreStep = Literal["cancel", "wait", "reconnect"]
@@ -23,6 +23,11 @@ def is_to_be_restored(point: SupplyFacts) -> bool:
     if point.supply_state in ("disconnected", "trip_commanded"):
         return must_be_on or is_paid
     return is_opened_by_others(point) and (must_be_on or _is_owed_supply(point, is_paid=is_paid))
+
+
+def is_locked_off(marks: Container[str]) -> bool:
+    """Whether somebody works there: no reconnect leaves, whatever was paid (LOCKED_OUT)."""
+    return "keep_off" in marks
 
 
 def is_opened_by_others(point: SupplyFacts) -> bool:
@@ -45,11 +50,12 @@ def restore_step(
 
     `trip_sends`: how often the trip had been sent that was ended, None if there was none. `cancel`:
     no frame of it ever left, so the supply was never cut. Whatever may have reached the meter is
-    followed by a reconnect (I3), but not at once after one that failed for good."""
+    followed by a reconnect (I3), but not at once after one that failed for good, nor while somebody
+    works there."""
     # None although a trip was commanded: what became of it is not known, so it counts as sent.
     if point.supply_state == "trip_commanded" and trip_sends == 0:
         return "cancel"
-    return "wait" if was_just_tried else "reconnect"
+    return "wait" if was_just_tried or is_locked_off(point.said.marks) else "reconnect"
 
 
 def restorations(
@@ -78,6 +84,13 @@ def renewed_expiry(expires_at: datetime, now: datetime) -> datetime:
 
     Control, command life cycle: a reconnect is renewed after 24 h, never silently dropped."""
     return now + RECONNECT_EXPIRY if expires_at <= now else expires_at
+
+
+def needs_job(supply_state: str, age: timedelta) -> bool:
+    """Whether somebody has to go where a reconnect was asked for so long ago (R89a).
+
+    What waits for its customer's button is done."""
+    return supply_state != "wait_customer_button" and age >= RECONNECT_LATE
 
 
 def missing_fen(points: Iterable[SupplyFacts]) -> int:

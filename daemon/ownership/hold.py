@@ -48,19 +48,19 @@ async def take_site(url: str, hold: SiteHold) -> AsyncConnection[Any]:
                 # Our own of before, which the server may take for a living daemon's.
                 await end_sessions(connection, [hold.last_session])
         began = time.monotonic()
-        while not await _is_taken(connection):
+        while (token := await _taken(connection)) is None:
             await _refuse_the_living(connection, time.monotonic() - began)
             await asyncio.sleep(0.1)
         with bounded(connection, ANSWER_S):
             hold.last_session = await session_of(connection)
-        hold.database_process, _ = hold.last_session
+        hold.token = token
     except BaseException:
         await connection.close()
         raise
     return connection
 
 
-async def _is_taken(connection: AsyncConnection[Any]) -> bool:
+async def _taken(connection: AsyncConnection[Any]) -> int | None:
     with bounded(connection, ANSWER_S):
         await site_lock.refuse_read_only(connection)
         return await site_lock.try_lock(connection)
@@ -100,7 +100,7 @@ async def hold_site(
                     await site_lock.renew(holder, LEASE_S)
             except psycopg.Error as error:
                 # At once, before the site is taken again: another daemon may have it by now.
-                hold.database_process = 0
+                hold.token = 0
                 log.error("database away, control stopped", error=str(error).strip())
                 await holder.close()
                 holder = await _take_again(database, hold)

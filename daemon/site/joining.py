@@ -20,13 +20,19 @@ from daemon.runtime.supervision import in_thread
 from daemon.transactions.archive import take_over_site
 from daemon.transactions.disputes import judge_waiting
 from daemon.transactions.release import resume
+from protocols.errors import MeterdError
 from storage import is_guarded, migrate
 from storage.archive import SiteMeter
 from storage.database import LONG_USE_S, Database, Pool
+from storage.supply_cases import cut_points
 
 log = structlog.get_logger("daemon")
 
 AGAIN_S = 2.0
+
+
+class ShadowRefused(MeterdError):
+    """Shadow mode would leave those dark who are cut. The operator acts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +51,7 @@ async def join(
 ) -> Joined:
     """Take the site, bring the schema up to date and take over the archive.
 
-    psycopg.Error when the database cannot be used now; AnotherDaemon, SchemaError or
+    psycopg.Error when the database cannot be used now; AnotherDaemon, SchemaError, ShadowRefused or
     ArchiveConflict when somebody has to act. Either leaves nothing held."""
     hold = authority.hold
     assert hold is not None
@@ -55,15 +61,28 @@ async def join(
         log.info("database ready", schema=schema, embedded=site.settings.database.url is None)
         await in_thread(partial(_warn_of_a_role_too_strong, database.url))
         async with pool.connection(lasts_s=LONG_USE_S) as connection:
+            if authority.shadow_mode and site.settings.control.left_dark_by is None:
+                await _refuse_to_leave_dark(connection)
             meters = await take_over_site(connection, site)
             # What a kill left behind, too: what is not judged looks as if it were missing.
             await judge_waiting(connection, authority.zone)
             await resume(connection, datetime.now(UTC), shadow_mode=authority.shadow_mode)
     except BaseException:
-        hold.database_process = 0
+        hold.token = 0
         await holder.close()
         raise
     return Joined(holder, meters)
+
+
+async def _refuse_to_leave_dark(connection: AsyncConnection[Any]) -> None:
+    """In shadow mode nobody is restored: who is cut then stays so, whatever is paid."""
+    if cut := await cut_points(connection):
+        named = ", ".join([*cut[:3], *(["..."] if len(cut) > 3 else [])])
+        raise ShadowRefused(
+            f"{len(cut)} points are cut ({named}), and in shadow mode nobody is restored: start in "
+            "the mode of before and type meterd supply restore --all, or say who leaves them dark: "
+            'left_dark_by = "NAME" under [control]'
+        )
 
 
 def _warn_of_a_role_too_strong(url: str) -> None:

@@ -10,7 +10,7 @@ from psycopg import AsyncConnection
 
 from daemon.control import breaker
 from daemon.control.authority import Authority
-from daemon.control.breaker import Figures, Group, groups_to_count, openings
+from daemon.control.breaker import SITE, Cause, Figures, Group, groups_to_count, openings
 from protocols.errors import MeterdError
 from storage import breakers, supply
 from storage.documents import Said
@@ -54,6 +54,14 @@ async def watch(connection: AsyncConnection[Any], authority: Authority, now: dat
             allowed=round(it.allowed, 1),
             trips_cancelled=cancelled,
         )
+
+
+async def stop_trips(connection: AsyncConnection[Any], cause: Cause, now: datetime) -> None:
+    """Open the breaker of the site for something that happened once, unless it is open."""
+    await supply.lock_trips(connection)
+    if await breakers.open_breaker(connection, SITE, cause, 1, 0, now):
+        await breakers.cancel_waiting_trips(connection, [SITE], now)
+        log.error("breaker is open, nobody is cut until two persons reset it", cause=cause)
 
 
 async def ask_to_reset(connection: AsyncConnection[Any], number: int, said: Said) -> None:

@@ -15,6 +15,7 @@ import structlog
 from psycopg_pool import AsyncConnectionPool
 
 from daemon.control.authority import Authority
+from daemon.control.observation import Answer
 from daemon.control.sources import FarEnd
 from daemon.transactions.observe import take_answer, take_observation
 from daemon.transactions.release import abandon_trip, is_still_released, take_step
@@ -57,13 +58,13 @@ class LineCommandStep:
         )
         return False
 
-    async def answered(self, state: Literal["acked", "refused", "unknown"], detail: str) -> None:
+    async def answered(self, answer: Answer, detail: str) -> None:
         """What came back for the control frame."""
         async with self.pool.connection() as connection:
             await take_answer(
                 connection,
                 self.command,
-                state,
+                answer,
                 detail,
                 self.now(),
             )
@@ -182,7 +183,7 @@ class LineCommands:
 
     def _is_hold_lost(self) -> bool:
         hold = self._authority.hold
-        return hold is not None and not hold.database_process
+        return hold is not None and not hold.token
 
     async def _take(self, far_end: FarEnd | None) -> LineCommandStep | None:
         now = self._now()

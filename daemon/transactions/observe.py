@@ -8,13 +8,9 @@ from typing import Any
 import structlog
 from psycopg import AsyncConnection
 
-from daemon.control.commands import look_again
-from daemon.control.observation import (
-    Finding,
-    judge_observation,
-    state_after_answer,
-    supply_after_refusal,
-)
+from daemon.control.commands import after_refusal, look_again
+from daemon.control.observation import Answer, Finding, judge_observation, state_after_answer
+from daemon.transactions.breaker import stop_trips
 from protocols.reading import RelayState
 from storage import supply
 from storage.supply import Command, CommandMove
@@ -25,28 +21,29 @@ log = structlog.get_logger("control")
 async def take_answer(
     connection: AsyncConnection[Any],
     command: Command,
-    state: str,
+    answer: Answer,
     detail: str,
     now: datetime,
 ) -> None:
-    """What came back for the control frame.
-
-    `state`: `acked`, `unknown` (silence) or `refused` (the meter's words in detail)."""
+    """What came back for the control frame, with the meter's words in `detail`."""
     async with connection.transaction():
         await supply.lock_account_of(connection, command.point_id)
-        becomes = state_after_answer(command.action, state, sends_before=command.sends)
+        becomes = state_after_answer(command.action, answer, sends_before=command.sends)
         # A slow wire brought the frame long after its release: a relay that is looked at too early
         # is looked at twice.
-        next_at = look_again(now, 0)
+        is_again = becomes == "persisted"
+        next_at = after_refusal(now, command.sends) if is_again else look_again(now, 0)
         # False: a payment superseded the command while its answer was on the way.
         is_taken = await supply.answer_command(connection, command.id, becomes, detail, next_at)
         if is_taken and becomes == "refused":
-            back = supply_after_refusal(command.action)
-            await supply.set_supply(connection, [command.point_id], back)
+            await supply.set_supply(connection, [command.point_id], "energised")
+        if answer == "unauthorised":
+            # The next meter would say the same, and count it.
+            await stop_trips(connection, "wrong_password", now)
     # A refusal needs a person: password, right, or a meter that is not the one it should be.
-    log_at_level = {"refused": log.error, "unknown": log.warning}.get(state, log.info)
-    log_at_level(
-        f"{command.action} {state}",
+    levels = {"refused": log.error, "unauthorised": log.error, "unknown": log.warning}
+    levels.get(answer, log.info)(
+        f"{command.action} {answer}",
         point=command.point,
         command=str(command.id),
         detail=detail,

@@ -178,6 +178,8 @@ async def _restore(
     """By account the reconnects. R89: the payment itself asks for them; nothing waits for the next
     sweep."""
     causes = {ids[it.account]: f"payment {it.key}" for it in payments if ids[it.account] in dark}
+    if dark:
+        await supply.hurry_reconnects(connection, list(dark), now)
     points = await supply_facts(connection, causes, now) if causes else []
     cut: defaultdict[int, list[SupplyFacts]] = defaultdict(list)
     for point in points:

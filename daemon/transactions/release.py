@@ -15,16 +15,16 @@ import structlog
 from psycopg import AsyncConnection
 
 from daemon.control.authority import Authority
-from daemon.control.commands import LATE_AFTER_RESTART, look_again
+from daemon.control.commands import after_restart, look_again, may_probe
 from daemon.control.facts import is_source_changed
-from daemon.control.restoration import renewed_expiry
+from daemon.control.restoration import is_locked_off, renewed_expiry
 from daemon.control.sources import FarEnd
 from daemon.control.trips import guard_trip
 from daemon.transactions.amnesty import is_ramp_full
 from daemon.transactions.control_facts import control_facts
 from daemon.transactions.supply import note_verdicts
-from storage import ledger, site_lock, supply
-from storage.supply import Command, CommandMove
+from storage import breakers, ledger, site_lock, supply
+from storage.supply import Command, CommandMove, OpenCommand
 
 log = structlog.get_logger("control")
 
@@ -40,12 +40,29 @@ class DueCommand:
 async def resume(
     connection: AsyncConnection[Any], now: datetime, *, shadow_mode: bool = False
 ) -> None:
-    """After a start: verify what may be on its way.
-
-    A trip that was never sent is not sent late, nor in shadow mode."""
-    # Control, command life cycle: trips that waited for longer than 60 s are never sent late.
-    trips_before = now if shadow_mode else now - LATE_AFTER_RESTART
-    await supply.resume(connection, now=now, trips_before=trips_before)
+    """After a start: verify what may be on its way, and send no trip late."""
+    async with connection.transaction():
+        expired: list[OpenCommand] = []
+        verifying: list[OpenCommand] = []
+        for it in await supply.lock_open_commands(connection):
+            becomes = after_restart(
+                it.action,
+                it.state,
+                sends=it.sends,
+                created_at=it.created_at,
+                expires_at=it.expires_at,
+                now=now,
+                shadow_mode=shadow_mode,
+            )
+            if becomes is not None:
+                (expired if becomes == "expired" else verifying).append(it)
+        for moved, state, detail in (
+            (expired, "expired", "waited too long to be sent"),
+            (verifying, "verifying", "daemon restarted"),
+        ):
+            await supply.move_commands(connection, [(it.id, state) for it in moved], detail, now)
+        await supply.set_supply(connection, [it.point_id for it in expired], "energised")
+        await supply.due_at_once(connection, now)
 
 
 async def take_step(
@@ -118,7 +135,7 @@ async def _may_send(connection: AsyncConnection[Any], authority: Authority) -> b
     if authority.hold is None:
         return True
     # Asked of the database each time: this process may have lost the site without knowing.
-    return await site_lock.holds_site(connection, authority.hold.database_process)
+    return await site_lock.holds_site(connection, authority.hold.token)
 
 
 async def _take(
@@ -154,7 +171,7 @@ async def _take(
             )
             if snapshot is None:
                 return None
-        elif command.sends and await is_ramp_full(connection, command, account, now):
+        elif await _has_to_wait(connection, command, account, now):
             await _wait(connection, command, now)
             return None
         else:
@@ -169,6 +186,22 @@ async def _take(
         )
         await supply.move_command(connection, command_id, move, now)
     return DueCommand("send", command)
+
+
+async def _has_to_wait(
+    connection: AsyncConnection[Any], command: Command, account: int | None, now: datetime
+) -> bool:
+    """Whether others have to go before a reconnect, or somebody works there."""
+    marks = await supply.marks_that_hold(connection, [command.point_id], now)
+    if is_locked_off(marks.get(command.point_id, ())):
+        return True
+    if await breakers.is_open(connection, "wrong_password"):
+        # Each meter counts wrong passwords, and locks itself: one of the site is tried at a time.
+        await supply.lock_trips(connection)
+        last = await supply.last_reconnect(connection)
+        if last is not None and not may_probe(*last, now):
+            return True
+    return bool(command.sends) and await is_ramp_full(connection, command, account, now)
 
 
 async def _wait(connection: AsyncConnection[Any], command: Command, now: datetime) -> None:

@@ -11,7 +11,12 @@ import structlog
 from psycopg import AsyncConnection
 
 from daemon.control.authority import Authority
-from daemon.control.commands import RECONNECT_EXPIRY, TRY_AGAIN_AFTER, TRY_AGAIN_AFTER_REFUSAL
+from daemon.control.commands import (
+    RECONNECT_EXPIRY,
+    TRY_AGAIN_AFTER_REFUSAL,
+    ended_trip,
+    is_just_tried,
+)
 from daemon.control.facts import SupplyFacts
 from daemon.control.restoration import is_opened_by_others, is_to_be_restored, restorations
 from daemon.control.trips import GuardedTrip, guard_trip, is_trip_due, trip_expires_at
@@ -28,10 +33,13 @@ async def request_trips(
     authority: Authority,
     accounts: Iterable[int],
     now: datetime,
-) -> None:
+    cause: str = "balance below the floor",
+) -> list[GuardedTrip]:
     """For each energised point of an exhausted account: a trip if the guard allows it.
 
-    Where it does not, its reasons are kept. The caller holds the locks on the account rows."""
+    Where it does not, its reasons are kept. Returns what the guard was heard about.
+
+    The caller holds the locks on the account rows."""
     points = await control_facts(connection, accounts, now)
     due = [point for point in points if is_trip_due(point)]
     # A command that failed for good is not followed by the next at once: relays wear out, and a
@@ -40,7 +48,9 @@ async def request_trips(
     trips = [guard_trip(point, authority, now) for point in due if point.point_id not in just_tried]
     await note_verdicts(connection, trips, now)
     allowed = [trip for trip in trips if trip.is_allowed]
-    commands = [_trip(trip, now, trip_expires_at(trip, authority.zone, now)) for trip in allowed]
+    commands = [
+        _trip(trip, cause, now, trip_expires_at(trip, authority.zone, now)) for trip in allowed
+    ]
     await supply.add_commands(connection, commands)
     await supply.set_supply(
         connection, [command.point_id for command in commands], "trip_commanded"
@@ -54,6 +64,7 @@ async def request_trips(
         )
     if commands:
         await watch(connection, authority, now)
+    return trips
 
 
 async def restore(
@@ -85,8 +96,10 @@ async def bring_back(
     """Restore these points, which are cut; returns the reconnects.
 
     The caller holds the locks on their accounts."""
+    if not cut:
+        return []
     # Before anything else is decided: from here on no line can release one of these trips.
-    sends = await supply.end_open_trips(connection, [point.point_id for point in cut], cause)
+    sends = await end_trips(connection, [point.point_id for point in cut], cause, now)
     just_tried = await _just_tried(connection, cut, now, is_trip=False)
     never_cut, reconnect = restorations(cut, sends, just_tried)
     commands = [_reconnect(point, cause, now) for point in reconnect]
@@ -107,6 +120,18 @@ async def bring_back(
             command=str(command.id),
         )
     return [command.id for command in commands]
+
+
+async def end_trips(
+    connection: AsyncConnection[Any], points: Sequence[int], detail: str, now: datetime
+) -> dict[int, int]:
+    """End the open trips of these points; returns point -> how often its trip had been sent.
+
+    The caller holds the locks on their accounts."""
+    trips = await supply.lock_open_trips(connection, points)
+    moves = [(command, ended_trip(sends)) for command, _, sends in trips]
+    await supply.move_commands(connection, moves, detail, now)
+    return {point: sends for _, point, sends in trips}
 
 
 async def note_verdicts(
@@ -147,17 +172,16 @@ async def _just_tried(
     *,
     is_trip: bool,
 ) -> set[int]:
-    return await supply.recently_tried(
+    ended = await supply.ended_in_vain(
         connection,
         [point.point_id for point in points],
         is_trip=is_trip,
-        now=now,
-        since=now - TRY_AGAIN_AFTER,
-        refused_since=now - TRY_AGAIN_AFTER_REFUSAL,
+        since=now - TRY_AGAIN_AFTER_REFUSAL,
     )
+    return {point for point, state, at in ended if is_just_tried(state, at, now)}
 
 
-def _trip(trip: GuardedTrip, now: datetime, expires_at: datetime) -> NewCommand:
+def _trip(trip: GuardedTrip, cause: str, now: datetime, expires_at: datetime) -> NewCommand:
     return NewCommand(
         id=uuid4(),
         point_id=trip.point.point_id,
@@ -165,7 +189,7 @@ def _trip(trip: GuardedTrip, now: datetime, expires_at: datetime) -> NewCommand:
         address=trip.point.address,
         line=trip.point.line,
         action="trip",
-        cause="balance below the floor",
+        cause=cause,
         guard=trip.snapshot,
         created_at=now,
         expires_at=expires_at,

@@ -9,8 +9,9 @@ from typing import Any, Final
 import structlog
 from psycopg import AsyncConnection
 
-from daemon.control.alarms import RECONNECT_LATE, SILENT, TRIP_LATE, UNSEEN, Alarm, alarms_of
+from daemon.control.alarms import SILENT, TRIP_LATE, UNSEEN, Alarm, alarms_of
 from daemon.control.cases import CASE_LASTS, HeldSupply, case_of, is_proven_dark
+from daemon.control.commands import RECONNECT_LATE
 from storage import ledger, supply_cases
 from storage.supply_cases import AlarmAges, NewCase
 

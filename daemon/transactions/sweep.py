@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 import structlog
 from psycopg import AsyncConnection
 
 from daemon.control.authority import Authority
-from daemon.control.restoration import is_opened_by_others, is_to_be_restored
+from daemon.control.commands import is_look_due
+from daemon.control.restoration import is_opened_by_others, is_to_be_restored, needs_job
 from daemon.control.trips import guard_trip, is_trip_due
 from daemon.transactions.amnesty import restore_on_ramps
 from daemon.transactions.breaker import watch
@@ -24,6 +25,8 @@ ASKED_ABOUT: Final = 5000
 LOOKED_AT_TOGETHER: Final = 1000
 LOCKED_TOGETHER: Final = 100
 """Accounts: a payment of one of them waits some tens of milliseconds, not for the whole sweep."""
+LATE_TRIPS: Final = timedelta(days=1)
+"""Whose last trip was sent before that is looked at every day, as all are."""
 CAUSE: Final = "balance is good, or protected"
 
 
@@ -49,10 +52,30 @@ async def sweep(
     asked_about = await supply.accounts_to_ask_about(connection, after, most)
     await _ask_for_trips(connection, authority, asked_about, now)
     await restore_on_ramps(connection, now)
-    # R89a, A12: what is overdue is seen from here, whatever became of its line.
-    for number in await field_jobs.open_restore_jobs(connection):
-        log.error("reconnect is overdue, somebody has to go there", job=number)
+    await _look_for_late_trips(connection, now)
+    await open_restore_jobs(connection)
     return asked_about[-1] if len(asked_about) == most else 0
+
+
+async def open_restore_jobs(connection: AsyncConnection[Any]) -> None:
+    """R89a, A12: what is overdue is seen from here, whatever became of its line."""
+    reconnects = await field_jobs.open_reconnects(connection)
+    late = [command for command, supply_state, age in reconnects if needs_job(supply_state, age)]
+    if late:
+        for number in await field_jobs.open_restore_jobs(connection, late):
+            log.error("reconnect is overdue, somebody has to go there", job=number)
+
+
+async def _look_for_late_trips(connection: AsyncConnection[Any], now: datetime) -> None:
+    """A frame of a trip may be executed when its customer is back: the relay tells."""
+    trips = await supply.trips_before(connection, now - LATE_TRIPS)
+    meters = [
+        meter
+        for meter, expires_at, seen_at, is_ordered_open in trips
+        if is_look_due(expires_at, seen_at, now, is_ordered_open=is_ordered_open)
+    ]
+    if meters:
+        await supply.look_at_relays(connection, meters)
 
 
 async def _restore(connection: AsyncConnection[Any], authority: Authority, now: datetime) -> None:

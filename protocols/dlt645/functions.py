@@ -37,10 +37,11 @@ FUNCTION_NAMES: Final = {
     CONTROL: "control",
 }
 
+UNAUTHORISED: Final = "password_or_unauthorised"
 ERROR_BITS: Final = (
     "other",
     "no_such_data",
-    "password_or_unauthorised",
+    UNAUTHORISED,
     "baud_cannot_change",
     "year_zones_exceeded",
     "day_slots_exceeded",

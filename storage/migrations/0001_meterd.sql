@@ -1652,7 +1652,7 @@ CREATE TRIGGER approval_is_never_deleted BEFORE DELETE ON approval FOR EACH ROW 
 CREATE TABLE supply_mark (
     id              bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     kind            text NOT NULL CHECK (kind IN ('protected', 'life_support', 'keep_power', 'dispute', 'hold', 'amnesty',
-                        'payment_in_flight', 'weather', 'planned_outage', 'wrongful_cut')),
+                        'payment_in_flight', 'weather', 'planned_outage', 'wrongful_cut', 'keep_off')),
     area            text CHECK (area <> ''),
     line            text CHECK (line <> ''),
     account_id      integer REFERENCES account,

@@ -67,6 +67,11 @@ def test_in_shadow_mode_a_payment_promises_no_restored_supply(staged: Stage) -> 
     told = staged.meterd("topup", f"C{int(POOR)}", "500", "--key", "k")
     assert "in shadow mode, nothing is sent: restore the supply by hand" in told
     assert "is being restored" not in told
+    # Nobody is left in the dark by a word in a file, unless somebody puts a name to it.
+    staged.meterd("run", code=1)
+    shadow = 'mode = "shadow"'
+    named = f'{shadow}\nleft_dark_by = "zhao"'
+    staged.site.write_text(staged.site.read_text().replace(shadow, named))
     staged.start_daemon()
     staged.until("a person is told", lambda: "customers may be dark" in staged.log())
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import date
+from math import inf
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,8 @@ from daemon.acquisition.planning.first_contacts import FirstContacts
 EVERY_DAYS = 1
 SHARE = 1 / 4
 """Of a line's time, at the most, while anything else waits."""
+AGAIN_S = 60.0
+"""Before a relay that was not told is looked at again, however often somebody asks for it."""
 NO_ROOM_S = 60.0
 """Before the next look, when what was seen found no room."""
 
@@ -22,13 +25,15 @@ NO_ROOM_S = 60.0
 class RelayLooks:
     """Meters are numbered from 0 in the order given; seconds are of any monotonic clock."""
 
-    __slots__ = ("_contacts", "_full_until_s", "_rest_until_s", "_wanted")
+    __slots__ = ("_contacts", "_full_until_s", "_in_vain_s", "_rest_until_s", "_wanted")
 
     def __init__(self, seen_on: Sequence[date | None]) -> None:
         """`seen_on`: the day on which each relay was seen last; None for one that never was."""
         self._contacts = FirstContacts(seen_on, EVERY_DAYS)
         self._wanted: dict[int, None] = {}
         """Those that somebody waits for, in order."""
+        self._in_vain_s: dict[int, float] = {}
+        """When each was asked in vain last, until it tells."""
         self._rest_until_s = 0.0
         """The line has its time for other jobs until then."""
         self._full_until_s = 0.0
@@ -39,8 +44,10 @@ class RelayLooks:
         """True while somebody waits for a look."""
         return bool(self._wanted)
 
-    def ask(self, number: int) -> None:
-        """Look at this one at once, before any slot."""
+    def ask(self, number: int, now_s: float) -> None:
+        """Look at this one at once, before any slot; not if it was asked in vain just now."""
+        if now_s - self._in_vain_s.get(number, -inf) < AGAIN_S:
+            return
         self._contacts.ask(number)
         self._wanted[number] = None
 
@@ -60,11 +67,13 @@ class RelayLooks:
     def seen(self, number: int, today: date) -> None:
         """The meter told where its relay is."""
         self._wanted.pop(number, None)
+        self._in_vain_s.pop(number, None)
         self._contacts.told(number, today)
 
     def put_off(self, number: int, now_s: float) -> bool:
         """It was asked in vain: it is asked again after a growing pause. True the first time."""
         self._wanted.pop(number, None)
+        self._in_vain_s[number] = now_s
         return self._contacts.put_off(number, now_s)
 
     def give_up(self, number: int) -> None:

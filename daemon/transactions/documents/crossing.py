@@ -8,6 +8,7 @@ from typing import Literal
 
 from daemon.quality.judge import judge
 from daemon.transactions.documents.desk import Desk, desk_of, refuse, shown
+from daemon.transactions.supply import end_trips
 from storage import installations, supply
 from storage.installations import InstallationRow, NewInstallation, Swap
 
@@ -61,7 +62,7 @@ class Crossing:
 async def _end_trips(desk: Desk, across: Desk) -> None:
     """A trip would cut the other's customer: those of both points end, and are asked for anew."""
     both = [desk.point_id, across.point_id]
-    sends = await supply.end_open_trips(desk.connection, both, "the meters were crossed")
+    sends = await end_trips(desk.connection, both, "the meters were crossed", desk.now)
     unsent = [point for point, times in sends.items() if not times]
     await supply.set_supply(desk.connection, unsent, "energised")
     if await installations.has_open_command(desk.connection, both):

@@ -52,8 +52,10 @@ async def line_works(
         command = step.command
         if step.kind == "send":
             sent.append(command.point_id)
-            answer = ("acked", "accepted") if is_up else ("unknown", "silence")
-            await take_answer(connection, command, *answer, now)
+            if is_up:
+                await take_answer(connection, command, "acked", "accepted", now)
+            else:
+                await take_answer(connection, command, "unknown", "silence", now)
         else:
             await take_observation(connection, command, CLOSED if is_up else None, now)
     return sent

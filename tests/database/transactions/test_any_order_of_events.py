@@ -24,6 +24,7 @@ from hypothesis.stateful import (
 )
 from psycopg import AsyncConnection
 
+from daemon.control.observation import Answer
 from daemon.transactions.collect import settle_marked
 from daemon.transactions.observe import take_answer, take_observation
 from daemon.transactions.release import resume, take_step
@@ -246,8 +247,10 @@ class Life(RuleBasedStateMachine):
         if "dies" in fate:
             self._restart()
             return
-        state = "refused" if fate == "refused" else "unknown" if "lost" in fate else "acked"
-        self._do(take_answer(self.connection, command, state, fate, self.now))
+        answer: Answer = "unknown" if "lost" in fate else "acked"
+        if fate == "refused":
+            answer = "refused"
+        self._do(take_answer(self.connection, command, answer, fate, self.now))
 
     @rule(fuse=fuses)
     def sweep(self, fuse: int | None) -> None:

@@ -9,9 +9,8 @@ from daemon.control.authority import Authority, SiteHold
 from daemon.transactions.observe import take_answer, take_observation
 from daemon.transactions.release import abandon_trip, is_still_released
 from daemon.transactions.sweep import sweep
-from storage import links
+from storage import links, site_lock
 from storage.settling import ALL_DAYS
-from storage.site_lock import SITE_LOCK
 from tests.database.small_site import (
     ARMED,
     DAY,
@@ -113,11 +112,18 @@ def test_a_customer_who_is_protected_after_the_cut_is_restored(database_url: str
 def test_nothing_is_released_while_the_hold_on_the_site_is_lost(database_url: str) -> None:
     async def story(connection: AsyncConnection[Any]) -> None:
         await exhausted(connection)
-        held = SiteHold(database_process=connection.info.backend_pid)
+        held = SiteHold(token=1)
         authority = Authority(ARMED.policy, ARMED.zone, False, ARMED.started_at, held)
         assert await order(connection, authority=authority) is None
-        await connection.execute("SELECT pg_advisory_lock(%s)", (SITE_LOCK,))
-        taken = await order(connection, authority=authority)
+        async with await connect(database_url) as holder:
+            token = await site_lock.try_lock(holder)
+            assert token is not None
+            held.token = token
+            assert await site_lock.try_lock(connection) is None
+            held.token = token - 1  # of whoever had the site before, in whatever process
+            assert await order(connection, authority=authority) is None
+            held.token = token
+            taken = await order(connection, authority=authority)
         assert taken is not None
         assert taken.kind == "send"
 

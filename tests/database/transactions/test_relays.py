@@ -397,15 +397,12 @@ def test_a_reconnect_is_an_alarm_by_its_age_whatever_becomes_of_its_line(
     on(database_url, story)
 
 
-def test_a_reconnect_that_the_meter_refused_is_an_alarm_although_it_is_over(
-    database_url: str,
-) -> None:
+def test_a_reconnect_that_the_meter_refuses_is_an_alarm(database_url: str) -> None:
     async def story(connection: AsyncConnection[Any]) -> None:
         await cut_and_known(connection)
         await pay(connection, "A1", 1000)
         command = await sent(connection, later(minutes=1))
         await take_answer(connection, command, "refused", "password", later(minutes=1))
-        assert await supply_of(connection) == "disconnected"
         assert list(await alarms(connection, at=later(minutes=30))) == ["reconnect_late"]
 
     on(database_url, story)

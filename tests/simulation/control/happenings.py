@@ -55,6 +55,7 @@ MARKS: Final = (
     "protected",
     "life_support",
     "keep_power",
+    "keep_off",
 )
 
 

@@ -15,6 +15,7 @@ from tests.simulation.control.meters import Meter
 from tests.simulation.control.model import Database, Key, Row, Session
 from tests.simulation.control.processes import Daemon
 from tests.simulation.control.truth import (
+    is_locked_off,
     is_paid,
     marks_of,
     must_be_on,
@@ -92,12 +93,14 @@ class Watch:
         if daemon.terms.shadow_mode:
             self.wrong(f"I16: {action} of P{point} left in shadow mode")
         if action != "trip":
+            if is_locked_off(self.database, point, now):
+                self.wrong(f"LOCKED_OUT: {action} of P{point} left while somebody works there")
             return
         if is_paid(self.database, point):
             self.wrong(f"I4: P{point} paid, and its trip left")
         if must_be_on(self.database, point, now):
             self.wrong(f"I9: P{point} is protected, and its trip left")
-        if marks := marks_of(self.database, point, now):
+        if marks := marks_of(self.database, point, now) - {"keep_off"}:
             self.wrong(f"I2: the trip of P{point} left while there was {sorted(marks)}")
         policy = daemon.authority.policy_for(self._account(point)["profile"])
         local = now.astimezone(daemon.terms.zone).time()
@@ -245,8 +248,10 @@ class Watch:
             )
 
     def _is_to_be_lit(self, point: int) -> bool:
-        must_be = must_be_on(self.database, point, self.database.now())
-        return must_be or is_paid(self.database, point)
+        now = self.database.now()
+        if is_locked_off(self.database, point, now):
+            return False
+        return must_be_on(self.database, point, now) or is_paid(self.database, point)
 
     def _commands(self, point: int) -> list[Row]:
         ids = self.database.tables["of_point"].get(point, {"ids": ()})["ids"]

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 import structlog
+from structlog.typing import Processor
 
 from tests.simulation.control.happenings import HOUR_S, Happenings
 from tests.simulation.control.mirror import Mirror, found_site
@@ -72,8 +73,27 @@ def heard_alarms(world: World) -> Iterator[None]:
             )
         raise structlog.DropEvent
 
+    with _logged_by(hear):
+        yield
+
+
+@contextmanager
+def no_log() -> Iterator[None]:
+    """Nothing is printed."""
+
+    def drop(
+        logger: object, level: str, event: MutableMapping[str, Any]
+    ) -> MutableMapping[str, Any]:
+        raise structlog.DropEvent
+
+    with _logged_by(drop):
+        yield
+
+
+@contextmanager
+def _logged_by(processor: Processor) -> Iterator[None]:
     before = structlog.get_config()
-    structlog.configure(processors=[hear], cache_logger_on_first_use=False)
+    structlog.configure(processors=[processor], cache_logger_on_first_use=False)
     try:
         yield
     finally:

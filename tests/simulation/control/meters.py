@@ -13,6 +13,7 @@ from uuid import UUID
 
 from daemon.acquisition.meter_port import Action
 from daemon.control.sources import FarEnd
+from protocols.dlt645.functions import UNAUTHORISED
 from protocols.errors import LineDown, MeterRefused, NoReply
 from protocols.peer import Peer, Proof
 from protocols.reading import RelayState
@@ -20,9 +21,9 @@ from simulators.state.relay import Relay, RelayRefused
 from tests.simulation.control.kernel import Kernel, Pause
 
 TIMEOUT_S: Final = 3.0
-LATEST_S: Final = 4.0
-"""A frame that is late arrives within so long: before its relay is looked at. A trip that comes
-still later, when its customer is back, is found by the daily look at relays only."""
+LATE_S: Final = (4.0, 90.0, 840.0)
+"""A frame that is late arrives within so long: before its relay is looked at, when its customer is
+back, or when it is past its expiry."""
 
 
 @dataclass(eq=False)
@@ -82,7 +83,7 @@ class Meter:
         """What it makes of a control frame that arrives. MeterRefused."""
         self.relay.settle(local_now)
         if self.refuses:
-            raise MeterRefused(str(self.point), action, 4, ("wrong_password",))
+            raise MeterRefused(str(self.point), action, 4, (UNAUTHORISED,))
         # The expiry in the frame is by the meter's own clock.
         if local_now + self.ahead > expires:
             raise MeterRefused(str(self.point), action, 1, ("expired",))
@@ -142,9 +143,8 @@ class Port:
         self.leaves(meter, action)
         late = self.chance.random() < line.late
         if late or self.chance.random() < line.doubled:
-            self.kernel.at_s(
-                self.chance.uniform(1, LATEST_S), lambda: self._arrive(action, expires)
-            )
+            late_s = self.chance.uniform(1, self.chance.choice(LATE_S))
+            self.kernel.at_s(late_s, lambda: self._arrive(action, expires))
         if late:
             await self._silence()
         await self._carry()
@@ -157,11 +157,14 @@ class Port:
         return "done"
 
     def _arrive(self, action: Action, expires: datetime) -> None:
-        if self.meter.is_powered:
-            try:
-                self.meter.obey(action, expires, self.local_now())
-            except MeterRefused:
-                return  # nobody hears it
+        if not self.meter.is_powered:
+            return
+        try:
+            self.meter.obey(action, expires, self.local_now())
+        except MeterRefused:
+            return  # nobody hears it
+        # Whoever is back is dark again, for no fault of the daemon.
+        self.meter.bad_at_s = self.kernel.now_s
 
     async def _carry(self) -> None:
         self._refuse_if_down()

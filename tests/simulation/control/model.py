@@ -60,6 +60,7 @@ class Database:
     releasing: Callable[[Session], None] = lambda session: None
     """Called when a session is the one that may release a trip."""
     notify: Callable[[str], None] = lambda line: None
+    look_at: Callable[[int], None] = lambda meter: None
     down_until_s: float = -1.0
     hangs_until_s: float = -1.0
     lost_answers: float = 0.0
@@ -140,6 +141,8 @@ class Session:
     locked: list[Key] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
     """To be notified at the commit."""
+    relays: list[int] = field(default_factory=list)
+    """Meters whose lines are to look at their relays, from the commit on."""
     noted: dict[int, set[str]] = field(default_factory=dict)
     """By point what spoke against its trip when this session began to release one."""
     began_s: float = 0.0
@@ -240,6 +243,8 @@ class Session:
                 database.tables[table][number] = row
         for line in self.lines:
             database.notify(line)
+        for meter in self.relays:
+            database.look_at(meter)
         self.roll_back()
         if database.kernel.chance.random() < database.lost_answers:
             self.is_lost = True
@@ -257,6 +262,7 @@ class Session:
         """As if nothing of it had been."""
         self.own.clear()
         self.lines.clear()
+        self.relays.clear()
         self.noted.clear()
         if self.database.mirror:
             self.database.mirror.roll_back(self)

@@ -20,13 +20,16 @@ from daemon.control.authority import Authority, SiteHold
 from daemon.control.breaker import Limits
 from daemon.control.clocks import Clocks
 from daemon.control.guard import Policy
+from daemon.quality.arrival import RelayRead
 from daemon.runtime.host_clock import HostClock
 from daemon.transactions.line_commands import LineCommands, LineCommandStep
+from daemon.transactions.relays import take_relays
 from daemon.transactions.release import resume
 from daemon.transactions.supply_cases import supply_alarm_rows
 from daemon.transactions.sweep import sweep
-from protocols.errors import LineDown
+from protocols.errors import LineDown, NoReply
 from storage import supply
+from storage.archive import SiteMeter
 from tests.simulation.control.kernel import Kernel, Pause, Task
 from tests.simulation.control.meters import Line, Port
 from tests.simulation.control.model import Database
@@ -46,6 +49,13 @@ class SiteTerms:
     profiles: Mapping[str, Policy] = field(default_factory=dict)
     sweep_s: float = SWEEP_S
     limits: Limits = field(default_factory=Limits)
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """Of a meter what is kept where its relay is."""
+
+    meter_id: int
 
 
 @dataclass(eq=False)
@@ -96,7 +106,7 @@ class Daemon:
     def stop(self) -> None:
         """As by SIGKILL."""
         self.kernel.kill(self)
-        self.hold.database_process = 0
+        self.hold.token = 0
         self.acts_since_s = None
         if self.database.holder is not None and self.database.holder[0] is self:
             self.database.holder = None
@@ -114,10 +124,25 @@ class Daemon:
             commands.wake()
             self.kernel.wake(task)
 
+    def look_at(self, meter: int) -> None:
+        """The database told that somebody wants to know where this relay is."""
+        if self.serving:
+            self.kernel.start(self._look(meter), self, f"look at {meter}")
+
+    async def _look(self, meter: int) -> None:
+        port = self.ports[meter]
+        try:
+            relay = await port.read_relay()
+            read = RelayRead(cast("SiteMeter", _Seen(meter)), relay, self.now())
+            async with self.database.connection() as connection:
+                await take_relays(cast("Any", connection), [read])
+        except (NoReply, LineDown, psycopg.OperationalError):
+            return  # it is wanted again
+
     def _notice_loss(self) -> None:
         holder = self.database.holder
         if holder is None or holder[0] is not self:
-            self.hold.database_process = 0
+            self.hold.token = 0
             self.kernel.start(self._take_again(), self, "take again")
 
     async def _live(self) -> None:
@@ -148,7 +173,7 @@ class Daemon:
             await Pause(1 + self.kernel.chance.random())
         process = self.database.number("process")
         self.database.hold_site(self, process)
-        self.hold.database_process = process
+        self.hold.token = process
         self.acts_since_s = self.kernel.now_s
 
     async def _take_again(self) -> None:

@@ -2,8 +2,8 @@
 
 PYTHONPATH=. .venv/bin/python tests/simulation/control/spoils.py [SEEDS] [WORD ...]
 
-Of each spoil the seeds are lived in turn until one shows a mistake; with words only those whose name
-has one of them. Exit code 1 if any stays unseen."""
+Of each spoil the scenes are played and then the seeds lived in turn until one shows a mistake; with
+words only those whose name has one of them. Exit code 1 if any stays unseen."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from multiprocessing import get_context
 from typing import Final
 
 from tests.mutation.in_place import codes_of, put_in_place
-from tests.simulation.control.lives import live
+from tests.simulation.control.lives import live, no_log
+from tests.simulation.control.scenes import SCENES, faults
 
 GUARD: Final = "daemon.control.guard"
 FACTS: Final = "daemon.control.facts"
@@ -146,7 +147,16 @@ def locks_and_looks() -> Iterator[Spoil]:
         '        if command.state not in ("persisted", "unknown"):\n',
     )
     yield Spoil(
-        "resume", "storage.supply", 'await connection.execute(SQL["resume"], {"now": now})', "pass"
+        "resume",
+        "daemon.control.commands",
+        '    if state in ("sent", "acked", "unknown"):\n        return "verifying"\n',
+        "",
+    )
+    yield Spoil(
+        "a trip is not sent late after a restart",
+        "daemon.control.commands",
+        'return "expired" if is_late or shadow_mode else None',
+        "return None",
     )
     yield Spoil(
         "observation of another send",
@@ -163,7 +173,7 @@ def locks_and_looks() -> Iterator[Spoil]:
     yield Spoil(
         "payment ends trips",
         SUPPLY,
-        "await supply.end_open_trips(connection, [point.point_id for point in cut], cause)",
+        "await end_trips(connection, [point.point_id for point in cut], cause, now)",
         "{}",
     )
     yield Spoil(
@@ -239,6 +249,24 @@ def locks_and_looks() -> Iterator[Spoil]:
         "",
     )
     yield Spoil(
+        "relays are looked at after a trip",
+        "daemon.transactions.sweep",
+        "    await _look_for_late_trips(connection, now)\n",
+        "",
+    )
+    yield Spoil(
+        "once more when no frame can come",
+        "daemon.control.commands",
+        "return is_seen_once_more or now - seen_at >= LATE_TRIP_LOOK_EVERY",
+        "return not is_over(expires_at, now) and now - seen_at >= LATE_TRIP_LOOK_EVERY",
+    )
+    yield Spoil(
+        "nobody is restored where somebody works",
+        "daemon.control.restoration",
+        'return "keep_off" in marks',
+        "return False",
+    )
+    yield Spoil(
         "the sweep restores",
         "daemon.transactions.sweep",
         "await restore(connection, [account], CAUSE, now, of_others=of_others)",
@@ -247,8 +275,8 @@ def locks_and_looks() -> Iterator[Spoil]:
     yield Spoil(
         "overdue reconnects are jobs",
         "daemon.transactions.sweep",
-        "in await field_jobs.open_restore_jobs(connection):",
-        "in []:",
+        "    await open_restore_jobs(connection)\n",
+        "",
     )
 
 
@@ -268,14 +296,19 @@ def take_out(spoil: Spoil) -> None:
         raise ValueError(f"{spoil.name}: more than functions of {spoil.module} would differ")
 
 
-def seen_by(spoil: Spoil, seeds: int) -> tuple[Spoil, int | None, str]:
-    """The first seed that shows a mistake of a spoiled program, with the mistake."""
+def seen_by(spoil: Spoil, seeds: int) -> tuple[Spoil, str]:
+    """What shows a mistake of a spoiled program first, with the mistake; empty: nothing does."""
     take_out(spoil)
+    for scene in SCENES:
+        with no_log():
+            mistakes = faults(scene)
+        if mistakes:
+            return spoil, f"scene {mistakes[0]}"
     for seed in range(seeds):
         mistakes = live(seed).mistakes
         if mistakes:
-            return spoil, seed, mistakes[0]
-    return spoil, None, ""
+            return spoil, f"seed {seed}: {mistakes[0]}"
+    return spoil, ""
 
 
 def main() -> int:
@@ -289,12 +322,9 @@ def main() -> int:
     with get_context("spawn").Pool(2, maxtasksperchild=1) as pool:
         told = [pool.apply_async(seen_by, (spoil, seeds)) for spoil in chosen]
         for answer in told:
-            spoil, seed, mistake = answer.get()
-            unseen += seed is None
-            print(
-                f"{spoil.name}: {'NOT SEEN' if seed is None else f'seed {seed}: {mistake}'}",
-                flush=True,
-            )
+            spoil, mistake = answer.get()
+            unseen += not mistake
+            print(f"{spoil.name}: {mistake or 'NOT SEEN'}", flush=True)
     took_s = time.monotonic() - began
     print(f"{len(chosen)} spoils, {unseen} not seen in {seeds} seeds, {took_s:.0f} s")
     return 1 if unseen else 0

@@ -26,13 +26,13 @@ from storage import (
 )
 from storage.cut_requests import Owing
 from storage.ledger import AccountRow
-from storage.supply import Command, PayerSupply
+from storage.supply import Command, OpenCommand, PayerSupply
 from tests.simulation.control.model import Handler, Row, Session
 
 Values = Mapping[str, Any]
 ANSWERS: Final[dict[str, Handler]] = {}
 OPEN_STATES: Final = ("persisted", "sent", "acked", "unknown", "verifying")
-FAILED_STATES: Final = ("expired", "cancelled", "failed")
+IN_VAIN_STATES: Final = ("expired", "cancelled", "failed", "refused")
 
 
 def answers(statement: str) -> Callable[[Handler], Handler]:
@@ -634,25 +634,24 @@ async def _database_clock(session: Session, values: Values) -> list[Any]:
 @answers(site_lock.SQL["holds_site"])
 async def _holds_site(session: Session, values: Values) -> list[Any]:
     holder = session.database.holder
-    return [(holder is not None and holder[1] == values["process"],)]
+    return [(holder is not None and holder[1] == values["token"],)]
 
 
 # Commands
 
 
-@answers(supply.SQL["recently_tried"])
-async def _recently_tried(session: Session, values: Values) -> list[Any]:
-    found = set()
+@answers(supply.SQL["ended_in_vain"])
+async def _ended_in_vain(session: Session, values: Values) -> list[Any]:
+    found = []
     for point in values["points"]:
         for number in (session.get("of_point", point) or {"ids": ()})["ids"]:
             row = session.get("command", number)
             assert row is not None
             of_kind = (row["action"] == "trip") == values["is_trip"]
-            has_failed = row["state"] in FAILED_STATES and row["created_at"] > values["since"]
-            was_refused = row["state"] == "refused" and row["created_at"] > values["refused_since"]
-            if of_kind and row["created_at"] <= values["now"] and (has_failed or was_refused):
-                found.add(point)
-    return [(point,) for point in found]
+            is_late = row["created_at"] > values["since"]
+            if of_kind and is_late and row["state"] in IN_VAIN_STATES:
+                found.append((point, row["state"], row["created_at"]))
+    return found
 
 
 @answers(supply.SQL["add_command"])
@@ -706,15 +705,21 @@ async def _set_supply(session: Session, values: Values) -> list[Any]:
     return []
 
 
-@answers(supply.SQL["end_open_trips"])
-async def _end_open_trips(session: Session, values: Values) -> list[Any]:
-    ended = []
-    async for point, row in _locked_open_commands(session, values["points"]):
-        if row["action"] == "trip":
-            state = "superseded" if row["sends"] else "cancelled"
-            await _write(session, row["id"], state=state, detail=values["detail"])
-            ended.append((point, row["sends"]))
-    return ended
+@answers(supply.SQL["lock_open_trips"])
+async def _lock_open_trips(session: Session, values: Values) -> list[Any]:
+    return [
+        (row["id"], point, row["sends"])
+        async for point, row in _locked_open_commands(session, values["points"])
+        if row["action"] == "trip"
+    ]
+
+
+@answers(supply.SQL["move_commands"])
+async def _move_commands(session: Session, values: Values) -> list[Any]:
+    for number, state in zip(values["ids"], values["states"], strict=True):
+        changes = {"detail": values["detail"], "next_at": values["now"]}
+        await _write(session, number, state=state, **changes)
+    return []
 
 
 @answers(supply.SQL["due_command"])
@@ -763,15 +768,15 @@ async def _is_sent(session: Session, values: Values) -> list[Any]:
     is_sent = row["state"] == "sent" and row["sends"] == values["sends"]
     point = session.get("point", row["point_id"])
     assert point is not None
-    is_kept = (
-        point["protected"]
-        or point["life_support"]
-        or any(
-            holds(mark, now) and is_of(mark, row["point_id"], point)
-            for _, mark in session.rows("mark")
-        )
+    is_trip = row["action"] == "trip"
+    is_marked = any(
+        holds(mark, now)
+        and is_of(mark, row["point_id"], point)
+        and is_trip == (mark["kind"] != "keep_off")
+        for _, mark in session.rows("mark")
     )
-    return [(is_sent and not (row["action"] == "trip" and is_kept),)]
+    is_kept = is_trip and (point["protected"] or point["life_support"])
+    return [(is_sent and not is_marked and not is_kept,)]
 
 
 @answers(supply.SQL["lock_account_of"])
@@ -840,21 +845,92 @@ async def _observe_relay(session: Session, values: Values) -> list[Any]:
         "supply",
         values["point"],
         relay_observed=values["relay"],
+        command_observed=values["command"],
         relay_observed_at=values["now"],
         keep_power_observed=values["keep_power"],
     )
     return []
 
 
-@answers(supply.SQL["resume"])
-async def _resume(session: Session, values: Values) -> list[Any]:
-    async for _, row in _locked_open_commands(session):
-        was_sent = row["state"] in ("sent", "acked", "unknown")
-        waits_again = row["state"] == "persisted" and row["action"] == "trip" and row["sends"]
-        if was_sent or waits_again:
-            changes = {"next_at": values["now"], "detail": "daemon restarted"}
-            await _write(session, row["id"], state="verifying", **changes)
+@answers(supply.SQL["trips_before"])
+async def _trips_before(session: Session, values: Values) -> list[Any]:
+    found = []
+    for point, there in session.rows("supply"):
+        ids = (session.get("of_point", point) or {"ids": ()})["ids"]
+        commands = [session.get("command", it) for it in ids]
+        until = [
+            row["expires_at"]
+            for row in commands
+            if row
+            and row["action"] == "trip"
+            and row["sent_at"]
+            # One more row that was sent before does no harm, one less would.
+            and row["sent_at"] > values["sent_since"]
+        ]
+        if until and there["supply_state"] == "energised" and there["relay_observed_at"]:
+            is_held = (there["relay_observed"], there["command_observed"]) == ("closed", "open")
+            found.append((point, max(until), there["relay_observed_at"], is_held))
+    return found
+
+
+@answers(supply.SQL["look_at_relays"])
+async def _look_at_relays(session: Session, values: Values) -> list[Any]:
+    session.relays += values["meters"]
+    return [("",) for _ in values["meters"]]
+
+
+@answers(supply.SQL["accounts_of_meters"])
+async def _accounts_of_meters(session: Session, values: Values) -> list[Any]:
+    points = [session.get("point", meter) for meter in values["meters"]]
+    return [(it,) for it in sorted({point["account_id"] for point in points if point})]
+
+
+@answers(supply.SQL["see_relays"])
+async def _see_relays(session: Session, values: Values) -> list[Any]:
+    for meter, relay, command, keep_power, at in zip(
+        *(values[it] for it in ("meters", "relays", "commands", "keep_powers", "ats")), strict=True
+    ):
+        if _there(session, meter)["relay_observed_at"] < at:
+            await session.put(
+                "supply",
+                meter,
+                relay_observed=relay,
+                command_observed=command,
+                relay_observed_at=at,
+                keep_power_observed=keep_power,
+            )
     return []
+
+
+@answers(supply.SQL["lock_open_commands"])
+async def _lock_open_commands(session: Session, values: Values) -> list[Any]:
+    names = OpenCommand.__slots__
+    return [
+        OpenCommand(**{name: row[name] for name in names})
+        async for _, row in _locked_open_commands(session)
+    ]
+
+
+@answers(supply.SQL["last_reconnect"])
+async def _last_reconnect(session: Session, values: Values) -> list[Any]:
+    sent = [
+        (row["sent_at"], row["state"])
+        for _, row in session.rows("command")
+        if row["action"] != "trip" and row["sent_at"]
+    ]
+    return [(state, at) for at, state in [max(sent)]] if sent else []
+
+
+@answers(supply.SQL["hurry_reconnects"])
+async def _hurry_reconnects(session: Session, values: Values) -> list[Any]:
+    hurried = []
+    points = [it for account in values["accounts"] for it, _ in _points_of(session, account)]
+    async for point, row in _locked_open_commands(session, points):
+        if row["action"] != "trip" and row["next_at"] > values["now"]:
+            await _write(session, row["id"], next_at=values["now"])
+            session.lines.append(_line_of(session, point))
+            hurried.append(("",))
+    return hurried
 
 
 @answers(supply.SQL["due_at_once"])
@@ -869,11 +945,21 @@ async def _due_at_once(session: Session, values: Values) -> list[Any]:
 async def _expire_trips(session: Session, values: Values) -> list[Any]:
     async for point, row in _locked_open_commands(session):
         is_unsent = row["state"] == "persisted" and row["action"] == "trip" and not row["sends"]
-        is_old = values["before"] is not None and row["created_at"] < values["before"]
-        if is_unsent and (is_old or row["expires_at"] <= values["now"]):
+        if is_unsent and row["expires_at"] <= values["now"]:
             await _write(session, row["id"], state="expired", detail="waited too long to be sent")
             await session.put("supply", point, supply_state="energised")
     return []
+
+
+@answers(field_jobs.SQL["open_reconnects"])
+async def _open_reconnects(session: Session, values: Values) -> list[Any]:
+    has_job = {job["point_id"] for _, job in session.rows("job") if job["closed_at"] is None}
+    now = session.database.now()
+    return [
+        (row["id"], _there(session, point)["supply_state"], now - row["created_at"])
+        for point, row in _open_commands(session)
+        if row["action"] != "trip" and point not in has_job
+    ]
 
 
 @answers(field_jobs.SQL["open_restore_jobs"])
@@ -881,10 +967,7 @@ async def _open_restore_jobs(session: Session, values: Values) -> list[Any]:
     now, opened = session.database.now(), []
     has_job = {job["point_id"] for _, job in session.rows("job") if job["closed_at"] is None}
     for point, row in list(_open_commands(session)):
-        waits = _there(session, point)["supply_state"] == "wait_customer_button"
-        age = now - row["created_at"]
-        is_due = timedelta(minutes=10) <= age <= timedelta(hours=24)
-        if row["action"] == "trip" or waits or not is_due:
+        if row["id"] not in values["commands"]:
             continue
         # What meets one that is there draws a number, too.
         number = session.database.number("job")
@@ -970,9 +1053,21 @@ async def _open_breaker(session: Session, values: Values) -> list[Any]:
     number = session.database.number("breaker")
     if any((it["scope"], it["name"]) == group for _, it in _open_breakers(session)):
         return []
-    row = {"scope": group[0], "name": group[1], "reset_actor": None, "reset_at": None}
+    row = {
+        "scope": group[0],
+        "name": group[1],
+        "cause": values["cause"],
+        "reset_actor": None,
+        "reset_at": None,
+    }
     await session.put("breaker", number, **row)
     return [(number,)]
+
+
+@answers(breakers.SQL["is_open"])
+async def _is_open(session: Session, values: Values) -> list[Any]:
+    open_of_site = [it for _, it in _open_breakers(session) if it["scope"] == "site"]
+    return [(any(it["cause"] == values["cause"] for it in open_of_site),)]
 
 
 @answers(breakers.SQL["cancel_waiting_trips"])

@@ -39,6 +39,11 @@ def marks_of(database: Database, point: int, now: datetime) -> set[str]:
     return {mark["kind"] for mark in marks if holds(mark, now) and is_of(mark, point, row)}
 
 
+def is_locked_off(database: Database, point: int, now: datetime) -> bool:
+    """Whether somebody works there."""
+    return "keep_off" in marks_of(database, point, now)
+
+
 def must_be_on(database: Database, point: int, now: datetime) -> bool:
     """Whether it is protected, or somebody there depends on supply."""
     row = database.tables["point"][point]

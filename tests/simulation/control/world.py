@@ -108,6 +108,11 @@ class World:
         for daemon in self.daemons:
             self.kernel.at_s(self.chance.random() * 0.01, partial(daemon.heard, line))
 
+    def look_at(self, meter: int) -> None:
+        """Somebody wants to know where a relay is."""
+        for daemon in self.daemons:
+            self.kernel.at_s(self.chance.random() * 0.01, partial(daemon.look_at, meter))
+
     def does(self, what: Callable[[Connection], Awaitable[object]], name: str) -> None:
         """Somebody does it over a connection; while the database is away, again."""
 
@@ -196,6 +201,7 @@ def empty_world(
     database.committed = watch.committed
     database.releasing = watch.look_at_facts
     database.notify = world.heard
+    database.look_at = world.look_at
     for line in of_name.values():
         add_teller(world, line)
     return world
@@ -288,6 +294,7 @@ def add_point(world: World, number: int, *, line: str, shares: bool = True) -> N
     tables["supply"][number] = {
         "supply_state": "energised",
         "relay_observed": "closed",
+        "command_observed": "closed",
         "relay_observed_at": world.database.now(),
         "keep_power_observed": False,
     }

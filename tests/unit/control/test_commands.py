@@ -4,7 +4,19 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from daemon.control.commands import judge, look_again, send_again, trip_obstacle, valid_for
+from daemon.control.commands import (
+    after_refusal,
+    after_restart,
+    ended_trip,
+    is_just_tried,
+    is_look_due,
+    judge,
+    look_again,
+    may_probe,
+    send_again,
+    trip_obstacle,
+    valid_for,
+)
 from protocols.dlt645.exchanges import StatusWord3
 from protocols.reading import RelayState
 
@@ -81,8 +93,39 @@ def test_a_trip_that_could_not_get_there_in_time_is_watched_and_not_sent_again()
 
 @pytest.mark.parametrize("sends", [1, 2, 3])
 def test_an_expired_trip_is_not_sent_again(sends: int) -> None:
-    judgement = judge("trip", CLOSED, sends=sends, checks=0, now=LATER, expires_at=LATER)
+    over_at = LATER + timedelta(minutes=5)
+    judgement = judge("trip", CLOSED, sends=sends, checks=0, now=over_at, expires_at=LATER)
     assert (judgement.state, judgement.supply_state) == ("failed", "energised")
+
+
+def test_a_trip_is_over_only_when_a_meter_whose_clock_was_set_back_takes_it_no_more() -> None:
+    nearly = LATER + timedelta(minutes=5) - timedelta(microseconds=1)
+    judgement = judge("trip", CLOSED, sends=3, checks=0, now=nearly, expires_at=LATER)
+    assert (judgement.state, judgement.supply_state) == ("verifying", None)
+
+
+@pytest.mark.parametrize(
+    ("seen_s", "now_s", "is_ordered_open", "is_due"),
+    [
+        # Each minute while it may come, by a trip that is valid for 600 s and taken until 900 s.
+        (100, 159, False, False),
+        (100, 160, False, True),
+        # Once more when it can come no more.
+        (880, 899, False, False),
+        (880, 900, False, True),
+        (899, 999, False, True),
+        (900, 990, False, False),
+        # One that has come and is held back is waited for.
+        (900, 959, True, False),
+        (900, 960, True, True),
+    ],
+)
+def test_a_relay_is_looked_at_until_no_earlier_trip_can_open_it(
+    seen_s: int, now_s: int, is_ordered_open: bool, is_due: bool
+) -> None:
+    expires_at = NOW + timedelta(seconds=600)
+    seen_at, now = NOW + timedelta(seconds=seen_s), NOW + timedelta(seconds=now_s)
+    assert is_look_due(expires_at, seen_at, now, is_ordered_open=is_ordered_open) is is_due
 
 
 def test_an_expired_trip_that_the_meter_accepted_is_still_watched() -> None:
@@ -170,3 +213,96 @@ def test_a_frame_is_valid_until_its_command_expires_and_a_reconnect_at_least_a_m
 ) -> None:
     expires_at = NOW + timedelta(seconds=expires_s)
     assert valid_for(action, NOW, expires_at) == timedelta(seconds=valid_s)
+
+
+@pytest.mark.parametrize(
+    ("action", "state", "sends", "becomes"),
+    [
+        ("trip", "sent", 1, "verifying"),
+        ("trip", "acked", 1, "verifying"),
+        ("close", "unknown", 2, "verifying"),
+        ("trip", "verifying", 1, None),
+        ("close", "verifying", 1, None),
+        ("trip", "persisted", 0, None),
+        ("trip", "persisted", 1, "verifying"),
+        ("close", "persisted", 0, None),
+        ("allow_close", "persisted", 3, None),
+    ],
+)
+def test_after_a_restart_what_may_be_on_its_way_is_looked_at_and_reconnects_go_on(
+    action: str, state: str, sends: int, becomes: str | None
+) -> None:
+    found = after_restart(
+        action,
+        state,
+        sends=sends,
+        created_at=NOW,
+        expires_at=LATER,
+        now=NOW,
+        shadow_mode=False,
+    )
+    assert found == becomes
+
+
+@pytest.mark.parametrize(
+    ("age_s", "valid_s", "shadow_mode", "is_expired"),
+    [
+        (60, 1, False, False),
+        (60.1, 1, False, True),
+        (0, 0, False, True),
+        (0, 1, True, True),
+        (0, 1, False, False),
+    ],
+)
+def test_a_trip_that_nobody_sent_is_not_sent_late_nor_in_shadow_mode(
+    age_s: float, valid_s: float, shadow_mode: bool, is_expired: bool
+) -> None:
+    found = after_restart(
+        "trip",
+        "persisted",
+        sends=0,
+        created_at=NOW - timedelta(seconds=age_s),
+        expires_at=NOW + timedelta(seconds=valid_s),
+        now=NOW,
+        shadow_mode=shadow_mode,
+    )
+    assert found == ("expired" if is_expired else None)
+
+
+def test_a_trip_that_may_have_reached_its_meter_is_superseded_and_not_cancelled() -> None:
+    assert [ended_trip(sends) for sends in (0, 1, 3)] == ["cancelled", "superseded", "superseded"]
+
+
+@pytest.mark.parametrize(
+    ("state", "pause_s"),
+    [("expired", 300), ("cancelled", 300), ("failed", 300), ("refused", 3600)],
+)
+def test_what_ended_in_vain_is_not_followed_at_once(state: str, pause_s: int) -> None:
+    assert is_just_tried(state, NOW, seconds(pause_s - 1))
+    assert is_just_tried(state, NOW, NOW)
+    assert not is_just_tried(state, NOW, seconds(pause_s))
+    assert not is_just_tried(state, seconds(1), NOW)
+
+
+def test_a_reconnect_that_is_refused_is_sent_again_ever_more_seldom_and_never_dropped() -> None:
+    minutes = [(after_refusal(NOW, sends) - NOW) / timedelta(minutes=1) for sends in range(6)]
+    assert minutes == [1, 5, 30, 60, 60, 60]
+
+
+@pytest.mark.parametrize(
+    ("state", "age_s", "may"),
+    [
+        ("acked", 0, True),
+        ("verifying", 0, True),
+        ("verified", 0, True),
+        ("persisted", 59, False),
+        ("persisted", 60, True),
+        ("sent", 59, False),
+        ("unknown", 59, False),
+        ("superseded", 59, False),
+    ],
+)
+def test_while_passwords_are_refused_one_reconnect_is_tried_at_a_time(
+    state: str, age_s: int, may: bool
+) -> None:
+    assert may_probe(state, NOW, seconds(age_s)) is may

@@ -6,10 +6,10 @@ import pytest
 
 from daemon.control.commands import ALARM_AFTER, judge, look_again
 from daemon.control.observation import (
+    Answer,
     Finding,
     judge_observation,
     state_after_answer,
-    supply_after_refusal,
 )
 from protocols.reading import RelayState
 
@@ -69,11 +69,6 @@ def test_a_relay_that_does_not_follow_in_time_is_an_alarm(
     assert finding.is_final == (judgement.state in ("verified", "failed"))
 
 
-def test_a_refusal_leaves_the_supply_as_it_was() -> None:
-    states = [supply_after_refusal(action) for action in ("trip", "close", "allow_close")]
-    assert states == ["energised", "disconnected", "disconnected"]
-
-
 @pytest.mark.parametrize(
     ("action", "answer", "sends_before", "state"),
     [
@@ -81,10 +76,14 @@ def test_a_refusal_leaves_the_supply_as_it_was() -> None:
         ("trip", "refused", 1, "verifying"),
         ("trip", "acked", 1, "acked"),
         ("trip", "unknown", 1, "unknown"),
-        ("close", "refused", 1, "refused"),
+        ("trip", "unauthorised", 0, "refused"),
+        ("trip", "unauthorised", 1, "verifying"),
+        ("close", "refused", 0, "persisted"),
+        ("allow_close", "unauthorised", 1, "persisted"),
+        ("close", "acked", 0, "acked"),
     ],
 )
-def test_a_trip_that_was_sent_before_is_not_ended_by_a_refusal(
-    action: str, answer: str, sends_before: int, state: str
+def test_a_refusal_ends_a_trip_that_was_not_sent_before_and_never_a_reconnect(
+    action: str, answer: Answer, sends_before: int, state: str
 ) -> None:
     assert state_after_answer(action, answer, sends_before=sends_before) == state

@@ -1,0 +1,59 @@
+"""meterd supply restore: whoever is cut gets supply again, whatever is owed."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+from psycopg import AsyncConnection
+
+from config.settings import PolicySettings
+from config.settings_file import SettingsFile
+from daemon.cli.on_site import on_database
+from daemon.cli.output import echo, fail, print_json
+from daemon.cli.saying import said_by, speaking_options
+from daemon.cli.typed import Text
+
+
+@click.command(short_help="Restore whoever is cut, whatever is owed, and hold them so.")
+@click.option("--all", "all_points", is_flag=True, help="Everybody of the site.")
+@click.option("--area", type=Text(), help="Of this area.")
+@click.option("--line", type=Text(), help="Of this line.")
+@click.option("--account", type=Text(), help="Of this account.")
+@click.option("--point", type=Text(), help="This point.")
+@speaking_options
+def restore(
+    *,
+    all_points: bool,
+    area: str | None,
+    line: str | None,
+    account: str | None,
+    point: str | None,
+    **saying: Any,
+) -> None:
+    """Restore everybody who is cut at once, or those of an area, a line, an account, a point.
+
+    A hold keeps them on until it is released. Where a transformer would not bear all of them in one
+    minute, use meterd supply amnesty."""
+    from daemon.transactions.restore_by_hand import Restored, restore_by_hand
+    from daemon.transactions.supply_marks import Marked
+
+    scope = {"area": area, "line": line, "account": account, "point": point}
+    named = {name: value for name, value in scope.items() if value}
+    if len(named) + all_points != 1:
+        raise click.UsageError("say one of --all, --area, --line, --account, --point")
+    settings = SettingsFile.read(saying["site_path"]).validated(PolicySettings)
+    if settings.control.mode == "shadow":
+        raise fail("in shadow mode no frame leaves: set mode under [control] and start again first")
+    said = said_by(saying)
+
+    async def ask(connection: AsyncConnection[Any]) -> Restored:
+        return await restore_by_hand(connection, Marked(**named), said, datetime.now(UTC))
+
+    restored = on_database(settings, ask)
+    if saying["as_json"]:
+        print_json({"mark": restored.mark, "points": restored.points, **named})
+        return
+    echo(f"{restored.points} points are being restored (meterd supply show tells how far they are)")
+    echo(f"mark {restored.mark} holds them on until meterd supply release {restored.mark}")
