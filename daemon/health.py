@@ -81,11 +81,12 @@ def health(
     """(no line is stuck, what /healthz shows).
 
     A line that is down, a listener none of whose terminals is connected, a database that is away or
-    cannot store, a disk without room, a host's clock that is doubted, a reading that waits too
-    long, a point that is not billed for too long, a day that is not closed, or what the daemon is
-    there for and does not achieve, degrades only: a restart mends none of them. `storing`:
-    `Pipeline.condition`. `clock_doubt`: what speaks against the host's clock. `outbox`:
-    `Outbox.condition`; a notice that waits for more than a night degrades too."""
+    cannot store, accounts that were settled one by one because many at once failed, a disk without
+    room, a host's clock that is doubted, a reading that waits too long, a point that is not billed
+    for too long, a day that is not closed, or what the daemon is there for and does not achieve,
+    degrades only: a restart mends none of them. `storing`: `Pipeline.condition`. `clock_doubt`:
+    what speaks against the host's clock. `outbox`: `Outbox.condition`; a notice that waits for more
+    than a night degrades too."""
     now = time.monotonic()
     late = work.late_days(datetime.now(UTC), authority.zone)
     all_lines = list(lines)
@@ -102,7 +103,8 @@ def health(
     is_late = notices["oldest_s"] > NOTICE_LATE_AFTER_S
     disk = _disk(waiting["disk_free_bytes"])
     is_in_time = not (missed or is_late) and work.is_well(late)
-    is_well = not (down or doubt or disk != "ok") and database == "ok" and is_in_time
+    is_storing_well = database == "ok" and waiting["settlement"] == "ok"
+    is_well = not (down or doubt or disk != "ok") and is_storing_well and is_in_time
     return not stuck, {
         "status": _status(stuck, is_well=is_well),
         "mode": "shadow" if authority.shadow_mode else "auto",

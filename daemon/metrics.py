@@ -175,6 +175,10 @@ ACCOUNTS = Gauge("meterd_accounts", "Accounts in use by their credit.", ["credit
 BALANCES = Gauge(
     "meterd_balances_fen", "Sum of what customers have left, and of what they owe.", ["side"]
 )
+SETTLED_ONE_BY_ONE = Counter(
+    "meterd_settled_one_by_one_total",
+    "Accounts that were settled one by one because settling many at once failed.",
+)
 LEDGER_SUM = Gauge(
     "meterd_ledger_sum_fen", "Sum of all ledger balances; anything but 0 is an emergency."
 )

@@ -76,6 +76,19 @@ async def mark_points(
     await connection.execute(SQL["mark_points"], values)
 
 
+async def put_back(connection: Connection, taken: Mapping[int, Days], since: datetime) -> None:
+    """Mark accounts again whose marks of readings this transaction took off: others settle them.
+
+    `since`: when they are said to have been marked."""
+    values = {
+        "accounts": array(taken),
+        "firsts": days([it.first for it in taken.values()]),
+        "lasts": days([it.last for it in taken.values()]),
+        "since": since,
+    }
+    await connection.execute(SQL["put_back"], values)
+
+
 async def latest_mark(connection: Connection) -> datetime:
     """The moment by the database's clock: what is marked later may wait for the next round."""
     ((now,),) = await fetch_rows(connection, SQL["now"], {})

@@ -16,6 +16,10 @@ FROM unnest(%(accounts)s::int[], %(days)s::int[]) AS known (account_id, day)
 -- copy_marks -- accounts that are known
 COPY to_settle (account_id, from_day, to_day) FROM STDIN (FORMAT BINARY)
 
+-- put_back -- marks of readings that were taken off by whoever could not settle them
+INSERT INTO to_settle (account_id, from_day, to_day, since)
+SELECT *, %(since)s FROM unnest(%(accounts)s::int[], %(firsts)s::date[], %(lasts)s::date[]) AS x (account_id, from_day, to_day)
+
 -- now -- when what is marked now was marked at the latest
 SELECT now()
 

@@ -35,7 +35,7 @@ from daemon.billing.month_use import PointRegisters, rates_needed
 from daemon.billing.pricing import Terms
 from daemon.billing.settlement import has_fees
 from daemon.billing.stored_tariff import StoredTariff
-from daemon.billing.use import Part, parts_of, scale_of, used_in
+from daemon.billing.use import NoPrice, Part, parts_of, scale_of, used_in
 
 DAY: Final = timedelta(days=1)
 HEAD: Final = 4
@@ -140,6 +140,13 @@ def charged(given: ManyLinks, closed: Collection[date], zone: ZoneInfo) -> Charg
 
     `closed`: the days of the site whose end has come, since the first month. OverflowError where 64
     bits do not hold what is to be kept."""
+    try:
+        return _charged(given, closed, zone)
+    except NoPrice:
+        return None  # whose use has none, and why, is said of each
+
+
+def _charged(given: ManyLinks, closed: Collection[date], zone: ZoneInfo) -> Charged | None:
     versions = given.tariff.versions
     if not are_for_columns(versions) or not all(_is_priced(it, given) for it in given.moving):
         return None

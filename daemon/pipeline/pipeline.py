@@ -276,6 +276,7 @@ class Pipeline:
             "stores": self._database.stores,
             "oldest_unstored_s": round(self._oldest_age_s(), 1),
             "seconds_since_commit": None if last is None else round(time.monotonic() - last, 1),
+            "settlement": self._settlement.condition,
             "batch_s": round(self._database.under_way_s, 1),
             "in_memory": len(self._memory),
             "spooled": self._spool.readings,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from datetime import UTC, datetime
+from typing import Final
 
 import psycopg
 import structlog
@@ -22,6 +23,10 @@ from storage.database import LONG_USE_S, Pool
 log = structlog.get_logger("pipeline")
 
 
+FAILURE_SHOWN_S: Final = 24 * 3600.0
+"""Most is settled once a day."""
+
+
 class Settlement:
     """Settles what is marked in the database, so nothing is forgotten by a kill."""
 
@@ -35,6 +40,15 @@ class Settlement:
         self.right_of_way = RightOfWay()
         """Of payments, before the next accounts."""
         self._pace = usual_pace()
+        self._failed: tuple[float, str] | None = None
+        """When many accounts at once could last not be settled (monotonic), and why."""
+
+    @property
+    def condition(self) -> str:
+        """`ok`, or why accounts were settled one by one within the last day."""
+        if self._failed is None or time.monotonic() - self._failed[0] > FAILURE_SHOWN_S:
+            return "ok"
+        return f"one by one: {self._failed[1]}"
 
     async def run(self) -> None:
         """Settle whenever it is asked for, until cancelled."""
@@ -44,13 +58,15 @@ class Settlement:
             self.asked.clear()
             try:
                 async with self._pool.connection(lasts_s=LONG_USE_S) as connection:
-                    await settle_marked(
+                    failures = await settle_marked(
                         connection,
                         self._authority,
                         datetime.now(UTC),
                         give_way=self.right_of_way.given,
                         pace=self._pace,
                     )
+                for error in failures:
+                    self._failed = time.monotonic(), f"{type(error).__name__}: {error}".strip()
             except psycopg.Error as error:
                 if not is_of_the_whole(error):
                     raise

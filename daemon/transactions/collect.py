@@ -265,12 +265,12 @@ async def settle_marked(
     clock: Clock = time.monotonic,
     give_way: Callable[[], Awaitable[None]] | None = None,
     pace: Pace | None = None,
-) -> None:
+) -> list[Exception]:
     """T2: settle every account that is marked by now, a few at a time.
 
     Each once: a back-fill marks the same ones again and again, and those behind them would wait for
     its end. One that cannot be settled keeps its mark with the reason. `give_way`: awaited before
-    each transaction."""
+    each transaction. Returns what many accounts at once failed of, which were settled one by one."""
     until = await latest_mark(connection)
 
     async def some(most: int, taken: list[int]) -> bool:
@@ -281,9 +281,12 @@ async def settle_marked(
         reason = f"{type(error).__name__}: {error}"
         await put_off(connection, account, reason, now + TRY_AGAIN)
 
-    await settle_next_days(connection, authority, now, until, clock, pace, give_way)
-    await settle_past_days(connection, authority, now, until, clock, give_way)
+    failures = [
+        *await settle_next_days(connection, authority, now, until, clock, pace, give_way),
+        *await settle_past_days(connection, authority, now, until, clock, give_way),
+    ]
     await in_portions(some, later, ACCOUNTS_AT_ONCE, clock, least=LEAST_ACCOUNTS, give_way=give_way)
+    return failures
 
 
 async def _settle_some(

@@ -39,14 +39,13 @@ from daemon.transactions.many_accounts import (
 )
 from daemon.transactions.portions import Clock
 from daemon.transactions.rounds import Pace, in_rounds
-from daemon.transactions.settle import settle_accounts
 from daemon.transactions.tariffs import stored_versions
 from storage import next_days as stored
-from storage import supply, terms
+from storage import terms
 from storage.binary import SINCE
 from storage.many_accounts import LinkColumns
 from storage.next_days import NextDay
-from storage.settling import Days
+from storage.settling import Days, put_back
 
 FIRST_ACCOUNTS: Final = 500
 """They take 25 ms of a processor."""
@@ -66,10 +65,10 @@ async def settle_next_days(
     clock: Clock = time.monotonic,
     pace: Pace | None = None,
     give_way: Callable[[], Awaitable[None]] | None = None,
-) -> None:
+) -> list[Exception]:
     """Settle accounts of which only a recent day's reading is new, and was marked until a moment.
 
-    `give_way`: awaited before each transaction."""
+    `give_way`: awaited before each transaction. Returns what transactions failed of."""
     # What is for days long past is looked at by itself (SPAN_GRACE).
     since = now.astimezone(authority.zone).date() - OLD_AFTER + DAY
 
@@ -77,17 +76,20 @@ async def settle_next_days(
         return await stored.take(connection, after, most, since, until)
 
     async def settle(taken: Mapping[int, date]) -> list[int]:
-        return await _settle(connection, taken, authority.zone, now)
+        return await _settle(connection, taken, authority.zone, now, until)
 
     pace = pace or usual_pace()
-    await in_rounds(connection, authority, now, take, settle, pace, clock, give_way)
+    return await in_rounds(connection, authority, now, take, settle, pace, clock, give_way)
 
 
 async def _settle(
-    connection: AsyncConnection[Any], taken: Mapping[int, date], zone: ZoneInfo, now: datetime
+    connection: AsyncConnection[Any],
+    taken: Mapping[int, date],
+    zone: ZoneInfo,
+    now: datetime,
+    until: datetime,
 ) -> list[int]:
-    """The accounts whose money has run out. Of those that are not as they mostly are, what came is
-    not settled here: either their marks stay, or they are settled account by account."""
+    """The accounts whose money has run out. Those that are not as they mostly are keep their marks."""
     ((day, _),) = Counter(taken.values()).most_common(1)
     month = (day - DAY).replace(day=1)
     some = [account for account, of_day in taken.items() if of_day == day]
@@ -111,8 +113,7 @@ async def _settle(
             settled.append(Settled(it.alike, tariff, _changed(it, day), what))
     exhausted = await put(connection, settled, zone, now)
     if others:
-        await settle_accounts(connection, others, zone, now)
-        exhausted += await supply.accounts_exhausted(connection, others)
+        await put_back(connection, others, until)
     return exhausted
 
 

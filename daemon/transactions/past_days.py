@@ -39,15 +39,14 @@ from daemon.transactions.many_accounts import (
 )
 from daemon.transactions.portions import Clock
 from daemon.transactions.rounds import Pace, in_rounds
-from daemon.transactions.settle import settle_accounts
 from daemon.transactions.tariffs import stored_versions
-from storage import ledger, supply, terms
+from storage import ledger, terms
 from storage import past_days as stored
 from storage.binary import SINCE
 from storage.columns import Integers
 from storage.many_accounts import Alike, LinkColumns
 from storage.past_days import MonthAlike, Moved, PastDays
-from storage.settling import Days
+from storage.settling import Days, put_back
 
 log = structlog.get_logger("billing")
 FIRST_ACCOUNTS: Final = 250
@@ -61,25 +60,29 @@ async def settle_past_days(
     until: datetime,
     clock: Clock = time.monotonic,
     give_way: Callable[[], Awaitable[None]] | None = None,
-) -> None:
+) -> list[Exception]:
     """Settle accounts of which readings are new, and were marked until a moment.
 
-    `give_way`: awaited before each transaction."""
+    `give_way`: awaited before each transaction. Returns what transactions failed of."""
 
     async def take(after: int, most: int) -> Mapping[int, date]:
         return await stored.take(connection, after, most, until)
 
     async def settle(taken: Mapping[int, date]) -> list[int]:
-        return await _settle(connection, taken, authority.zone, now)
+        return await _settle(connection, taken, authority.zone, now, until)
 
     pace = Pace(FIRST_ACCOUNTS, MANY_ACCOUNTS)
-    await in_rounds(connection, authority, now, take, settle, pace, clock, give_way)
+    return await in_rounds(connection, authority, now, take, settle, pace, clock, give_way)
 
 
 async def _settle(
-    connection: AsyncConnection[Any], taken: Mapping[int, date], zone: ZoneInfo, now: datetime
+    connection: AsyncConnection[Any],
+    taken: Mapping[int, date],
+    zone: ZoneInfo,
+    now: datetime,
+    until: datetime,
 ) -> list[int]:
-    """The accounts whose money has run out. Of those that are not for columns the marks stay."""
+    """The accounts whose money has run out. Those that are not for columns keep their marks."""
     earliest = min(taken.values())
     first_month = (earliest - timedelta(days=stored.MOST_DAYS)).replace(day=1)
     found = await stored.facts(connection, taken, first_month)
@@ -120,8 +123,7 @@ async def _settle(
     await _activate(connection, found, days)
     exhausted = await put(connection, settled, zone, now)
     if others:
-        await settle_accounts(connection, others, zone, now)
-        exhausted += await supply.accounts_exhausted(connection, others)
+        await put_back(connection, others, until)
     return exhausted
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import structlog
 from psycopg import AsyncConnection
 
+from daemon import metrics
 from daemon.control.authority import Authority
 from daemon.transactions.portions import LONGEST_LOCK_S, Clock, next_portion
 from daemon.transactions.supply import request_trips
@@ -43,12 +44,13 @@ async def in_rounds(
     pace: Pace,
     clock: Clock,
     give_way: Callable[[], Awaitable[None]] | None,
-) -> None:
+) -> list[Exception]:
     """Settle what can be, each account once. Others keep their marks, and so do those whose
-    transaction failed: one by one it shows which of them it was.
+    transaction failed: one by one it shows which of them it was, or that it was none of them.
 
-    `give_way`: awaited before each transaction."""
+    `give_way`: awaited before each transaction. Returns what transactions failed of."""
     tried: set[int] = set()
+    failures: list[Exception] = []
     before = -1
     # What a batch stored that was under way meanwhile may lie before those that were taken.
     while len(tried) > before:
@@ -57,13 +59,16 @@ async def in_rounds(
         while True:
             if give_way is not None:
                 await give_way()
-            taken = await _settle_some(
+            taken, failure = await _settle_some(
                 connection, authority, now, take, settle, pace, clock, (after, tried)
             )
+            if failure is not None:
+                failures.append(failure)
             if not taken:
                 break
             tried |= taken
             after = max(taken)
+    return failures
 
 
 async def _settle_some(
@@ -75,9 +80,9 @@ async def _settle_some(
     pace: Pace,
     clock: Clock,
     passed: tuple[int, Set[int]],
-) -> Set[int]:
-    """Settle some in one transaction; who was looked at. `passed`: behind which account, and who
-    was tried already."""
+) -> tuple[Set[int], Exception | None]:
+    """Settle some in one transaction; who was looked at, and what it failed of. `passed`: behind
+    which account, and who was tried already."""
     after, tried = passed
     taken: dict[int, date] = {}
     try:
@@ -85,7 +90,7 @@ async def _settle_some(
             taken |= await take(after, pace.at_once)
             fresh = {account: day for account, day in taken.items() if account not in tried}
             if not fresh:
-                return taken.keys()
+                return taken.keys(), None
             locked_at_s = clock()
             exhausted = await settle(fresh)
             if exhausted:
@@ -97,5 +102,7 @@ async def _settle_some(
     except Exception as error:
         if is_of_the_whole(error) or not taken:
             raise
-        log.warning("accounts are settled one by one", accounts=len(taken), error=str(error))
-    return taken.keys()
+        metrics.SETTLED_ONE_BY_ONE.inc(len(taken))
+        log.exception("accounts are settled one by one", accounts=len(taken))
+        return taken.keys(), error
+    return taken.keys(), None

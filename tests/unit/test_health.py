@@ -36,7 +36,13 @@ from tests.line_parts import line_parts
 
 AUTHORITY = Authority(Policy(), ZoneInfo("Asia/Shanghai"), True, datetime.now(UTC))
 BILLED = WorkDone(most_days=3)
-WELL = {"stores": True, "oldest_unstored_s": 3.0, "batch_s": 0.0, "disk_free_bytes": 2**34}
+WELL = {
+    "stores": True,
+    "settlement": "ok",
+    "oldest_unstored_s": 3.0,
+    "batch_s": 0.0,
+    "disk_free_bytes": 2**34,
+}
 NAMES = Path(__file__).with_name("metrics.txt")
 
 
@@ -86,6 +92,16 @@ def test_health_asks_whether_readings_are_stored_not_whether_a_connection_is_ope
     assert is_well, "a restart mends no database"
     assert (shown["status"], shown["database"]) == ("degraded", shown_as)
     assert shown["storing"] == WELL | said
+
+
+def test_accounts_that_were_settled_one_by_one_degrade_health() -> None:
+    line = an_idle_line("gate-1")
+    line.up = True
+    said = {"settlement": "one by one: TypeError: a fault"}
+    is_well, shown = health([line], AUTHORITY, lambda: WELL | said, BILLED)
+    assert is_well, "a restart mends no fault"
+    assert (shown["status"], shown["database"]) == ("degraded", "ok")
+    assert shown["storing"]["settlement"] == said["settlement"]
 
 
 @pytest.mark.parametrize(

@@ -506,6 +506,33 @@ def test_use_that_has_no_price_waits_with_its_reason_and_the_other_accounts_go_o
     on(database_url, story)
 
 
+@pytest.mark.one_by_one
+def test_what_many_accounts_at_once_cannot_be_settled_for_is_told(database_url: str) -> None:
+    """What is kept of A1 is broken: it waits with the reason, the others are settled, and those who
+    watch see that they were not as they should be."""
+
+    async def story(connection: AsyncConnection[Any]) -> None:
+        site = Site.of(3, warn_fen=-50_000, trip_fen=-90_000, reconnect_fen=-90_000)
+        found = await site.take_over(connection)
+        await store(connection, *(freeze(meter, DAYS[0], 100) for meter in found.values()))
+        await store(connection, *(freeze(meter, DAYS[1], 101) for meter in found.values()))
+        broken = "UPDATE account_month SET use = '{9,1}' WHERE account_id = 1"
+        await connection.execute(broken)
+        async with running_pipeline(database_url) as (pipeline, until, _):
+            assert pipeline.condition()["settlement"] == "ok"
+            for meter in found.values():
+                assert pipeline.submit(freeze(meter, DAYS[2], 102))
+            while (told := pipeline.condition()["settlement"]) == "ok":
+                await asyncio.sleep(0.01)
+            await until(*((meter.meter_id, DAYS[2]) for meter in found.values()))
+        assert told.startswith("one by one: ValueError: ")
+        assert [await balance(connection, f"A{n}") for n in (1, 2, 3)] == [-50, -100, -100]
+        ((account, error),) = await rows(connection, "SELECT account_id, error FROM not_settled")
+        assert (account, error.split(":")[0]) == (1, "ValueError")
+
+    on(database_url, story)
+
+
 def terminate_others(database_url: str) -> int:
     """Kill every other backend of this database, as its administrator would."""
     kill = (

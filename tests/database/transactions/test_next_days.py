@@ -328,6 +328,27 @@ def test_as_many_accounts_are_locked_as_fifty_milliseconds_are_enough_for(
     on(database_url, story)
 
 
+def test_accounts_whose_tariff_is_not_for_columns_are_settled_fifty_at_a_time(
+    database_url: str,
+) -> None:
+    """However many came: a payment waits for no more than these."""
+
+    async def story(connection: AsyncConnection[Any]) -> None:
+        await add_tariffs(connection)
+        site = Site.of(52, opened_on=BEGIN, tariff_id="matrix", **RICH)
+        found = (await site.take_over(connection)).values()
+        known: dict[int, list[int]] = {}
+        for n in range(3):
+            day = BEGIN + n * DAY
+            await collect(connection, [value(it, day, Random(n), known) for it in found], ZONE)
+            await settle_marked(connection, ARMED, noon(day), lambda: 0.0)
+        charged = "SELECT count(*) FROM journal GROUP BY xmin::text::bigint ORDER BY xmin::text::bigint DESC LIMIT 2"
+        assert await rows(connection, charged) == [2, 50]
+        assert await rows(connection, "SELECT count(*) FROM to_settle") == [0]
+
+    on(database_url, story)
+
+
 def test_whatever_statement_breaks_the_day_is_settled_once(database_url: str) -> None:
     async def story(connection: AsyncConnection[Any]) -> None:
         found = (await rich(3).take_over(connection)).values()
