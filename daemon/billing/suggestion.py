@@ -57,7 +57,7 @@ def days_left(average: Fraction, balance_fen: int, trip_threshold_fen: int) -> i
     """Whole days until the trip threshold, negative below it; None without use."""
     if average <= 0:
         return None
-    return math.floor((balance_fen - trip_threshold_fen) / average)
+    return (balance_fen - trip_threshold_fen) * average.denominator // average.numerator
 
 
 def warning_threshold_fen(average: Fraction, warn_min_fen: int, warn_days: int) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -11,11 +12,6 @@ import click
 from psycopg import AsyncConnection
 
 from config.settings_file import load_settings
-from daemon.cli.account_entries import bonus, elsewhere
-from daemon.cli.account_list import list_accounts
-from daemon.cli.account_policy import policy
-from daemon.cli.account_statement import statement
-from daemon.cli.account_tariff import tariff
 from daemon.cli.actor import acting, actor_option
 from daemon.cli.on_site import on_database
 from daemon.cli.output import as_json, echo, fail, print_columns, print_json, print_table, yuan
@@ -27,9 +23,34 @@ if TYPE_CHECKING:
     from config.archive import Account
 
 MOVEMENTS: Final = 20
+ELSEWHERE: Final = {
+    "list": "account_list:list_accounts",
+    "statement": "account_statement:statement",
+    "tariff": "account_tariff:tariff",
+    "policy": "account_policy:policy",
+    "bonus": "account_entries:bonus",
+    "elsewhere": "account_entries:elsewhere",
+}
+"""Commands in modules of their own, which nobody waits for who asks for another."""
 
 
-@click.group()
+class AccountCommands(click.Group):
+    """Finds each where it is."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Their names."""
+        return sorted([*super().list_commands(ctx), *ELSEWHERE])
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of that name; None where there is none."""
+        if cmd_name not in ELSEWHERE:
+            return super().get_command(ctx, cmd_name)
+        module, _, name = ELSEWHERE[cmd_name].partition(":")
+        command: click.Command = getattr(import_module(f"daemon.cli.{module}"), name)
+        return command
+
+
+@click.group(cls=AccountCommands)
 def account() -> None:
     """Look at prepaid accounts, open them."""
 
@@ -247,7 +268,3 @@ def _changes(was: Mapping[str, Any], file: Account) -> list[dict[str, Any]]:
         for what, value in says.items()
         if was[what] != value
     ]
-
-
-for command in (list_accounts, statement, tariff, policy, bonus, elsewhere):
-    account.add_command(command)

@@ -5,17 +5,17 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-import structlog
 from psycopg import AsyncConnection
 
 from daemon.control import breaker
 from daemon.control.authority import Authority
 from daemon.control.breaker import SITE, Cause, Figures, Group, groups_to_count, openings
+from daemon.runtime.late_logs import LateLogger
 from protocols.errors import MeterdError
 from storage import breakers, supply
 from storage.documents import Said
 
-log = structlog.get_logger("control")
+log = LateLogger("control")
 
 
 class ResetRefused(MeterdError):

@@ -270,7 +270,7 @@ async def settle_marked(
 
     Each once: a back-fill marks the same ones again and again, and those behind them would wait for
     its end. One that cannot be settled keeps its mark with the reason. `give_way`: awaited before
-    each transaction. Returns what many accounts at once failed of, which were settled one by one."""
+    each transaction. Returns what many accounts at once failed of; they were settled one by one."""
     until = await latest_mark(connection)
 
     async def some(most: int, taken: list[int]) -> bool:

@@ -6,14 +6,14 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any, NamedTuple
 
-import structlog
 from psycopg import AsyncConnection
 
 from daemon.billing.credit import CreditStatus, Thresholds, next_credit
+from daemon.runtime.late_logs import LateLogger
 from storage import ledger
 from storage.ledger import AccountRow, CreditRow
 
-log = structlog.get_logger("billing")
+log = LateLogger("billing")
 
 
 class CreditNow(NamedTuple):

@@ -89,7 +89,7 @@ async def _settle(
     now: datetime,
     until: datetime,
 ) -> list[int]:
-    """The accounts whose money has run out. Those that are not as they mostly are keep their marks."""
+    """The accounts whose money has run out. Whoever is not as most are keeps its marks."""
     ((day, _),) = Counter(taken.values()).most_common(1)
     month = (day - DAY).replace(day=1)
     some = [account for account, of_day in taken.items() if of_day == day]

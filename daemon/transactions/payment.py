@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-import structlog
 from psycopg import AsyncConnection
 
 from daemon.billing.posting import key_part, payment_key, payment_legs
 from daemon.control.facts import SupplyFacts
 from daemon.control.restoration import is_to_be_restored, missing_fen
+from daemon.runtime.late_logs import LateLogger
 from daemon.transactions.control_facts import supply_facts
 from daemon.transactions.credit import update_credit
 from daemon.transactions.supply import bring_back
@@ -22,7 +22,7 @@ from storage.acts import Act, note_acts
 from storage.archive import Payee
 from storage.ledger import KeyReused, Leg, Outcome, Transaction, prepaid
 
-log = structlog.get_logger("billing")
+log = LateLogger("billing")
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,6 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
-import structlog
 from psycopg import AsyncConnection
 
 from daemon.control.authority import Authority
@@ -20,12 +19,13 @@ from daemon.control.commands import (
 from daemon.control.facts import SupplyFacts
 from daemon.control.restoration import is_opened_by_others, is_to_be_restored, restorations
 from daemon.control.trips import GuardedTrip, guard_trip, is_trip_due, trip_expires_at
+from daemon.runtime.late_logs import LateLogger
 from daemon.transactions.breaker import watch
 from daemon.transactions.control_facts import control_facts, supply_facts
 from storage import supply
 from storage.supply import NewCommand, NewVerdict
 
-log = structlog.get_logger("control")
+log = LateLogger("control")
 
 
 async def request_trips(

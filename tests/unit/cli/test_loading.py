@@ -24,6 +24,16 @@ def test_a_command_that_only_asks_loads_nothing_of_what_acts(command: str) -> No
     assert loaded(f"import daemon.cli.{command}") & HEAVY == set()
 
 
+def test_a_payment_that_no_daemon_posts_waits_for_nothing_heavy_either() -> None:
+    modules = ("cli.topup", "cli.on_site", "transactions.payment", "api.payment_request")
+    assert loaded(f"import {', '.join(f'daemon.{it}' for it in modules)}") & HEAVY == set()
+
+
+def test_an_account_is_shown_without_what_other_commands_need() -> None:
+    found = loaded("import daemon.cli.account")
+    assert {name for name in found if name.startswith("daemon.cli.account_")} == set()
+
+
 def test_the_list_of_commands_loads_none_of_them() -> None:
     listing = "from click.testing import CliRunner; from daemon.cli import COMMANDS, cli"
     found = loaded(f"{listing}; assert CliRunner().invoke(cli, ['--help']).exit_code == 0")
