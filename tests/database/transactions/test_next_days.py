@@ -147,11 +147,11 @@ def of_every_kind() -> Site:
     return found
 
 
-def rich(accounts: int) -> Site:
+def rich(accounts: int, **facts: Any) -> Site:
     """Accounts of one kind."""
     found = Site()
     for number in range(1, accounts + 1):
-        found.add(number, opened_on=BEGIN, **RICH)
+        found.add(number, opened_on=BEGIN, **RICH, **facts)
     return found
 
 
@@ -335,8 +335,7 @@ def test_accounts_whose_tariff_is_not_for_columns_are_settled_fifty_at_a_time(
 
     async def story(connection: AsyncConnection[Any]) -> None:
         await add_tariffs(connection)
-        site = Site.of(52, opened_on=BEGIN, tariff_id="matrix", **RICH)
-        found = (await site.take_over(connection)).values()
+        found = (await rich(52, tariff_id="matrix").take_over(connection)).values()
         known: dict[int, list[int]] = {}
         for n in range(3):
             day = BEGIN + n * DAY
