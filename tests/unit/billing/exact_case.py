@@ -49,6 +49,10 @@ class Chain:
         begin, end = (at.replace(tzinfo=self.zone).astimezone(UTC) for at in (first, last))
         return Fraction(int((end - begin).total_seconds()), 86400)
 
+    def shown(self, at: datetime) -> datetime:
+        """Where summer time begins at midnight, no clock shows 00:00."""
+        return at.replace(tzinfo=self.zone).astimezone(UTC).astimezone(self.zone)
+
     def meter(self, at: datetime) -> Meter:
         now = self.given
         for document in (self.documents[it] for it in sorted(self.documents) if it <= at):
@@ -311,7 +315,7 @@ def settled(given: Event) -> dict[str, Any]:
         "charges_fen_by_period": by_period,
         "total_charges_fen": sum(account.posted.values()),
         "billed_through": {
-            name: f"{max(moments):%Y-%m-%dT%H:%M}"
+            name: f"{it.shown(max(moments)):%Y-%m-%dT%H:%M}"
             for name, it in account.chains.items()
             if (moments := [at for at in (*it.readings, *it.documents) if at <= account.end])
         },

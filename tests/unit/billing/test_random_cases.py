@@ -3,7 +3,7 @@
 from fractions import Fraction
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 
 from daemon.billing.account_case import settled
 from daemon.quality.case_fields import Fields
@@ -21,6 +21,7 @@ def found(told: dict[str, Any]) -> dict[str, Any]:
 
 
 @settings(max_examples=40, deadline=None)
+@example(case(1_102_727_641))  # billed through a midnight that no clock shows
 @given(seeds.map(case))
 def test_every_event_of_an_account_moves_what_the_rules_say(told: dict[str, Any]) -> None:
     assert found(told) == exact_case.settled(told)
