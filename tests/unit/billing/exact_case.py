@@ -49,7 +49,7 @@ class Chain:
         begin, end = (at.replace(tzinfo=self.zone).astimezone(UTC) for at in (first, last))
         return Fraction(int((end - begin).total_seconds()), 86400)
 
-    def shown(self, at: datetime) -> datetime:
+    def by_clock(self, at: datetime) -> datetime:
         """Where summer time begins at midnight, no clock shows 00:00."""
         return at.replace(tzinfo=self.zone).astimezone(UTC).astimezone(self.zone)
 
@@ -315,7 +315,7 @@ def settled(given: Event) -> dict[str, Any]:
         "charges_fen_by_period": by_period,
         "total_charges_fen": sum(account.posted.values()),
         "billed_through": {
-            name: f"{it.shown(max(moments)):%Y-%m-%dT%H:%M}"
+            name: f"{it.by_clock(max(moments)):%Y-%m-%dT%H:%M}"
             for name, it in account.chains.items()
             if (moments := [at for at in (*it.readings, *it.documents) if at <= account.end])
         },
