@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from decimal import Decimal
+
+import numpy as np
+from numpy.typing import NDArray
 
 from storage.columns import Integers
 from storage.many_accounts import Alike, read_columns, those_alike
@@ -35,6 +38,19 @@ class NextDay:
     use: Integers
     posted_fen: Integers
     used_before: Integers
+
+    def those(self, which: NDArray[np.bool_]) -> NextDay:
+        """Some of them."""
+        return replace(
+            self,
+            alike=self.alike.those(which),
+            meters=self.meters[which],
+            begins=self.begins[which],
+            ends=self.ends[which],
+            use=self.use[which],
+            posted_fen=self.posted_fen[which],
+            used_before=self.used_before[which],
+        )
 
 
 async def take(

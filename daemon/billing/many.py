@@ -110,6 +110,24 @@ def amounts_fen(month: Month) -> dict[str, Integers]:
     return result
 
 
+def slabs_reached(month: Month) -> Integers:
+    """[ladders by month, accounts]: the slab at which the month stands."""
+    ladders = [
+        (number, it.ladder)
+        for number, it in enumerate(month.versions.all)
+        if it.ladder is not None and it.ladder.cycle == "month"
+    ]
+    # Python's integers: bounds may be wide, and there are few.
+    used = month.elsewhere.astype(object)
+    for number, _ in ladders:
+        used = used + month.use[number, TOTAL]
+    reached = np.zeros((len(ladders), len(used)), dtype=np.int64)
+    for place, (_, ladder) in enumerate(ladders):
+        told = [int(bound.scaleb(USE_DECIMALS)) for bound in ladder.bounds_kwh]
+        reached[place] = _slab_reached([month.month_bonus + bound for bound in told], used)
+    return reached
+
+
 def month_of(
     accounts: Sequence[tuple[Terms, Iterable[Use], Collection[date]]], month: date
 ) -> Month:

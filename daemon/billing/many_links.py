@@ -26,13 +26,15 @@ from daemon.billing.many import (
     YEAR_BEFORE,
     Flags,
     Integers,
+    Month,
     UseKey,
     amounts_fen,
     is_for_many,
     month_of_columns,
+    slabs_reached,
 )
 from daemon.billing.month_use import PointRegisters, rates_needed
-from daemon.billing.pricing import Terms
+from daemon.billing.pricing import MINIMUM, Terms
 from daemon.billing.settlement import has_fees
 from daemon.billing.stored_tariff import StoredTariff
 from daemon.billing.use import NoPrice, Part, parts_of, scale_of, used_in
@@ -118,10 +120,14 @@ class ChargedMonth:
 
 @dataclass(frozen=True, slots=True)
 class Charged:
-    """By month what its accounts are charged. `versions`: the numbers of those that charge."""
+    """By month what its accounts are charged. `versions`: the numbers of those that charge.
+
+    `are_dearer` [accounts]: whether that may make days before dearer, which of each is told by
+    itself (SPAN_GRACE). Nothing is told of it where links leave."""
 
     months: Mapping[date, ChargedMonth]
     versions: Collection[int]
+    are_dearer: Flags
 
 
 def month_number(month: date) -> int:
@@ -129,9 +135,8 @@ def month_number(month: date) -> int:
     return 12 * month.year + month.month
 
 
-def are_for_columns(versions: Versions) -> bool:
-    """Whether links of such a tariff may be charged for here."""
-    # What days before cost more than they did is told by itself (SPAN_GRACE).
+def are_plain(versions: Versions) -> bool:
+    """Whether links of such a tariff may be charged for here, and make no day before dearer."""
     return is_for_many(versions) and not any(map(may_reprice, versions.all))
 
 
@@ -148,7 +153,7 @@ def charged(given: ManyLinks, closed: Collection[date], zone: ZoneInfo) -> Charg
 
 def _charged(given: ManyLinks, closed: Collection[date], zone: ZoneInfo) -> Charged | None:
     versions = given.tariff.versions
-    if not are_for_columns(versions) or not all(_is_priced(it, given) for it in given.moving):
+    if not is_for_many(versions) or not all(_is_priced(it, given) for it in given.moving):
         return None
     months = _with_links(given, zone)
     if not all(_is_whole(it) for month in months.values() for it in month.use.values()):
@@ -161,10 +166,8 @@ def _charged(given: ManyLinks, closed: Collection[date], zone: ZoneInfo) -> Char
     if len(is_by_year) > 1:
         return None  # what lies before in the year is told as one sum, of all its versions
     charging = used | _charging_by_day(versions, closed)
-    return Charged(
-        _charged_months(given, months, closed, is_by_year=True in is_by_year),
-        [given.tariff.numbers[it] for it in sorted(charging)],
-    )
+    found, are_dearer = _charged_months(given, months, closed, is_by_year=True in is_by_year)
+    return Charged(found, [given.tariff.numbers[it] for it in sorted(charging)], are_dearer)
 
 
 def kept_use(use: Columns, tariff: StoredTariff) -> dict[int, KeptUse] | None:
@@ -310,8 +313,10 @@ def _charged_months(
     closed: Collection[date],
     *,
     is_by_year: bool,
-) -> dict[date, ChargedMonth]:
+) -> tuple[dict[date, ChargedMonth], Flags]:
     found = {}
+    are_dearer: Flags = np.zeros(len(given.which), dtype=bool)
+    has_slabs = any(map(may_reprice, given.tariff.versions.all))
     used_before: Integers = given.used_before
     year = None
     for month, kept in sorted(months.items()):
@@ -326,9 +331,25 @@ def _charged_months(
             used_before = _sum(used_before, every, it.registers[TOTAL])
         is_asked = given.since <= month_number(month)
         if is_asked.any():
-            due = amounts_fen(month_of_columns(given.terms, given.which, uses, closed, month))
-            found[month] = _charged_month(kept, due, is_asked)
-    return found
+            priced = month_of_columns(given.terms, given.which, uses, closed, month)
+            found[month] = _charged_month(kept, amounts_fen(priced), is_asked)
+            if has_slabs:
+                known = given.months.get(month) or _nothing_of(given)
+                are_dearer = are_dearer | _are_dearer(given, known, priced)
+                minimum = found[month].moved_fen.get(MINIMUM)
+                if minimum is not None:
+                    are_dearer = are_dearer | (minimum > 0)
+    return found, are_dearer
+
+
+def _are_dearer(given: ManyLinks, known: KeptMonth, priced: Month) -> Flags:
+    """Who stands at a higher slab than with what was known of the month."""
+    uses: dict[UseKey, Integers] = {
+        (USE, version, TOTAL): it.registers[TOTAL] for version, it in known.use.items()
+    }
+    before = month_of_columns(given.terms, given.which, uses, (), priced.month)
+    higher: Flags = (slabs_reached(priced) > slabs_reached(before)).any(axis=0)
+    return higher
 
 
 def _charged_month(kept: KeptMonth, due: Mapping[str, Integers], is_asked: Flags) -> ChargedMonth:

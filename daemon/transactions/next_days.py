@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import date, datetime
 from typing import Any, Final
 from zoneinfo import ZoneInfo
@@ -16,6 +16,7 @@ from psycopg import AsyncConnection
 
 from daemon.billing.many_links import (
     DAY,
+    Charged,
     KeptMonth,
     ManyLinks,
     Moving,
@@ -105,16 +106,33 @@ async def _settle(
     others: dict[int, Days] = {}
     for it in found:
         tariff = by_name.get(it.alike.tariff)
-        given = _links(it, day, tariff, told) if tariff else None
-        what = charged(given, closed, zone) if given else None
-        if tariff is None or what is None:
-            others |= dict.fromkeys(it.alike.accounts.tolist(), Days(day, day))
-        else:
-            settled.append(Settled(it.alike, tariff, _changed(it, day), what))
+        what = _charged(it, day, tariff, told, closed, zone) if tariff else None
+        alone = np.ones(len(it.meters), dtype=bool) if what is None else what.are_dearer
+        others |= dict.fromkeys(it.alike.accounts[alone].tolist(), Days(day, day))
+        if tariff is None or alone.all():
+            continue
+        if alone.any():
+            it = it.those(~alone)
+            what = _charged(it, day, tariff, told, closed, zone)
+        assert what is not None, "what is for columns is for fewer accounts, too"
+        settled.append(Settled(it.alike, tariff, _changed(it, day), what))
     exhausted = await put(connection, settled, zone, now)
     if others:
         await put_back(connection, others, until)
     return exhausted
+
+
+def _charged(
+    it: NextDay,
+    day: date,
+    tariff: StoredTariff,
+    told: Told,
+    closed: Sequence[date],
+    zone: ZoneInfo,
+) -> Charged | None:
+    """None where it is not for columns."""
+    given = _links(it, day, tariff, told)
+    return charged(given, closed, zone) if given else None
 
 
 def _links(it: NextDay, day: date, tariff: StoredTariff, told: Told) -> ManyLinks | None:

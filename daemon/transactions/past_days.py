@@ -18,7 +18,7 @@ from daemon.billing.many_links import (
     KeptMonth,
     ManyLinks,
     Moving,
-    are_for_columns,
+    are_plain,
     charged,
     kept_use,
     month_number,
@@ -87,7 +87,7 @@ async def _settle(
     first_month = (earliest - timedelta(days=stored.MOST_DAYS)).replace(day=1)
     found = await stored.facts(connection, taken, first_month)
     tariffs = await stored_versions(connection, {it.alike.tariff for it in found})
-    for_columns = {name for name, it in tariffs.items() if are_for_columns(it.versions)}
+    for_columns = {name for name, it in tariffs.items() if are_plain(it.versions)}
     found = [it for it in found if it.alike.tariff in for_columns]
     today = now.astimezone(zone).date()
     moved = await stored.moved(connection, found, earliest, today + 2 * DAY) if found else []

@@ -69,6 +69,17 @@ MATRIX: Final = {
         ],
     },
 }
+SLAB: Final = {
+    "effective_from": "2026-01-01",
+    "energy": {"mode": "flat", "price": "0.5283"},
+    "ladder": {
+        "cycle": "month",
+        "method": "slab",
+        "bounds_kwh": ["10", "25"],
+        "prices": ["0.5", "0.7", "0.9"],
+    },
+    "minimum": {"monthly_yuan": "20"},
+}
 LEFT: Final = {
     "links": "SELECT point_id, account_id, from_day, to_day, meter_id, begins, ends, modulus, decimals, ratio, hold, "
     "pieces::text, billed_by IS NULL FROM link ORDER BY 1, 3",
@@ -81,6 +92,7 @@ LEFT: Final = {
     "balances": "SELECT name, balance_fen FROM account_balance ORDER BY 1",
     "credit": "SELECT id, state, credit_state, span_grace_until FROM account ORDER BY 1",
     "episodes": "SELECT account_id, started_at, ended_at FROM arrears_episode ORDER BY 1, 2",
+    "old charges": "SELECT account_id, first_day, fen, reasons FROM old_charge ORDER BY 1, 2, 3",
     "used": "SELECT tariff_id, effective_from, is_used FROM tariff_version ORDER BY 1, 2",
     "commands": "SELECT point_id, action, state FROM command ORDER BY 1, 2, 3",
     "marks": "SELECT * FROM to_settle ORDER BY 1",
@@ -122,7 +134,7 @@ async def add_tariffs(
     connection: AsyncConnection[Any],
     *versions: tuple[str, Mapping[str, Any]],
 ) -> None:
-    for tariff, form in versions or (("tou", TOU), ("tou", LATER), ("matrix", MATRIX)):
+    for tariff, form in versions or (("tou", TOU), ("tou", LATER), ("matrix", MATRIX), ("slab", SLAB)):
         await connection.execute(
             "INSERT INTO tariff_version (tariff_id, effective_from, revision, form) VALUES (%s, %s, 0, %s)",
             (tariff, form["effective_from"], json.dumps(form)),
@@ -139,6 +151,7 @@ def of_every_kind() -> Site:
         *[{"tariff_id": "tou", "residual_rate": "flat"}] * 4,
         {"tariff_id": "tou", "phases": 3},
         {"tariff_id": "matrix"},
+        *[{"tariff_id": "slab"}] * 2,
         {"credit_limit_fen": 2_000, "warn_fen": 50_000},
         {"protected": True},
     ]

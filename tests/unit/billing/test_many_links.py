@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from config.tariff_version import TOTAL, Ladder, TariffVersion, Versions
+from daemon.billing.earlier_days import of_earlier_days
 from daemon.billing.links import Link
 from daemon.billing.many_links import (
     Charged,
@@ -28,7 +29,7 @@ from daemon.billing.many_links import (
     nothing_used,
 )
 from daemon.billing.many_links import encoded as encoded_columns
-from daemon.billing.month_use import PointRegisters, add, encoded, uses_of_link
+from daemon.billing.month_use import PointRegisters, add, encoded, uses_of_link, uses_of_month
 from daemon.billing.posting import Stream
 from daemon.billing.pricing import Terms
 from daemon.billing.settlement import Book, moved_fen
@@ -188,13 +189,11 @@ def accounts_of(seed: int, chance: Random, day: date) -> tuple[list[Book], list[
 
 
 def for_columns(version: TariffVersion) -> TariffVersion:
-    """Without what is priced link by link, and what makes days before dearer."""
-    ladder, fixed = version.ladder, version.fixed
-    if ladder is not None and ladder.method in ("slab", "matrix"):
+    """Without what is priced link by link."""
+    ladder = version.ladder
+    if ladder is not None and ladder.method == "matrix":
         ladder = None
-    if fixed is not None and fixed.by_slab is not None:
-        fixed = None
-    return replace(version, ladder=ladder, fixed=fixed, minimum_yuan=None)
+    return replace(version, ladder=ladder)
 
 
 def links_around(day: date, chance: Random, ratio: Decimal) -> tuple[list[Link], list[Link]]:
@@ -233,6 +232,32 @@ def test_links_of_many_accounts_cost_what_they_cost_each(seed: int, order: int) 
     if found is not None:
         numbers = given_links.tariff.numbers
         assert shown(found, numbers, len(books)) == one_by_one(books, changes, closed, point)
+        if not any(sign < 0 for links in changes for sign, _ in links):
+            are_told = dearer_by_account(books, changes, closed, point)
+            assert (found.are_dearer >= are_told).all(), "who is told alone may be more"
+
+
+def dearer_by_account(
+    books: Sequence[Book],
+    changes: Sequence[Sequence[Change]],
+    closed: Sequence[date],
+    point: PointRegisters,
+) -> list[bool]:
+    """For whom what came makes days before dearer, by the rules for one account."""
+    told = []
+    charged_each = one_by_one(books, changes, closed, point)
+    for book, links, (_, moved) in zip(books, changes, charged_each, strict=True):
+        versions = book.terms.versions
+        is_dearer = False
+        for month in {it.period for it in moved}:
+            known = book.months.get(month)
+            before = [*uses_of_month(month, known.use, versions, ZONE)] if known else []
+            uses = [use for _, link in links for use in uses_of_link(link, versions, ZONE, point)]
+            came = [use for use in uses if use.month == month]
+            found = of_earlier_days(book.terms, month, before, came, moved, closed)
+            is_dearer = is_dearer or found.fen != 0
+        told.append(is_dearer)
+    return told
 
 
 def book_of(version: TariffVersion, *before: tuple[date, int]) -> Book:
@@ -336,7 +361,6 @@ MATRIX = replace(
         "year", "matrix", (Decimal(9),), matrix=({TOTAL: Decimal(1)}, {TOTAL: Decimal(2)})
     ),
 )
-MINIMUM = replace(FLAT, minimum_yuan=Decimal(5))
 
 
 @pytest.mark.parametrize(
@@ -344,14 +368,12 @@ MINIMUM = replace(FLAT, minimum_yuan=Decimal(5))
     [
         (TOU, (1, link_of(LAST, (5, 5), 0))),
         (MATRIX, (1, link_of(LAST, (300, 100, 200), 0))),
-        (MINIMUM, (1, link_of(LAST, (300, 100, 200), 0))),
         (FLAT, (-1, link_of(LAST, (300, 100, 200), 0))),
         (FLAT, (1, link_of(date(2026, 1, 1), (300, 100, 200), 0))),
     ],
     ids=[
         "a rate is not told",
         "a price by link",
-        "a price of days before",
         "use that was never put in",
         "before the first version",
     ],
