@@ -71,11 +71,11 @@ MATRIX: Final = {
 }
 SLAB: Final = {
     "effective_from": "2026-01-01",
-    "energy": {"mode": "flat", "price": "0.5283"},
     "ladder": {
         "cycle": "month",
         "method": "slab",
         "bounds_kwh": ["10", "25"],
+        "whole_above_kwh": "10",
         "prices": ["0.5", "0.7", "0.9"],
     },
     "minimum": {"monthly_yuan": "20"},
