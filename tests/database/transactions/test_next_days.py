@@ -134,7 +134,12 @@ async def add_tariffs(
     connection: AsyncConnection[Any],
     *versions: tuple[str, Mapping[str, Any]],
 ) -> None:
-    for tariff, form in versions or (("tou", TOU), ("tou", LATER), ("matrix", MATRIX), ("slab", SLAB)):
+    for tariff, form in versions or (
+        ("tou", TOU),
+        ("tou", LATER),
+        ("matrix", MATRIX),
+        ("slab", SLAB),
+    ):
         await connection.execute(
             "INSERT INTO tariff_version (tariff_id, effective_from, revision, form) VALUES (%s, %s, 0, %s)",
             (tariff, form["effective_from"], json.dumps(form)),
