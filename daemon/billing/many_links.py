@@ -348,7 +348,7 @@ def _are_dearer(given: ManyLinks, known: KeptMonth, priced: Month) -> Flags:
         (USE, version, TOTAL): it.registers[TOTAL] for version, it in known.use.items()
     }
     before = month_of_columns(given.terms, given.which, uses, (), priced.month)
-    higher: Flags = (slabs_reached(priced) > slabs_reached(before)).any(axis=0)
+    higher: Flags = np.logical_or.reduce(slabs_reached(priced) > slabs_reached(before), axis=0)
     return higher
 
 
