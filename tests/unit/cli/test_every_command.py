@@ -43,6 +43,8 @@ MORE: Final[dict[Name, list[str]]] = {
     ("backup",): ["--to", "backups"],
     ("prove",): ["A1"],
     ("protect", "add"): ["--account", "A1"],
+    ("supply", "lock"): ["--account", "A1"],
+    ("supply", "restore"): ["--account", "A1"],
     ("quality", "release-link"): ["--agreed", "12.50"],
     ("quality", "revalidate"): ["--all"],
     ("deadletter", "drop"): ["1"],
@@ -58,6 +60,9 @@ LIKE_ANY_USER: Final = (
     else []
 )
 """What is another user's is closed to root, too."""
+BEFORE_DATA: Final = {("check",), ("policy", "check"), ("policy", "show"), ("supply", "restore")}
+"""What asks the files of a site and no database, or is refused by them: a site in shadow mode
+restores nobody."""
 ENDS: Final = {0, 1, 2, 65, 69, 78}
 Ran = Callable[..., tuple[int, str]]
 
@@ -164,7 +169,7 @@ def test_no_site_is_told_by_its_path(ran: Ran, tmp_path: Path) -> None:
 def test_a_data_directory_that_is_a_file_is_told_by_its_path(ran: Ran, tmp_path: Path) -> None:
     site = with_free_port(tmp_path)
     (tmp_path / "data").write_text("no folder")
-    found = with_site(ran, site, but={("check",)})
+    found = with_site(ran, site, but=BEFORE_DATA)
     assert mistaken(found, {1, 69}, f"{tmp_path}/data") == []
 
 
@@ -192,7 +197,7 @@ class TestWhatIsAnotherUsers:
         site = with_free_port(tmp_path)
         (tmp_path / "data").mkdir()
         given_away(tmp_path / "data")
-        found = with_site(ran, site, but={("check",)})
+        found = with_site(ran, site, but=BEFORE_DATA)
         assert mistaken(found, {1, 69}, f"{tmp_path}/data") == []
 
     def test_its_files_are_told_each(self, ran: Ran, tmp_path: Path) -> None:
