@@ -28,7 +28,7 @@ def dispute() -> None:
 def open_dispute(account: str, *, wrongful_cut: bool, **saying: Any) -> None:
     """ACCOUNT disputes its amount, its meter, or that it was cut."""
     kind = "wrongful_cut" if wrongful_cut else "dispute"
-    set_and_tell(kind, {"account": account}, saying, whole_site=False)
+    set_and_tell(kind, saying | {"account": account}, whole_site=False)
 
 
 @dispute.command()

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import click
 from psycopg import AsyncConnection
@@ -13,17 +13,33 @@ from config.settings_file import load_settings
 from daemon.cli.on_site import on_database
 from daemon.cli.output import echo, print_columns, print_json, print_json_rows
 from daemon.cli.saying import said_by
-from daemon.cli.typed import in_zone
+from daemon.cli.typed import Text, in_zone
 from daemon.control.ramp import Ramp
 from daemon.transactions.supply_marks import Marked, agree_to_lift, lift_mark, set_mark
 from storage import marks
 
 SCOPES: Final = ("area", "line", "account", "point")
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def scope_options(*scopes: str) -> Callable[[F], F]:
+    """The options of what is of a part of the site: these of SCOPES."""
+
+    def with_them(command: F) -> F:
+        for name in reversed(scopes):
+            command = click.option(f"--{name}", type=Text(), help=f"Of this {name}.")(command)
+        return command
+
+    return with_them
+
+
+def scope_of(saying: Mapping[str, Any]) -> dict[str, str]:
+    """What was named by `scope_options`."""
+    return {name: saying[name] for name in SCOPES if saying.get(name)}
 
 
 def set_and_tell(
     kind: str,
-    scope: Mapping[str, str | None],
     saying: Mapping[str, Any],
     *,
     whole_site: bool,
@@ -31,10 +47,12 @@ def set_and_tell(
 ) -> None:
     """Set a mark of one of SCOPES, or of the whole site where that may be.
 
-    `saying`: what `speaking_options` took in, `from_at` and `until` where the command has them."""
-    named = {name: value for name, value in scope.items() if value}
+    `saying`: what `speaking_options` and `scope_options` took in, `from_at` and `until` where the
+    command has them."""
+    named = scope_of(saying)
     if len(named) > 1 or not (named or whole_site):
-        raise click.UsageError(f"say one of {', '.join(f'--{name}' for name in scope)}")
+        known = ", ".join(f"--{name}" for name in SCOPES if name in saying)
+        raise click.UsageError(f"say one of {known}")
     settings = load_settings(saying["site_path"])
     zone = settings.site.zone
     begins, ends = saying.get("from_at"), saying.get("until")

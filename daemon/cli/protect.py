@@ -8,11 +8,17 @@ from typing import Any, Final
 import click
 
 from daemon.cli.actor import acting, actor_option
-from daemon.cli.marking import agree_and_tell, lift_and_tell, list_marks, set_and_tell
+from daemon.cli.marking import (
+    agree_and_tell,
+    lift_and_tell,
+    list_marks,
+    scope_options,
+    set_and_tell,
+)
 from daemon.cli.output import as_json
 from daemon.cli.saying import speaking_options
 from daemon.cli.site_option import site_option
-from daemon.cli.typed import Text, Whole
+from daemon.cli.typed import Whole
 
 KINDS: Final = {
     "protected": "protected",
@@ -28,12 +34,13 @@ def protect() -> None:
 
 @protect.command()
 @click.argument("kind", type=click.Choice([*KINDS]))
-@click.option("--account", type=Text(), help="All points of this account.")
-@click.option("--point", type=Text(), help="This point.")
+@scope_options("account", "point")
 @speaking_options
-def add(kind: str, account: str | None, point: str | None, **saying: Any) -> None:
-    """Protect an account or a point: it is not cut, and restored if it is."""
-    set_and_tell(KINDS[kind], {"account": account, "point": point}, saying, whole_site=False)
+def add(kind: str, **saying: Any) -> None:
+    """Protect an account or a point: it is not cut, and restored if it is.
+
+    Keep-power only lets nobody cut it: whoever is cut stays so until the debt is paid."""
+    set_and_tell(KINDS[kind], saying, whole_site=False)
 
 
 @protect.command()

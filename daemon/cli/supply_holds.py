@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
 import click
 
-from daemon.cli.marking import lift_and_tell, list_marks, set_and_tell
+from daemon.cli.marking import SCOPES, lift_and_tell, list_marks, scope_options, set_and_tell
 from daemon.cli.output import as_json
 from daemon.cli.saying import speaking_options
 from daemon.cli.site_option import site_option
-from daemon.cli.typed import Moment, Text, Whole
+from daemon.cli.typed import Moment, Whole
 from daemon.control.ramp import Ramp
 
 KINDS: Final = {
@@ -34,50 +33,29 @@ KW_PER_POINT: Final = 4
     show_default=True,
     help="Why; payment: one is under way, or a channel that may hold one is down.",
 )
-@click.option("--area", type=Text(), help="Only this area.")
-@click.option("--line", type=Text(), help="Only this line.")
-@click.option("--account", type=Text(), help="Only this account.")
-@click.option("--point", type=Text(), help="Only this point.")
+@scope_options(*SCOPES)
 @click.option("--from", "from_at", type=Moment(), help="Default: now.")
 @click.option("--until", type=Moment(), help="Default: until it is released.")
 @speaking_options
-def hold(
-    kind: str,
-    area: str | None,
-    line: str | None,
-    account: str | None,
-    point: str | None,
-    from_at: datetime | None,
-    until: datetime | None,
-    **saying: Any,
-) -> None:
+def hold(kind: str, **saying: Any) -> None:
     """Stop all cuts of the whole site at once, or of an area, a line, an account, a point.
 
     It survives every restart. Reconnects go on."""
-    scope = {"area": area, "line": line, "account": account, "point": point}
-    saying |= {"from_at": from_at, "until": until}
-    set_and_tell(KINDS[kind], scope, saying, whole_site=True)
+    set_and_tell(KINDS[kind], saying, whole_site=True)
 
 
 @click.command(short_help="Keep a supply off while somebody works there.")
-@click.option("--area", type=Text(), help="Of this area.")
-@click.option("--line", type=Text(), help="Of this line.")
-@click.option("--account", type=Text(), help="Of this account.")
-@click.option("--point", type=Text(), help="This point.")
+@scope_options(*SCOPES)
 @speaking_options
-def lock(
-    area: str | None, line: str | None, account: str | None, point: str | None, **saying: Any
-) -> None:
+def lock(**saying: Any) -> None:
     """Let no reconnect leave for an area, a line, an account or a point: somebody works there.
 
     Whoever pays meanwhile is restored when it is released. It cuts nobody."""
-    scope = {"area": area, "line": line, "account": account, "point": point}
-    set_and_tell("keep_off", scope, saying, whole_site=False)
+    set_and_tell("keep_off", saying, whole_site=False)
 
 
 @click.command(short_help="Restore everybody of an area slowly, and cut nobody until it ends.")
-@click.option("--area", type=Text(), help="Only this area.")
-@click.option("--line", type=Text(), help="Only this line.")
+@scope_options("area", "line")
 @click.option(
     "--kw-per-minute",
     type=Whole(1, 1_000_000),
@@ -94,23 +72,13 @@ def lock(
 @click.option("--from", "from_at", type=Moment(), help="Default: now.")
 @click.option("--until", type=Moment(), help="Default: until it is released.")
 @speaking_options
-def amnesty(
-    area: str | None,
-    line: str | None,
-    kw_per_minute: int,
-    kw_per_point: int,
-    from_at: datetime | None,
-    until: datetime | None,
-    **saying: Any,
-) -> None:
+def amnesty(kw_per_minute: int, kw_per_point: int, **saying: Any) -> None:
     """Restore everybody of the whole site, of an area or of a line who is cut, whatever they owe.
 
     They come back slowly, as much load a minute as the transformers bear; whoever pays is restored
     at once. Until it ends nobody of them is cut."""
-    saying |= {"from_at": from_at, "until": until}
-    scope = {"area": area, "line": line}
     ramp = Ramp(kw_per_minute, kw_per_point)
-    set_and_tell("amnesty", scope, saying, whole_site=True, ramp=ramp)
+    set_and_tell("amnesty", saying, whole_site=True, ramp=ramp)
 
 
 @click.command()

@@ -10,28 +10,17 @@ from psycopg import AsyncConnection
 
 from config.settings import PolicySettings
 from config.settings_file import SettingsFile
+from daemon.cli.marking import SCOPES, scope_of, scope_options
 from daemon.cli.on_site import on_database
 from daemon.cli.output import echo, fail, print_json
 from daemon.cli.saying import said_by, speaking_options
-from daemon.cli.typed import Text
 
 
 @click.command(short_help="Restore whoever is cut, whatever is owed, and hold them so.")
 @click.option("--all", "all_points", is_flag=True, help="Everybody of the site.")
-@click.option("--area", type=Text(), help="Of this area.")
-@click.option("--line", type=Text(), help="Of this line.")
-@click.option("--account", type=Text(), help="Of this account.")
-@click.option("--point", type=Text(), help="This point.")
+@scope_options(*SCOPES)
 @speaking_options
-def restore(
-    *,
-    all_points: bool,
-    area: str | None,
-    line: str | None,
-    account: str | None,
-    point: str | None,
-    **saying: Any,
-) -> None:
+def restore(*, all_points: bool, **saying: Any) -> None:
     """Restore everybody who is cut at once, or those of an area, a line, an account, a point.
 
     A hold keeps them on until it is released. Where a transformer would not bear all of them in one
@@ -39,8 +28,7 @@ def restore(
     from daemon.transactions.restore_by_hand import Restored, restore_by_hand
     from daemon.transactions.supply_marks import Marked
 
-    scope = {"area": area, "line": line, "account": account, "point": point}
-    named = {name: value for name, value in scope.items() if value}
+    named = scope_of(saying)
     if len(named) + all_points != 1:
         raise click.UsageError("say one of --all, --area, --line, --account, --point")
     settings = SettingsFile.read(saying["site_path"]).validated(PolicySettings)
