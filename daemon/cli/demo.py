@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import time
 from collections.abc import Iterator, Sequence
@@ -72,8 +73,12 @@ def demo(serve: bool, prometheus: bool, folder: Path | None, as_json: bool) -> N
     _end_by_signals()
     began = time.monotonic()
     with _shown() as (say, progress), running_demo(folder, say, progress) as running:
-        watched = prometheus_beside(running.folder, running.http_port) if prometheus else None
-        with watched or nullcontext("") as prometheus_at:
+        watched = (
+            prometheus_beside(running.folder, running.http_port, shutil.which("prometheus"))
+            if prometheus
+            else nullcontext("")
+        )
+        with watched as prometheus_at:
             tell_the_story(running)
             if serve:
                 _look_around(running.site, running.http_port, prometheus_at)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +12,7 @@ from config import prometheus
 from daemon.demo.processes import DemoFailed, free_port, stop
 
 SETTINGS: Final = """
-global: {{scrape_interval: 5s, evaluation_interval: 5s}}
+global: {{scrape_interval: {every_s}s, evaluation_interval: {every_s}s}}
 rule_files: ["{rules}"]
 scrape_configs:
   - job_name: meterd
@@ -22,15 +21,17 @@ scrape_configs:
 
 
 @contextmanager
-def prometheus_beside(folder: Path, http_port: int) -> Iterator[str]:
-    """The address of a Prometheus that asks the daemon every 5 s and knows the rules.
+def prometheus_beside(
+    folder: Path, http_port: int, program: str | None, *, every_s: int = 5
+) -> Iterator[str]:
+    """The address of a Prometheus that asks the daemon so often and knows the rules.
 
-    DemoFailed where none is installed."""
-    program = shutil.which("prometheus")
+    `program`: its path; DemoFailed where there is none."""
     if program is None:
         raise DemoFailed("there is no program `prometheus`: apt install prometheus")
     settings = folder / "prometheus.yml"
-    settings.write_text(SETTINGS.format(rules=prometheus.RULES, port=http_port), encoding="utf-8")
+    said = SETTINGS.format(rules=prometheus.RULES, port=http_port, every_s=every_s)
+    settings.write_text(said, encoding="utf-8")
     port = free_port()
     with (folder / "prometheus.log").open("ab") as log:
         running = subprocess.Popen(

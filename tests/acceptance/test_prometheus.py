@@ -3,55 +3,23 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from config import prometheus
-from tests.acceptance.stage import POOR, Stage, end, stage
+from daemon.demo.watching import prometheus_beside
+from tests.acceptance.stage import POOR, stage
 from tests.monitoring.dashboards import BOARDS
 from tests.servers.packages import program
-from tests.servers.ports import free_port
 
 pytestmark = [
     pytest.mark.acceptance,
     pytest.mark.parametrize("server", ["embedded_server"], indirect=True, ids=["embedded"]),
 ]
-SETTINGS = """
-global: {{scrape_interval: 1s, evaluation_interval: 1s}}
-rule_files: ["{rules}"]
-scrape_configs:
-  - job_name: meterd
-    static_configs: [{{targets: ["127.0.0.1:{port}"]}}]
-"""
 STANDSTILL_S = 150.0
 """Who is not billed is looked for a minute after a start, and what is recorded is every 30 s."""
-
-
-@contextmanager
-def watched(staged: Stage, folder: Path) -> Iterator[str]:
-    """The address of a Prometheus that scrapes the stage's daemon every second."""
-    settings = folder / "prometheus.yml"
-    settings.write_text(SETTINGS.format(rules=prometheus.RULES, port=staged.http_port))
-    port = free_port()
-    running = subprocess.Popen(
-        [
-            program("prometheus", ["prometheus"]),
-            f"--config.file={settings}",
-            f"--storage.tsdb.path={folder / 'series'}",
-            f"--web.listen-address=127.0.0.1:{port}",
-            "--log.level=error",
-        ]
-    )
-    try:
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        end(running)
 
 
 def is_answered(prometheus_at: str, expression: str) -> bool:
@@ -64,7 +32,11 @@ def test_no_panel_is_empty(database_url: str, tmp_path: Path) -> None:
     questions = [
         expression for board in BOARDS for panel in board.panels for expression, _ in panel.queries
     ]
-    with stage(tmp_path, database_url) as staged, watched(staged, tmp_path) as prometheus_at:
+    installed = program("prometheus", ["prometheus"])
+    with (
+        stage(tmp_path, database_url) as staged,
+        prometheus_beside(tmp_path, staged.http_port, installed, every_s=1) as prometheus_at,
+    ):
         staged.start_daemon()
         staged.until("the poor customer is cut", lambda: staged.supply_of(POOR) == "disconnected")
 
