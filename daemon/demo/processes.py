@@ -36,6 +36,8 @@ STEP_LIMIT_S: Final = 120.0
 LOOK_EVERY_S: Final = 0.2
 STOP_LIMIT_S: Final = 5.0
 ANSWER_LIMIT_S: Final = 5.0
+OWN_GROUP: Final = 0
+"""Of processes: Ctrl-C at the terminal is the demonstration's, which ends the others in order."""
 LOG_TAIL_LINES: Final = 15
 
 Say = Callable[[str], None]
@@ -177,7 +179,9 @@ def running_demo(folder: Path | None, say: Say, show_progress: ShowProgress) -> 
 def _start_bench(scenario: Path, say: Say, opened: ExitStack) -> tuple[RemoteBench, dict[str, str]]:
     """The simulated meters, and where each of their lines is."""
     process = subprocess.Popen(
-        [*_meterd(), "simulate", str(scenario), "--json"], stdout=subprocess.PIPE
+        [*_meterd(), "simulate", str(scenario), "--json"],
+        stdout=subprocess.PIPE,
+        process_group=OWN_GROUP,
     )
     opened.callback(stop, process)
     assert process.stdout is not None
@@ -214,7 +218,9 @@ async def _prepare(url: str, site: Path) -> None:
 
 def _start_daemon(folder: Path, site: Path, opened: ExitStack) -> subprocess.Popen[bytes]:
     log = opened.enter_context((folder / "meterd.log").open("ab"))
-    daemon = subprocess.Popen([*_meterd(), "run", "-c", str(site)], stderr=log)
+    daemon = subprocess.Popen(
+        [*_meterd(), "run", "-c", str(site)], stderr=log, process_group=OWN_GROUP
+    )
     opened.callback(stop, daemon)
     return daemon
 

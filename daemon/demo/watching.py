@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from config import prometheus
-from daemon.demo.processes import DemoFailed, free_port, stop
+from daemon.demo.processes import OWN_GROUP, DemoFailed, free_port, stop
 
 SETTINGS: Final = """
 global: {{scrape_interval: {every_s}s, evaluation_interval: {every_s}s}}
@@ -42,6 +42,7 @@ def prometheus_beside(
                 f"--web.listen-address=127.0.0.1:{port}",
             ],
             stderr=log,
+            process_group=OWN_GROUP,
         )
     try:
         yield f"http://127.0.0.1:{port}"
