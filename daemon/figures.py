@@ -52,6 +52,7 @@ MARKS: Final = (
     "weather",
     "planned_outage",
     "wrongful_cut",
+    "keep_off",
 )
 SCOPES: Final = ("site", "area", "line", "tariff")
 JOBS: Final = ("restore", "trip", "foreign_open", "foreign_closed", "notice")

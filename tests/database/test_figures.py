@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
+import psycopg
+import pytest
 from prometheus_client import REGISTRY
 from psycopg import AsyncConnection
 
@@ -18,6 +22,28 @@ def shown(name: str, **labels: str) -> float:
     value = REGISTRY.get_sample_value(name, labels)
     assert value is not None, f"{name} {labels} is not there"
     return value
+
+
+@pytest.mark.parametrize(
+    ("table", "column", "known"),
+    [
+        ("supply_mark", "kind", figures.MARKS),
+        ("field_job", "kind", figures.JOBS),
+        ("breaker", "scope", figures.SCOPES),
+        ("point_supply", "supply_state", figures.SUPPLY_STATES),
+        ("command", "action", figures.ACTIONS),
+        ("command", "state", figures.OPEN_STATES + figures.END_STATES),
+    ],
+)
+def test_each_value_that_a_table_may_hold_is_shown(
+    owner_url: str, table: str, column: str, known: Sequence[str]
+) -> None:
+    with psycopg.connect(owner_url) as connection:
+        ((condition,),) = connection.execute(
+            "SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conname = %s",
+            [f"{table}_{column}_check"],
+        ).fetchall()
+    assert set(re.findall(r"'(\w+)'", condition)) == set(known)
 
 
 def test_what_is_there_at_a_start_is_no_event_and_what_comes_is_one(database_url: str) -> None:
