@@ -19,7 +19,16 @@ def loaded(statement: str) -> set[str]:
     return {*told.split()}
 
 
-OF_FEW_SITES = {"rich", "requests", "urllib3", "pymodbus", "paho", "apprise", "holidays", "openpyxl"}
+OF_FEW_SITES = {
+    "rich",
+    "requests",
+    "urllib3",
+    "pymodbus",
+    "paho",
+    "apprise",
+    "holidays",
+    "openpyxl",
+}
 """What a start of the daemon waits for only where a site has a meter, a channel or a file for it."""
 
 
