@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, TypeVar
@@ -106,6 +106,17 @@ class PayerSupply:
 
 
 @dataclass(frozen=True, slots=True)
+class NoticesAsked:
+    """Within which times (both included) a policy wants notices to have been delivered.
+
+    None: it wants none of the kind. `profile`: its name, empty for the site's."""
+
+    profile: str
+    written: tuple[datetime, datetime] | None
+    final: tuple[datetime, datetime] | None
+
+
+@dataclass(frozen=True, slots=True)
 class RelaySeen:
     """Where the relay of a meter was, and where it was ordered to be, when its line looked."""
 
@@ -167,6 +178,31 @@ async def accounts_to_ask_about(
     """The next accounts behind `after` whose money asks for a trip."""
     values = {"after": after, "most": most}
     rows = await fetch_rows(connection, SQL["accounts_to_ask_about"], values)
+    return [account for (account,) in rows]
+
+
+async def accounts_that_may_be_cut(
+    connection: Connection,
+    policies: Sequence[NoticesAsked],
+    known: Collection[str],
+    after: int,
+    most: int,
+) -> list[int]:
+    """Of all whose money has run out those of which this look does not say that the guard denies.
+
+    Under one of these policies, of all `known` profiles; first those behind `after`. One statement,
+    however many owe."""
+    values = {
+        "profiles": [it.profile for it in policies],
+        "known": sorted(known),
+        "written_from": [it.written and it.written[0] for it in policies],
+        "written_to": [it.written and it.written[1] for it in policies],
+        "final_from": [it.final and it.final[0] for it in policies],
+        "final_to": [it.final and it.final[1] for it in policies],
+        "after": after,
+        "most": most,
+    }
+    rows = await fetch_rows(connection, SQL["accounts_that_may_be_cut"], values)
     return [account for (account,) in rows]
 
 

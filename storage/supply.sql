@@ -176,6 +176,35 @@ WHERE a.credit_state = 'exhausted' AND a.id > %(after)s
               WHERE x.account_id = a.id AND x.to_day IS NULL AND v.supply_state = 'energised')
 ORDER BY a.id LIMIT %(most)s
 
+-- accounts_that_may_be_cut -- of all whose money has run out those whom no column that is asked here saves; first those behind `after`
+WITH asked AS (
+    SELECT * FROM unnest(%(profiles)s::text[], %(written_from)s::timestamptz[], %(written_to)s::timestamptz[],
+                         %(final_from)s::timestamptz[], %(final_to)s::timestamptz[])
+        AS t (profile, written_from, written_to, final_from, final_to)
+), chosen AS (
+    SELECT DISTINCT ON (account_id) account_id, profile FROM account_policy WHERE NOT waits ORDER BY account_id, rev DESC
+)
+SELECT a.id
+FROM account a
+LEFT JOIN chosen ON chosen.account_id = a.id
+JOIN asked ON asked.profile = CASE WHEN chosen.profile = ANY(%(known)s) THEN chosen.profile ELSE '' END
+LEFT JOIN arrears_episode e ON e.account_id = a.id AND e.ended_at IS NULL
+WHERE a.credit_state = 'exhausted' AND a.state = 'active'
+  AND NOT EXISTS (SELECT FROM breaker WHERE reset_at IS NULL AND scope = 'site')
+  AND (asked.written_from IS NULL OR EXISTS (
+      SELECT FROM notice n WHERE n.episode_id = e.id AND n.kind = 'written'
+        AND n.delivered_at BETWEEN asked.written_from AND asked.written_to))
+  AND (asked.final_from IS NULL OR EXISTS (
+      SELECT FROM notice n WHERE n.episode_id = e.id AND n.kind = 'final'
+        AND n.delivered_at BETWEEN asked.final_from AND asked.final_to))
+  AND EXISTS (
+      SELECT FROM point_account x
+      JOIN point p ON p.id = x.point_id AND NOT (p.protected OR p.life_support)
+      JOIN point_supply v ON v.point_id = p.id AND v.supply_state = 'energised' AND v.relay_observed <> 'open'
+      JOIN installation i ON i.point_id = p.id AND i.to_at IS NULL AND i.has_relay
+      WHERE x.account_id = a.id AND x.to_day IS NULL)
+ORDER BY a.id <= %(after)s, a.id LIMIT %(most)s
+
 -- accounts_to_restore -- accounts of which a point may have to be restored
 SELECT x.account_id
 FROM point_supply v
@@ -231,14 +260,14 @@ WHERE point_id = ANY(%(points)s::int[]) AND action = 'trip'
 UPDATE command SET state = t.state, detail = %(detail)s, next_at = %(now)s
 FROM unnest(%(ids)s::uuid[], %(states)s::text[]) AS t (id, state) WHERE command.id = t.id
 
--- due_command -- what the line has to do next; restoring comes first. A meter may have moved to another line since
+-- due_command -- what the line has to do next: whoever is dark comes before a look at what became of others. A meter may have moved to another line since
 SELECT c.id, x.account_id
 FROM command c JOIN meter m ON m.id = c.meter_id
 LEFT JOIN point_account x ON x.point_id = c.point_id AND x.to_day IS NULL
 WHERE m.line = %(line)s AND c.next_at <= %(now)s
   AND c.state IN ('persisted', 'sent', 'acked', 'unknown', 'verifying')
   AND (%(sending)s OR c.state <> 'persisted')
-ORDER BY (c.action = 'trip'), c.next_at, c.sequence LIMIT 1
+ORDER BY (c.action = 'trip'), (c.state <> 'persisted'), c.next_at, c.sequence LIMIT 1
 
 -- next_due -- when the line has to look again
 SELECT min(c.next_at) FROM command c JOIN meter m ON m.id = c.meter_id

@@ -131,7 +131,7 @@ async def _send(
 ) -> None:
     """What the meter makes of its frame is found out by reading its relay."""
     command = step.command
-    meter_clock, carrier = await _look(meter)
+    meter_clock, carrier = await _look(command, meter)
     reason = trip_obstacle(
         now=clock.now(),
         expires_at=command.expires_at,
@@ -195,8 +195,12 @@ async def _transmit(
         await step.answered("acked", detail)
 
 
-async def _look(meter: MeterPort) -> tuple[datetime | None, str]:
+async def _look(command: IssuedCommand, meter: MeterPort) -> tuple[datetime | None, str]:
     """The meter's clock, None where it cannot be read, and why a trip would not get there."""
+    # Whoever paid does not wait for a clock that was read today. Should somebody have set it since,
+    # the frame is refused, and the next one goes by a clock that is read for it.
+    if command.action != "trip" and not command.sends and meter.clock_as_known is not None:
+        return meter.clock_as_known, meter.obstacle
     if meter.unsupported("clock"):
         return None, meter.obstacle
     try:

@@ -89,6 +89,11 @@ class MeterPort(Protocol):
         """By how much its clock is behind the site's when it is right: it keeps standard time."""
 
     @property
+    def clock_as_known(self) -> datetime | None:
+        """What its clock shows now if it goes as it did when it was read today; None when it was
+        not read today, or is wrong."""
+
+    @property
     def is_away(self) -> bool:
         """True while this meter is known to be unreachable."""
 

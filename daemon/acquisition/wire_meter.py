@@ -65,6 +65,15 @@ class WireMeter:
         return self.clocks.behind(self.number)
 
     @property
+    def clock_as_known(self) -> datetime | None:
+        """See MeterPort."""
+        skew = self.clocks.skew(self.number)
+        is_of_today = self.clocks.read_on[self.number] == self._today().toordinal()
+        if skew is None or not is_of_today or abs(skew + self.behind) > CLOCK_LIMIT:
+            return None
+        return self.local_now() + skew
+
+    @property
     def is_away(self) -> bool:
         """See MeterPort. A wire knows nothing of its meters."""
         return False

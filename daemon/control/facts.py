@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 from daemon.control.authority import Authority
-from daemon.control.guard import MAX_TRIPS_PER_MINUTE, Approval, Facts, Notice
+from daemon.control.guard import MAX_TRIPS_PER_MINUTE, Approval, Facts, Notice, Policy
 from daemon.control.sources import FarEnd, LineSource, has_changed
 
 BY_DAEMON = "daemon"
@@ -130,14 +130,33 @@ def facts_for_guard(
         # overtake each other.
         breaker_open=point.breaker_open or point.trips_last_minute >= MAX_TRIPS_PER_MINUTE,
         shadow_mode=authority.shadow_mode,
-        # A clock that was set back must not make the start lie in the future.
-        running_for=max(now - authority.started_at, timedelta(0)),
+        running_for=_running_for(authority, now),
         clocks_apart=authority.clocks.apart,
-        clock_stepped_at=now.astimezone(UTC) if authority.clocks.doubt() else None,
+        clock_stepped_at=_stepped_at(authority, now),
         failed_restores=point.failed_restores,
         meters=point.meters,
         requested_by=said.requester,
         approvals=said.approvals,
+    )
+
+
+def facts_of_nobody(policy: Policy, authority: Authority, now: datetime) -> Facts:
+    """What holds of every point of the site now; the rest as it is when a cut is most in order."""
+    now = now.astimezone(UTC)
+    written = Notice("written", now - policy.written_min)
+    final = Notice("final", now - policy.final_min)
+    return Facts(
+        now=now,
+        zone=authority.zone,
+        balance_fen=-max(1, policy.min_debt_fen),
+        trip_threshold_fen=0,
+        last_reading_at=now,
+        relay_seen_at=now,
+        episode_started_at=now - max(policy.written_min, policy.final_min),
+        notices=(written, final),
+        running_for=_running_for(authority, now),
+        clocks_apart=authority.clocks.apart,
+        clock_stepped_at=_stepped_at(authority, now),
     )
 
 
@@ -155,6 +174,15 @@ def is_source_changed(point: PointFacts, far_end: FarEnd | None) -> bool:
     """SOURCE_CHANGED, of a point and of whoever is at the far end of its line now."""
     sources = [LineSource(proof, bool(new), bool(other)) for proof, new, other in point.sources]
     return has_changed(sources, point.source_identity, far_end)
+
+
+def _running_for(authority: Authority, now: datetime) -> timedelta:
+    # A clock that was set back must not make the start lie in the future.
+    return max(now - authority.started_at, timedelta(0))
+
+
+def _stepped_at(authority: Authority, now: datetime) -> datetime | None:
+    return now.astimezone(UTC) if authority.clocks.doubt() else None
 
 
 def _midnight(day: date | None, zone: ZoneInfo) -> datetime | None:

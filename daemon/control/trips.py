@@ -4,13 +4,13 @@ Pure."""
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, time
 from zoneinfo import ZoneInfo
 
 from daemon.control.authority import Authority
 from daemon.control.commands import TRIP_EXPIRY
-from daemon.control.facts import PointFacts, facts_for_guard
+from daemon.control.facts import PointFacts, facts_for_guard, facts_of_nobody
 from daemon.control.guard import (
     ANNOUNCED_FOR,
     Facts,
@@ -60,6 +60,15 @@ def guard_trip(
     facts = facts_for_guard(point, authority, now, far_end)
     policy = authority.policy_for(point.profile)
     return GuardedTrip(point, policy, facts, evaluate(policy, facts))
+
+
+def is_any_possible(policy: Policy, authority: Authority, now: datetime) -> bool:
+    """Whether anybody may be cut by this policy now.
+
+    The guard is heard about a supply of which all else speaks for it: what it denies then, it
+    denies of every one. That the site only watches does not count: whom it would cut is told."""
+    facts = facts_of_nobody(policy, authority, now)
+    return evaluate(replace(policy, shadow=False), facts).decision != "deny"
 
 
 def trip_expires_at(trip: GuardedTrip, zone: ZoneInfo, now: datetime) -> datetime:

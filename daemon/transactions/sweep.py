@@ -11,17 +11,20 @@ from psycopg import AsyncConnection
 
 from daemon.control.authority import Authority
 from daemon.control.commands import is_look_due
+from daemon.control.guard import Policy
 from daemon.control.restoration import is_opened_by_others, is_to_be_restored, needs_job
-from daemon.control.trips import guard_trip, is_trip_due
+from daemon.control.trips import guard_trip, is_any_possible, is_trip_due
 from daemon.transactions.amnesty import restore_on_ramps
 from daemon.transactions.breaker import watch
 from daemon.transactions.control_facts import control_facts, supply_facts
 from daemon.transactions.supply import request_trips, restore
 from storage import field_jobs, ledger, supply
+from storage.supply import NoticesAsked
 
 log = structlog.get_logger("control")
-ASKED_ABOUT: Final = 5000
-"""Accounts: so many cost a second, and ten thousand that owe must not keep a reconnect waiting."""
+ASKED_ABOUT: Final = 2000
+"""Accounts: so many cost half a second, and ten thousand that owe must not keep a reconnect
+waiting."""
 LOOKED_AT_TOGETHER: Final = 1000
 LOCKED_TOGETHER: Final = 100
 """Accounts: a payment of one of them waits some tens of milliseconds, not for the whole sweep."""
@@ -39,10 +42,11 @@ async def sweep(
 ) -> int:
     """Look again at accounts whose money and supply do not fit together.
 
-    It heals whatever an event missed: at once whoever is to be restored, and of those that owe
-    `most` behind the account `after`. Their last is returned for the next sweep, 0 when there is
-    none behind it. Many are looked at together and without a lock; where there is something to
-    do, it is done for some at a time."""
+    It heals whatever an event missed: at once whoever is to be restored. Of those that owe, whom
+    columns do not show to be safe are heard by the guard every time, `most` of them at once; what
+    speaks against the others is noted of `most` behind the account `after`. Their last is returned
+    for the next sweep, 0 when there is none behind it. Many are looked at together and without a
+    lock; where there is something to do, it is done for some at a time."""
     # A line that is down takes no step: what waits for it would wait as long as it is.
     await supply.expire_trips(connection, now)
     # Before anybody is looked at: what emptied them may be a mistake of all.
@@ -50,7 +54,8 @@ async def sweep(
         await watch(connection, authority, now)
     await _restore(connection, authority, now)
     asked_about = await supply.accounts_to_ask_about(connection, after, most)
-    await _ask_for_trips(connection, authority, asked_about, now)
+    may_be_cut = await who_may_be_cut(connection, authority, now, after, most)
+    await _ask_for_trips(connection, authority, sorted({*asked_about, *may_be_cut}), now)
     await restore_on_ramps(connection, now)
     await _look_for_late_trips(connection, now)
     await open_restore_jobs(connection)
@@ -92,6 +97,32 @@ async def _restore(connection: AsyncConnection[Any], authority: Authority, now: 
                 # What was found a moment ago may have changed: all is looked at again here.
                 await ledger.lock_accounts(connection, accounts)
                 await restore(connection, accounts, CAUSE, now, of_others=of_others)
+
+
+async def who_may_be_cut(
+    connection: AsyncConnection[Any], authority: Authority, now: datetime, after: int, most: int
+) -> list[int]:
+    """Nobody whom the guard would let be cut is missing; it denies most of the others, too."""
+    policies = {"": authority.policy, **authority.profiles}
+    asked = [
+        _notices_asked(name, policy, now)
+        for name, policy in policies.items()
+        if is_any_possible(policy, authority, now)
+    ]
+    if not asked:
+        return []
+    return await supply.accounts_that_may_be_cut(connection, asked, policies, after, most)
+
+
+def _notices_asked(profile: str, policy: Policy, now: datetime) -> NoticesAsked:
+    """R81: both limits of an age are included."""
+    written = (now - policy.written_max, now - policy.written_min)
+    final = (now - policy.final_max, now - policy.final_min)
+    return NoticesAsked(
+        profile,
+        written=written if policy.written_required else None,
+        final=final if policy.final_required else None,
+    )
 
 
 async def _ask_for_trips(

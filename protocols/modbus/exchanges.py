@@ -29,18 +29,9 @@ from protocols.exchange import Codec, Exchange
 from protocols.modbus.blocks import Block, Learnt, block_of, plan, unlike, widened
 from protocols.modbus.describe import EXCEPTION_NAMES
 from protocols.modbus.frame import (
+    BIT_READS,
     BROADCAST,
     EXCEPTION,
-    Frame,
-    encode_rtu,
-    encode_tcp,
-    parse,
-    request,
-    rtu_answers,
-    tcp_answers,
-)
-from protocols.modbus.functions import (
-    BIT_READS,
     MOST_REGISTERS,
     READ_COILS,
     READ_HOLDING,
@@ -48,6 +39,13 @@ from protocols.modbus.functions import (
     READ_INPUTS,
     REGISTER_READS,
     WRITES,
+    Frame,
+    encode_rtu,
+    encode_tcp,
+    parse,
+    request,
+    rtu_answers,
+    tcp_answers,
 )
 from protocols.modbus.profile import Item, Profile
 from protocols.modbus.values import decode, decode_serial

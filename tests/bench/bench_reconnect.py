@@ -4,7 +4,7 @@ program over real sockets: on an idle line, while it is back-filled, beside a se
 The customers are cut before the daemon starts: relays are opened by hand, and the rows say so. Each
 pays at the daemon's socket, one every `--every` seconds; the meter tells when the frame came.
 
-PYTHONPATH=. .venv/bin/python tests/bench/bench_reconnect.py [--payers 100] [--accounts 5000]"""
+PYTHONPATH=. .venv/bin/python tests/bench/bench_reconnect.py [--payers 100] [--accounts 5000] [--only back-fill]"""
 
 from __future__ import annotations
 
@@ -62,6 +62,7 @@ def main() -> None:
     arguments.add_argument("--payers", type=int, default=100)
     arguments.add_argument("--accounts", type=int, default=5_000)
     arguments.add_argument("--every", type=float, default=0.3)
+    arguments.add_argument("--only", default="", help="part of the name of a run")
     given = arguments.parse_args()
     runs = [
         Run("idle line", 1, (5, 20)),
@@ -70,7 +71,7 @@ def main() -> None:
     ]
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))
     with embedded_server() as server:
-        for number, run in enumerate(runs):
+        for number, run in enumerate(it for it in runs if given.only in it.name):
             with TemporaryDirectory() as folder:
                 measure(server, Path(folder), run, number, given.payers, given.every)
 

@@ -66,6 +66,11 @@ class BrokerMeter:
         return timedelta()
 
     @property
+    def clock_as_known(self) -> datetime | None:
+        """See MeterPort."""
+        return None
+
+    @property
     def is_away(self) -> bool:
         """See MeterPort."""
         return self.device in self.presence.away

@@ -11,9 +11,10 @@ import pytest
 from psycopg import AsyncConnection
 
 from daemon.control.guard import Policy
-from daemon.control.trips import guard_trip
+from daemon.control.trips import guard_trip, is_trip_due
 from daemon.transactions.control_facts import control_facts
 from daemon.transactions.release import is_still_released
+from daemon.transactions.sweep import who_may_be_cut
 from tests.database.small_site import ARMED, CUT_AT_ANY_TIME, NOW, SHADOW, Site, on, rows
 from tests.database.transactions.test_supply import exhausted, sent
 
@@ -27,10 +28,30 @@ async def reasons(
     connection: AsyncConnection[Any], policy: Policy = POLICY
 ) -> Mapping[str, set[str]]:
     """What the guard says of each point now."""
-    accounts = await rows(connection, "SELECT id FROM account ORDER BY id")
-    points = await control_facts(connection, accounts, NOW)
+    points = await control_facts(connection, await all_accounts(connection), NOW)
     authority = replace(GUARDED, policy=policy)
     return {it.point: set(guard_trip(it, authority, NOW).verdict.reasons) for it in points}
+
+
+async def not_narrower(connection: AsyncConnection[Any], policy: Policy = POLICY) -> list[int]:
+    """Whom columns do not save: nobody is missing whom the guard would let be cut, but for an
+    approval or because the site only watches."""
+    authority = replace(GUARDED, policy=policy)
+    found = await who_may_be_cut(connection, authority, NOW, 0, most=10)
+    points = await control_facts(connection, await all_accounts(connection), NOW)
+    open_to = {
+        it.account_id
+        for it in points
+        if is_trip_due(it)
+        and not {*guard_trip(it, authority, NOW).verdict.reasons}
+        - {"APPROVAL_MISSING", "SHADOW_MODE"}
+    }
+    assert open_to <= set(found)
+    return found
+
+
+async def all_accounts(connection: AsyncConnection[Any]) -> list[int]:
+    return await rows(connection, "SELECT id FROM account ORDER BY id")
 
 
 def mark(kind: str, what: str) -> str:
@@ -161,6 +182,7 @@ def test_a_row_keeps_those_from_being_cut_of_whom_it_is(database_url: str, what:
         assert await reasons(connection) == {"P1": set(), "P2": set()}
         await connection.execute(said.encode())
         assert await reasons(connection) == {"P1": of_first, "P2": of_second}
+        await not_narrower(connection)
 
     on(database_url, story)
 
@@ -194,6 +216,7 @@ def test_notices_and_approvals_of_the_episode_reach_the_guard(database_url: str)
         )
         missing = {"NOTICE_MISSING", "FINAL_NOTICE_MISSING", "APPROVAL_MISSING"}
         assert await reasons(connection, asked) == {"P1": missing}
+        assert await not_narrower(connection, asked) == []
         for said, mended in (
             (NOTICE.format("'written'"), {"NOTICE_MISSING"}),
             (NOTICE.format("'final'"), {"FINAL_NOTICE_MISSING"}),
@@ -204,6 +227,8 @@ def test_notices_and_approvals_of_the_episode_reach_the_guard(database_url: str)
             await connection.execute(said.encode())
             missing = missing - mended
             assert await reasons(connection, asked) == {"P1": missing}
+            is_told = not missing & {"NOTICE_MISSING", "FINAL_NOTICE_MISSING"}
+            assert await not_narrower(connection, asked) == ([1] if is_told else [])
         await connection.execute(WITHDRAWN.encode())
         assert await reasons(connection, asked) == {"P1": {"APPROVAL_MISSING"}}
         # What was said of an episode that is over counts for no other.
@@ -215,6 +240,74 @@ def test_notices_and_approvals_of_the_episode_reach_the_guard(database_url: str)
         assert await reasons(connection, asked) == {
             "P1": {"NOTICE_MISSING", "FINAL_NOTICE_MISSING", "APPROVAL_MISSING"}
         }
+
+    on(database_url, story)
+
+
+@pytest.mark.parametrize(
+    ("said", "found"),
+    [
+        ("", [1, 2]),
+        ("UPDATE account SET state = 'closing' WHERE id = 1", [2]),
+        ("UPDATE account SET credit_state = 'low' WHERE id = 1", [2]),
+        ("UPDATE point SET protected = true WHERE id = 1", [2]),
+        ("UPDATE point SET life_support = true WHERE id = 1", [2]),
+        ("UPDATE installation SET has_relay = false WHERE point_id = 1", [2]),
+        ("UPDATE point_supply SET relay_observed = 'open' WHERE point_id = 1", [2]),
+        ("UPDATE point_supply SET supply_state = 'trip_commanded' WHERE point_id = 1", [2]),
+        (BREAKER.format("'site', ''"), []),
+        (BREAKER.format("'area', 'T1'"), [1, 2]),
+        (
+            "INSERT INTO account_policy (account_id, rev, profile, actor, reason)"
+            " VALUES (1, 0, 'cn', 'li', 'x')",
+            [2],
+        ),
+        (
+            "INSERT INTO account_policy (account_id, rev, profile, actor, reason)"
+            " VALUES (1, 0, 'gone', 'li', 'x')",
+            [1, 2],
+        ),
+    ],
+)
+def test_whom_columns_save_the_guard_need_not_be_asked_about(
+    database_url: str, said: str, found: list[int]
+) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        site = Site()
+        site.add(1, area="T1")
+        site.add(2, area="T2")
+        await exhausted(connection, site=site, authority=SHADOW)
+        if said:
+            await connection.execute(said.encode())
+        assert await not_narrower(connection) == found
+
+    on(database_url, story)
+
+
+@pytest.mark.parametrize("kind", ["written", "final"])
+@pytest.mark.parametrize("age", ["min", "max"])
+def test_a_notice_counts_at_both_limits_of_its_age(database_url: str, kind: str, age: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        await exhausted(connection, authority=SHADOW)
+        limits = {f"{kind}_min": timedelta(hours=2), f"{kind}_max": timedelta(days=2)}
+        asked: dict[str, Any] = {f"{kind}_required": True, **limits}
+        policy = replace(POLICY, **asked)
+        at = NOW - limits[f"{kind}_{age}"]
+        beyond = timedelta(microseconds=-1 if age == "max" else 1)
+        await connection.execute("UPDATE arrears_episode SET ended_at = now()")
+        await connection.execute(
+            "INSERT INTO arrears_episode (account_id, started_at) VALUES (1, %s)", [at]
+        )
+        await connection.execute(
+            "INSERT INTO notice (account_id, episode_id, kind, channel, language, text, amount_fen,"
+            " actor, sent_at, delivered_at, receipt_actor)"
+            " SELECT account_id, id, %s, 'paper', 'en', 'pay', 500, 'li', %s, %s, 'li'"
+            " FROM arrears_episode WHERE ended_at IS NULL",
+            [kind, at, at],
+        )
+        assert await not_narrower(connection, policy) == [1]
+        authority = replace(GUARDED, policy=policy)
+        assert await who_may_be_cut(connection, authority, NOW - beyond, 0, most=10) == []
 
     on(database_url, story)
 

@@ -6,13 +6,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from random import Random
 from typing import Final
 from uuid import UUID
 
 from daemon.acquisition.meter_port import Action
 from daemon.control.sources import FarEnd
+from daemon.quality.freeze import CLOCK_LIMIT
 from protocols.dlt645.functions import UNAUTHORISED
 from protocols.errors import LineDown, MeterRefused, NoReply
 from protocols.peer import Peer, Proof
@@ -109,10 +110,21 @@ class Port:
     chance: Random
     local_now: Callable[[], datetime]
     leaves: Callable[[Meter, Action], None]
+    was_ahead: tuple[date, timedelta] | None = None
+    """By how much its clock was wrong when somebody first wanted to know it that day."""
 
     obstacle = ""
     behind = timedelta(0)
     is_away = False
+
+    @property
+    def clock_as_known(self) -> datetime | None:
+        """As a freeze of that day showed it: it may have been set since."""
+        now = self.local_now()
+        if self.was_ahead is None or self.was_ahead[0] != now.date():
+            self.was_ahead = (now.date(), self.meter.ahead)
+        _, ahead = self.was_ahead
+        return None if abs(ahead) > CLOCK_LIMIT else now + ahead
 
     def unsupported(self, what: str) -> str:
         """It can all that control needs."""

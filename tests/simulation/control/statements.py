@@ -578,6 +578,42 @@ async def _accounts_to_ask_about(session: Session, values: Values) -> list[Any]:
     return behind[: values["most"]]
 
 
+@answers(supply.SQL["accounts_that_may_be_cut"])
+async def _accounts_that_may_be_cut(session: Session, values: Values) -> list[Any]:
+    if ("site", "") in {(it["scope"], it["name"]) for _, it in _open_breakers(session)}:
+        return []
+    found = {
+        point["account_id"]
+        for _, point, account, there in _points_with_supply(session)
+        if account["credit_state"] == "exhausted"
+        and account["state"] == "active"
+        and there["supply_state"] == "energised"
+        and there["relay_observed"] != "open"
+        and point["has_relay"]
+        and not (point["protected"] or point["life_support"])
+        and _are_notices_there(session, point["account_id"], account["profile"], values)
+    }
+    in_order = sorted(found, key=lambda account: (account <= values["after"], account))
+    return [(account,) for account in in_order[: values["most"]]]
+
+
+def _are_notices_there(session: Session, account: int, profile: str | None, values: Values) -> bool:
+    name = profile if profile in values["known"] else ""
+    if name not in values["profiles"]:
+        return False
+    asked = values["profiles"].index(name)
+    episode = _open_episode(session, account)
+    told = session.get("notices", episode[0]) if episode else None
+    for kind in ("written", "final"):
+        since, until = values[f"{kind}_from"][asked], values[f"{kind}_to"][asked]
+        if since is not None and not any(
+            it["kind"] == kind and it["delivered_at"] and since <= it["delivered_at"] <= until
+            for it in (told or {"told": ()})["told"]
+        ):
+            return False
+    return True
+
+
 def _points_with_supply(session: Session) -> Iterator[tuple[int, Row, Row, Row]]:
     for number, there in session.rows("supply"):
         point = session.get("point", number)

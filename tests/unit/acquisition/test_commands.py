@@ -39,6 +39,7 @@ class Meter:
     """A port; `raises` when its relay is controlled or read, or its clock is read."""
 
     clock: datetime | None = LOCAL_NOW
+    clock_as_known: datetime | None = None
     obstacle: str = ""
     behind: timedelta = timedelta()
     why_not: str = ""
@@ -133,6 +134,20 @@ def test_an_obstacle_keeps_a_trip_and_not_a_reconnect(meter: Meter, reason: str)
     assert detail.startswith(reason)
     assert told(Step(Command(action="close")), meter) == [("acked", "accepted")]
     assert len(meter.sent) == 1
+
+
+def test_who_paid_does_not_wait_for_a_clock_that_was_read_today() -> None:
+    known, read = LOCAL_NOW + timedelta(seconds=9), LOCAL_NOW - timedelta(seconds=7)
+    for command, shown in (
+        (Command(action="close"), known),
+        # The first frame may have been refused because somebody set the clock meanwhile.
+        (Command(action="close", sends=1), read),
+        (Command(action="trip"), read),
+    ):
+        meter = Meter(clock=read, clock_as_known=known)
+        assert told(Step(command), meter) == [("acked", "accepted")]
+        ((_, _, meter_clock, _),) = meter.sent
+        assert meter_clock == shown
 
 
 def test_a_trip_whose_time_is_over_is_not_sent() -> None:

@@ -46,6 +46,7 @@ class Port:
 
     read: Callable[[], InstantRegisters] = lambda: InstantRegisters(KWH)
     is_away: bool = False
+    clock_as_known: datetime | None = None
     obstacle: str = ""
     behind: timedelta = timedelta()
     unread: str = ""

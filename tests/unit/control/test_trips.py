@@ -20,7 +20,7 @@ from daemon.control.restoration import (
     restorations,
     restore_step,
 )
-from daemon.control.trips import guard_trip, is_trip_due, trip_expires_at
+from daemon.control.trips import guard_trip, is_any_possible, is_trip_due, trip_expires_at
 
 SHANGHAI = ZoneInfo("Asia/Shanghai")
 NOW = datetime(2026, 3, 11, 2, 30, tzinfo=UTC)  # 10:30 in Shanghai, a Wednesday
@@ -307,3 +307,46 @@ def test_what_is_missing_is_told_to_customers_who_are_cut() -> None:
     assert missing_fen([EXHAUSTED]) == 0
     assert missing_fen([EXHAUSTED, CUT]) == 600
     assert missing_fen([replace(CUT, balance_fen=700)]) == 0
+
+
+@pytest.mark.parametrize(
+    ("policy", "now", "authority"),
+    [
+        (LENIENT, NOW, {}),
+        (Policy(), NOW, {}),
+        (Policy(), NOW - timedelta(hours=3), {}),  # before the window
+        (Policy(), NOW + timedelta(hours=6), {}),
+        (Policy(), NOW + timedelta(days=2), {}),  # a Friday
+        (Policy(), NOW + timedelta(days=3), {}),
+        (Policy(holidays=frozenset({date(2026, 3, 11)})), NOW, {}),
+        (replace(LENIENT, startup_hold=timedelta(minutes=61)), NOW, {}),
+        (replace(LENIENT, startup_hold=timedelta(minutes=60)), NOW, {}),
+        (LENIENT, NOW, {"clocks": Clocks(apart=timedelta(seconds=6))}),
+        (LENIENT, NOW, {"clocks": Clocks(apart=timedelta(seconds=5))}),
+        (LENIENT, NOW, {"clocks": Clocks(doubt=lambda: "stepped")}),
+        (LENIENT, NOW, {"shadow_mode": True}),
+        (replace(LENIENT, shadow=True), NOW, {}),
+        (replace(LENIENT, min_debt_fen=1_000), NOW, {}),
+        (replace(LENIENT, max_relay_age=timedelta(0)), NOW, {}),
+        (replace(LENIENT, max_moves_per_day=0), NOW, {}),
+        (replace(LENIENT, new_tariff_days=30), NOW, {}),
+        (replace(Policy(), final_min=timedelta(hours=25)), NOW, {}),
+    ],
+)
+def test_nobody_is_looked_at_only_while_the_guard_denies_everybody(
+    policy: Policy, now: datetime, authority: dict[str, Any]
+) -> None:
+    """The one who is most in order to be cut is let be cut exactly when anybody may be."""
+    known = replace(AUTHORITY, policy=policy, **authority)
+    notices = (Notice("written", now - policy.written_min), Notice("final", now - policy.final_min))
+    worst = replace(
+        EXHAUSTED,
+        balance_fen=-100_000,
+        relay_observed_at=now,
+        last_published_day=now.astimezone(SHANGHAI).date(),
+        episode_started_at=now - timedelta(days=10),
+        said=replace(NOTHING_SAID, notices=notices),
+    )
+    against = {*guard_trip(worst, known, now).verdict.reasons}
+    is_open = not against - {"SHADOW_MODE", "APPROVAL_MISSING"}
+    assert is_any_possible(policy, known, now) == is_open
