@@ -70,6 +70,11 @@ class LineSpec:
     site: str
     meters: tuple[LineMeter, ...] = ()
 
+    @property
+    def relays(self) -> set[str]:
+        """The addresses of the meters that may be switched."""
+        return {listed.meter.address for listed in self.meters if listed.meter.relay}
+
 
 def configured_lines(site: LoadedSite) -> Iterator[LineSpec]:
     """Every line of the files, those that are switched off too, without its meters."""

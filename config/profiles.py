@@ -26,7 +26,7 @@ from config import wrong_settings
 from config.problems import ConfigError, Problem, did_you_mean
 from config.toml_lines import Path as Place
 from config.toml_lines import line_of, locate, parse_toml, toml_text
-from protocols.modbus.frame import BIT_READS, MOST_REGISTERS
+from protocols.modbus.functions import BIT_READS, MOST_REGISTERS
 from protocols.modbus.profile import (
     ORDERS,
     TYPES,
@@ -107,7 +107,8 @@ RegisterFunction = Literal[3, 4]
 
 
 class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # Few sites have Modbus meters: the validators are built with the first profile that is read.
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
 
 class _Quantity(_Table):

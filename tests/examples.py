@@ -1,12 +1,18 @@
 """How many examples a property is tried with."""
 
+import os
+
 from hypothesis import settings
 
 FEW = 10
+MANY = "EXAMPLES"
+"""The setting, of the environment, that counts for a property and not what its test names."""
 
 
 def examples(count: int) -> settings:
-    """As many as the test names; a tenth, but not below FEW, in the profile `dev`."""
+    """As many as the test names; a tenth, but not below FEW, in the profile `dev`; as many as MANY says."""
+    if many := os.environ.get(MANY):
+        return settings(max_examples=int(many))
     is_dev = settings.get_current_profile_name() == "dev"
     return settings(max_examples=min(count, max(FEW, count // 10)) if is_dev else count)
 

@@ -21,7 +21,7 @@ from daemon.field.probe import probe as probe_block
 from daemon.field.read_modbus import CODECS
 from protocols.errors import NoReply
 from protocols.modbus.blocks import Block
-from protocols.modbus.frame import MOST_REGISTERS
+from protocols.modbus.functions import MOST_REGISTERS
 from protocols.modbus.probing import SCALES, Guess, Reading
 
 HEAD: Final = ("register", "type", "order", *(f"x {scale}" for scale in SCALES), "looks like")

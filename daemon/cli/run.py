@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import get_args
 
 import click
-import structlog
 
 from config.load import load_site
 from config.problems import told_once
@@ -15,8 +14,9 @@ from config.translation import ENGLISH, words_of
 from daemon.cli.output import fail
 from daemon.cli.site_option import site_option
 from daemon.runtime import logs
+from daemon.runtime.late_logs import LateLogger
 
-log = structlog.get_logger("daemon")
+log = LateLogger("daemon")
 
 
 @click.command()

@@ -11,6 +11,7 @@ from protocols.dlt645.frame import Decoder
 from protocols.errors import ControlForbidden
 from protocols.exchange import Skipped, StreamDecoder
 from protocols.modbus import frame as modbus
+from protocols.modbus import functions as modbus_functions
 
 F = TypeVar("F")
 
@@ -23,7 +24,7 @@ DLT645_READS: Final = frozenset(
         functions_1997.READ_FOLLOW,
     )
 )
-MODBUS_READS: Final = modbus.REGISTER_READS | modbus.BIT_READS
+MODBUS_READS: Final = modbus_functions.REGISTER_READS | modbus_functions.BIT_READS
 
 
 class ReadOnly:

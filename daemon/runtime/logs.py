@@ -6,10 +6,9 @@ import logging
 import sys
 from typing import Any, Final, Literal
 
-import structlog
-
 from config.visible import visible
 from daemon.runtime.journal import Journal, fields
+from daemon.runtime.plain_structlog import structlog
 
 Form = Literal["logfmt", "json", "journal"]
 LEVELS = {

@@ -9,7 +9,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
-import requests
 from msgspec import json
 
 from config.secret import Secret
@@ -60,6 +59,9 @@ def _channel(section: NoticeChannelSection) -> Send:
 
 
 def _post(url: Secret, key: Secret, timeout_s: float, notice: NoticeToSend) -> None:
+    # With the first notice: a tenth of a second of every start else.
+    import requests
+
     body = json.encode(webhook_content(notice))
     timestamp = str(int(time.time()))
     headers = {

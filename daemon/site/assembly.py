@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
@@ -20,14 +19,12 @@ from config.load import LoadedSite
 from config.policies import shipped_policies
 from config.settings import (
     ApprovalMode,
-    BrokerSection,
     ControlSection,
     GatewaySection,
     LineSection,
     PolicyPart,
     PolicySection,
 )
-from daemon.acquisition.broker_line import BrokerLine, BrokerParts
 from daemon.acquisition.drivers import Credentials, driver_of
 from daemon.acquisition.line import Line
 from daemon.acquisition.parts import LineParts, Pace
@@ -45,18 +42,9 @@ from daemon.transactions.line_commands import LineCommands
 from daemon.transactions.notices import Telling
 from protocols.channels import Channel
 from protocols.channels.conversation import Timing
-from protocols.channels.mqtt.broker_socket import Broker, Tls
-from protocols.channels.mqtt.channel import MqttChannel
 from protocols.channels.serial import SerialChannel
 from protocols.channels.tcp import TcpChannel
 from protocols.modbus.profile import Profile
-from protocols.mqtt.events import Family
-from protocols.mqtt.own import OwnForm
-from protocols.mqtt.shelly import Shelly
-from protocols.mqtt.state_grid import StateGrid
-from protocols.mqtt.tasmota import Tasmota
-from protocols.mqtt.zigbee2mqtt import PREFIX as ZIGBEE2MQTT_PREFIX
-from protocols.mqtt.zigbee2mqtt import Zigbee2Mqtt
 from storage.archive import SiteMeter
 
 
@@ -106,7 +94,10 @@ class Assembly:
                     open_channel,
                 )
             case GatewaySection() as section:
-                return self._broker_line(spec, section, meters)
+                # Few sites have a broker: a library for it is loaded with the first line.
+                from daemon.site.gateways import gateway_line
+
+                return gateway_line(self._common_parts(spec, meters), spec, section)
 
     def _wire_line(
         self,
@@ -115,7 +106,7 @@ class Assembly:
         meters: list[SiteMeter],
         open_channel: Callable[[], AbstractAsyncContextManager[Channel]],
     ) -> WireLine:
-        relays = _relays(spec)
+        relays = spec.relays
         profiles = _profiles(spec)
         return WireLine(
             self._common_parts(spec, meters),
@@ -139,26 +130,6 @@ class Assembly:
             ),
         )
 
-    def _broker_line(
-        self,
-        spec: LineSpec,
-        section: GatewaySection,
-        meters: list[SiteMeter],
-    ) -> BrokerLine:
-        devices = {listed.meter.address: listed.meter.device for listed in spec.meters}
-        names = [devices[meter.address] for meter in meters]
-        client_id = _client_id(spec)
-        return BrokerLine(
-            self._common_parts(spec, meters),
-            BrokerParts(
-                broker=broker_of(section.broker, client_id),
-                family=_family(section, names, client_id),
-                devices=devices,
-                relays=_relays(spec),
-                reply_timeout_s=section.reply_timeout_s,
-            ),
-        )
-
     def _common_parts(self, spec: LineSpec, meters: list[SiteMeter]) -> LineParts:
         collection = spec.collection
         return LineParts(
@@ -175,11 +146,6 @@ class Assembly:
         )
 
 
-def _relays(spec: LineSpec) -> set[str]:
-    """The addresses of the meters that may be switched."""
-    return {listed.meter.address for listed in spec.meters if listed.meter.relay}
-
-
 def _profiles(spec: LineSpec) -> dict[str, Profile]:
     """The register maps of its Modbus meters, by the name that stands in meters.csv."""
     return {
@@ -189,22 +155,6 @@ def _profiles(spec: LineSpec) -> dict[str, Profile]:
     }
 
 
-def _family(section: GatewaySection, names: list[str], client_id: str) -> Family:
-    """The form in which a gateway speaks. `names`: what it calls its meters."""
-    match section.family:
-        case "meterd":
-            return OwnForm(section.prefix, section.name)
-        case "tasmota":
-            return Tasmota(names, section.total)
-        case "shelly":
-            return Shelly(names, client_id, section.component)
-        case "zigbee2mqtt":
-            is_told = "prefix" in section.model_fields_set
-            return Zigbee2Mqtt(names, section.prefix if is_told else ZIGBEE2MQTT_PREFIX)
-        case "state-grid":
-            return StateGrid(section.app, section.registers, reporters=section.reporters)
-
-
 def _opener(
     spec: LineSpec, section: LineSection
 ) -> Callable[[], AbstractAsyncContextManager[Channel]]:
@@ -212,16 +162,9 @@ def _opener(
     if section.tcp is not None:
         return partial(TcpChannel, *section.tcp)
     if section.mqtt is not None:
-        mqtt = section.mqtt
-        broker = broker_of(mqtt, _client_id(spec))
-        return partial(
-            MqttChannel,
-            broker,
-            down=mqtt.down,
-            up=mqtt.up,
-            wrapping=mqtt.wrapping,
-            field=mqtt.field,
-        )
+        from daemon.site.gateways import mqtt_channel
+
+        return mqtt_channel(spec, section.mqtt)
     return partial(
         SerialChannel,
         str(section.serial),
@@ -229,25 +172,6 @@ def _opener(
         section.parity,
         section.data_bits,
         section.stop_bits,
-    )
-
-
-def _client_id(spec: LineSpec) -> str:
-    """Who we are at a broker. It is part of topics, where some characters mean something else."""
-    return re.sub(r"[^A-Za-z0-9._-]", "-", f"meterd-{spec.site}-{spec.name}")
-
-
-def broker_of(section: BrokerSection, client_id: str) -> Broker:
-    """The broker as the channel wants it; `client_id` is used where the site names none."""
-    tls = Tls(section.tls_ca, section.tls_certificate, section.tls_key) if section.tls_ca else None
-    return Broker(
-        section.host,
-        section.port,
-        section.client_id or client_id,
-        version=section.version,
-        user=section.user,
-        password=section.password.reveal() if section.password else None,
-        tls=tls,
     )
 
 

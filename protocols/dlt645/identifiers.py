@@ -17,9 +17,10 @@ from __future__ import annotations
 import csv
 import re
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
-from functools import lru_cache
+from functools import cache, lru_cache
 from importlib.resources import files
 from typing import Final
 
@@ -162,9 +163,8 @@ def meaning(identifier: str) -> Meaning | None:
 
     None for one that the table lacks; FrameError when it is neither."""
     numbers = _numbers(identifier)
-    is_2007 = len(identifier) == 8
-    table, size = (_TABLE_2007, 2) if is_2007 else (_TABLE_1997, 1)
-    for record in table.get(identifier[:size].upper(), ()):
+    version, size = ("2007", 2) if len(identifier) == 8 else ("1997", 1)
+    for record in _table(version).get(identifier[:size].upper(), ()):
         variables = _match(_parts(record.pattern, size), numbers)
         if variables is not None:
             blocks = sum(number == VARIABLES[part].block for part, number in variables)
@@ -218,7 +218,7 @@ def to_1997(identifier: str) -> str | None:
     if meaning(identifier) is None:
         return None
     numbers = _numbers(identifier)
-    for record in _MAPPED:
+    for record in _mapped():
         variables = _match(_parts(record.pattern_2007, 2), numbers)
         if variables is not None:
             # A part has the same first letter in both tables: tt and t.
@@ -246,8 +246,7 @@ def to_2007(identifier: str) -> str | None:
 
 def records(version: str = "2007") -> list[Record]:
     """All records of the table of a version ("2007" or "1997"), in its order."""
-    table = _TABLE_2007 if version == "2007" else _TABLE_1997
-    return [record for family in table.values() for record in family]
+    return [record for family in _table(version).values() for record in family]
 
 
 def _numbers(identifier: str) -> list[int]:
@@ -344,8 +343,10 @@ def _new_field(
     )
 
 
-def _read_table(name: str, size: int) -> dict[str, list[Record]]:
-    """Records by the first part of their identifier."""
+@cache
+def _table(version: str) -> Mapping[str, list[Record]]:
+    """Records by the first part of their identifier. Who never meets a version never reads it."""
+    name, size = ("identifiers.csv", 2) if version == "2007" else ("identifiers_1997.csv", 1)
     rows: dict[str, list[dict[str, str]]] = defaultdict(list)
     text = files("protocols.dlt645").joinpath(name).read_text(encoding="utf-8")
     for row in csv.DictReader(text.splitlines()):
@@ -354,6 +355,12 @@ def _read_table(name: str, size: int) -> dict[str, list[Record]]:
     for pattern, of_record in rows.items():
         table[pattern[:size]].append(_record(pattern, of_record))
     return dict(table)
+
+
+@cache
+def _mapped() -> list[Record]:
+    """The records of 1997 that have a counterpart in 2007."""
+    return [record for record in records("1997") if record.pattern_2007]
 
 
 def _record(pattern: str, rows: list[dict[str, str]]) -> Record:
@@ -372,8 +379,3 @@ def _record(pattern: str, rows: list[dict[str, str]]) -> Record:
         parts=parts,
         pattern_2007=last.get("identifier_2007", ""),
     )
-
-
-_TABLE_2007: Final = _read_table("identifiers.csv", 2)
-_TABLE_1997: Final = _read_table("identifiers_1997.csv", 1)
-_MAPPED: Final = [record for record in records("1997") if record.pattern_2007]

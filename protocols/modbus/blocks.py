@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from protocols.modbus.frame import BIT_READS
+from protocols.modbus.functions import BIT_READS
 from protocols.modbus.profile import Item, Profile
 
 REFUSALS_BELIEVED: Final = 2

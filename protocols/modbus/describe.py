@@ -14,17 +14,7 @@ from protocols.exchange import Skipped
 from protocols.modbus.frame import (
     ALL_FUNCTIONS,
     AS_MONITOR,
-    BIT_READS,
     EXCEPTION,
-    READ_COILS,
-    READ_HOLDING,
-    READ_INPUT_REGISTERS,
-    READ_INPUTS,
-    REGISTER_READS,
-    WRITE_COIL,
-    WRITE_COILS,
-    WRITE_REGISTER,
-    WRITE_REGISTERS,
     Decoder,
     Frame,
     Look,
@@ -35,6 +25,18 @@ from protocols.modbus.frame import (
     look_rtu,
     look_tcp,
     parse,
+)
+from protocols.modbus.functions import (
+    BIT_READS,
+    READ_COILS,
+    READ_HOLDING,
+    READ_INPUT_REGISTERS,
+    READ_INPUTS,
+    REGISTER_READS,
+    WRITE_COIL,
+    WRITE_COILS,
+    WRITE_REGISTER,
+    WRITE_REGISTERS,
 )
 
 RTU: Final = "modbus-rtu"

@@ -29,16 +29,8 @@ from protocols.exchange import Codec, Exchange
 from protocols.modbus.blocks import Block, Learnt, block_of, plan, unlike, widened
 from protocols.modbus.describe import EXCEPTION_NAMES
 from protocols.modbus.frame import (
-    BIT_READS,
     BROADCAST,
     EXCEPTION,
-    MOST_REGISTERS,
-    READ_COILS,
-    READ_HOLDING,
-    READ_INPUT_REGISTERS,
-    READ_INPUTS,
-    REGISTER_READS,
-    WRITES,
     Frame,
     encode_rtu,
     encode_tcp,
@@ -46,6 +38,16 @@ from protocols.modbus.frame import (
     request,
     rtu_answers,
     tcp_answers,
+)
+from protocols.modbus.functions import (
+    BIT_READS,
+    MOST_REGISTERS,
+    READ_COILS,
+    READ_HOLDING,
+    READ_INPUT_REGISTERS,
+    READ_INPUTS,
+    REGISTER_READS,
+    WRITES,
 )
 from protocols.modbus.profile import Item, Profile
 from protocols.modbus.values import decode, decode_serial

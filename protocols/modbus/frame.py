@@ -20,27 +20,19 @@ from pymodbus.pdu import DecodePDU, ModbusPDU
 from protocols.errors import FrameError
 from protocols.exchange import Skipped
 from protocols.frame_search import MOST_NOISE_KEPT, FrameSearch
+from protocols.modbus.functions import (
+    BIT_READS,
+    MOST_REGISTERS,
+    OUR_FUNCTIONS,
+    REGISTER_READS,
+)
 
-READ_COILS: Final = 1
-READ_INPUTS: Final = 2
-READ_HOLDING: Final = 3
-READ_INPUT_REGISTERS: Final = 4
-WRITE_COIL: Final = 5
-WRITE_REGISTER: Final = 6
-WRITE_COILS: Final = 15
-WRITE_REGISTERS: Final = 16
-REGISTER_READS: Final = frozenset({READ_HOLDING, READ_INPUT_REGISTERS})
-BIT_READS: Final = frozenset({READ_COILS, READ_INPUTS})
-WRITES: Final = frozenset({WRITE_COIL, WRITE_REGISTER, WRITE_COILS, WRITE_REGISTERS})
-OUR_FUNCTIONS: Final = REGISTER_READS | BIT_READS | WRITES
 ALL_FUNCTIONS: Final = frozenset(DecodePDU.pdu_table)
 """All that pymodbus knows."""
 EXCEPTION: Final = 0x80
 """Added to the function by a meter that refuses."""
 
 BROADCAST: Final = 0
-MOST_REGISTERS: Final = 125
-"""In one read."""
 LONGEST_RTU: Final = 256
 SHORTEST_TCP: Final = 3
 LONGEST_TCP: Final = 254

@@ -13,7 +13,8 @@ from pymodbus.datastore import ModbusServerContext
 from pymodbus.pdu import ExceptionResponse, ModbusPDU
 
 from protocols.errors import FrameError
-from protocols.modbus.frame import OUR_FUNCTIONS, Frame, parse
+from protocols.modbus.frame import Frame, parse
+from protocols.modbus.functions import OUR_FUNCTIONS
 from protocols.modbus.profile import Item, Profile, Relay, SerialNumber
 from protocols.modbus.values import encode, encode_serial
 from simulators.modbus.more_registers import Told, more_registers

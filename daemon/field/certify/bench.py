@@ -14,6 +14,7 @@ from protocols.dlt645.frame import Decoder
 from protocols.errors import ControlForbidden, MeterdError
 from protocols.exchange import Skipped
 from protocols.modbus import frame as modbus
+from protocols.modbus import functions as modbus_functions
 
 AFTER_ANSWER_S: Final = 0.1
 """Something that follows an answer begins within it."""
@@ -148,7 +149,7 @@ def harm_of_modbus(data: bytes) -> Harm:
     worst = Harm.NONE
     for decoder in (modbus.rtu_requests(), modbus.tcp_requests()):
         for item in decoder.feed(data) + decoder.flush():
-            if not isinstance(item, Skipped) and item.function in modbus.WRITES:
+            if not isinstance(item, Skipped) and item.function in modbus_functions.WRITES:
                 worst = Harm.SWITCHES
     return worst
 

@@ -36,8 +36,7 @@ def written(database_url: str, folder: Path, past: Mapping[int, Decimal]) -> Pat
         later = NOW + timedelta(hours=1)
         again = [replace(it, freeze=replace(it.freeze, arrived_at=later)) for it in once]
         for batch in (once, again):
-            for arrival in batch:
-                await store(connection, arrival, authority=SHADOW)
+            await store(connection, *batch, authority=SHADOW)
 
     on(database_url, story)
     for name, text in {**FILES, "url": database_url}.items():

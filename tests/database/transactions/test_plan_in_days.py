@@ -1,7 +1,8 @@
 """What a change of files means is told in days and accounts, and nothing of it is kept."""
 
+import re
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from psycopg import AsyncConnection
 from config.load import LoadedSite, load_site
 from daemon.site.difference import changed_part
 from daemon.transactions.archive import take_over_archive, told_in_days
-from tests.database.small_site import OPEN, TODAY, everything, freeze, meters, on, store
+from tests.database.small_site import OPEN, ZONE, everything, freeze, meters, on, store
 
 FILES = {
     "meterd.toml": """
@@ -40,7 +41,7 @@ CHANGES: dict[str, tuple[str, str, str, list[str]]] = {
         "points.csv",
         "P2,,",
         "P2,A1,",
-        [f"P2: from {TODAY} on billed to A1; opening register 103.2"],
+        ["P2: from TODAY on billed to A1; opening register 103.2"],
     ),
     "a limit was too small": (
         "points.csv",
@@ -115,18 +116,20 @@ def test_a_change_of_files_is_told_in_days(database_url: str, tmp_path: Path, ch
         before = written(tmp_path)
         await take_over_archive(connection, before)
         found = await meters(connection)
+        today = datetime.now(ZONE).date()
         for day, kwh in ((OPEN, 100), (OPEN + timedelta(1), 105), (OPEN + timedelta(2), 600)):
             await store(connection, freeze(found["P1"], day, kwh))
         await store(
             connection,
-            freeze(found["P2"], TODAY - timedelta(1), Decimal("101.20")),
-            freeze(found["P2"], TODAY, Decimal("103.20")),
+            freeze(found["P2"], today - timedelta(1), Decimal("101.20")),
+            freeze(found["P2"], today, Decimal("103.20")),
         )
         after = written(tmp_path, file, old, new)
         kept = await everything(connection)
         told = await told_in_days(connection, *changed_part(before, after))
         owner, site = after.points_owner or "", str(after.path)
-        words = [it.replace("OWNER", owner).replace("SITE", site) for it in expected]
+        names = {"OWNER": owner, "SITE": site, "TODAY": str(today)}
+        words = [re.sub("OWNER|SITE|TODAY", lambda name: names[name[0]], it) for it in expected]
         assert [*told.days, *told.waiting] == words
         assert await everything(connection) == kept
 

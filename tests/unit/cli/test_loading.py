@@ -19,6 +19,19 @@ def loaded(statement: str) -> set[str]:
     return {*told.split()}
 
 
+OF_FEW_SITES = {
+    "rich",
+    "requests",
+    "urllib3",
+    "pymodbus",
+    "paho",
+    "apprise",
+    "holidays",
+    "openpyxl",
+}
+"""What a start of the daemon waits for only where a site has a meter, a channel or a file for it."""
+
+
 @pytest.mark.parametrize("command", ["account", "gaps", "standstill", "readings", "plan", "reload"])
 def test_a_command_that_only_asks_loads_nothing_of_what_acts(command: str) -> None:
     assert loaded(f"import daemon.cli.{command}") & HEAVY == set()
@@ -38,3 +51,7 @@ def test_the_list_of_commands_loads_none_of_them() -> None:
     listing = "from click.testing import CliRunner; from daemon.cli import COMMANDS, cli"
     found = loaded(f"{listing}; assert CliRunner().invoke(cli, ['--help']).exit_code == 0")
     assert {name for name in found if name.startswith("daemon.cli.")} == {"daemon.cli.output"}
+
+
+def test_the_daemon_loads_only_what_every_site_needs() -> None:
+    assert loaded("import daemon.cli.run, daemon.app") & OF_FEW_SITES == set()

@@ -8,6 +8,7 @@ from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -143,6 +144,29 @@ def test_an_honest_point_is_proved_clean(pace: int, total: int, unread: set[int]
         lambda n: Facts(ZONE, ()),
     )
     assert proved.clean[0] or max(gaps, default=0) * pace >= MODULUS / 4
+
+
+@pytest.mark.parametrize("first", range(9))
+def test_seven_days_without_a_value_hold_the_link_and_six_do_not_wherever_they_begin(
+    first: int,
+) -> None:
+    totals = np.full((2, 18), 7)
+    for number, unread in enumerate((6, 7)):
+        totals[number, first + 1 : first + 1 + unread] = MISSING
+    every = np.ones(2, dtype=np.int64)
+    proved = clean_points(
+        Freezes(
+            totals=totals,
+            modulus=every * MODULUS,
+            max_daily=every,
+            wire_steps=every,
+            midnight_s=np.arange(18) * 86_400,
+            plain=np.ones(2, dtype=bool),
+            confirmed=np.zeros(2, dtype=bool),
+            unchanged_days=0 * every,
+        )
+    )
+    assert np.argwhere(proved.spans).tolist() == [[1, first + 8]]
 
 
 @given(st.integers(1, 60), st.integers(0, 60))

@@ -83,6 +83,16 @@ def test_a_substitute_splits_a_span_into_what_is_short_enough() -> None:
     assert uses_of(judged, ZONE) == {at(4): Use(4), at(12): Use(8, "span")}
 
 
+def test_a_piece_of_seven_days_is_billed_and_one_of_eight_is_held() -> None:
+    judged = verdict(
+        {0: "published", 7: "substituted", 15: "published"},
+        Link(at(0), at(15), Decimal(15), "span"),
+    )
+    assert uses_of(judged, ZONE) == {at(7): Use(7), at(15): Use(8, "span")}
+    outside = verdict({0: "substituted", 7: "published", 14: "substituted"})
+    assert uses_of(outside, ZONE) == {at(7): Use(7), at(14): Use(7)}
+
+
 def behind_a_document(held: Held | None, *, ratio: int = 2) -> Verdict:
     """A register of 0 that was written down at noon, a substitute of 4, and a reading of 12."""
     judged = verdict(

@@ -8,7 +8,8 @@ from typing import Final
 from daemon.field.certify.bench import NotTested, Reply, hexed, need
 from daemon.field.certify.modbus.subject import Subject, request_of
 from protocols.modbus.blocks import Block
-from protocols.modbus.frame import BROADCAST, MOST_REGISTERS, Frame
+from protocols.modbus.frame import BROADCAST, Frame
+from protocols.modbus.functions import MOST_REGISTERS
 
 ILLEGAL_FUNCTION: Final = 1
 ILLEGAL_ADDRESS: Final = 2
