@@ -15,7 +15,7 @@ FLOOR_BILLING = 99
 FLOOR_CONTROL = 100
 FLOOR_CODECS = 92
 
-.PHONY: faults guards orders simulate simulate-control simulate-control-real spoil-control spoil-readings utility simulate-daemon stories demo test rest test-all test-hours quick coverage check bench bench-long fuzz mutation venv lock sbom dashboards deb test-deb fuzz-dlt645 fuzz-formats clean
+.PHONY: alarms panels faults guards orders simulate simulate-control simulate-control-real spoil-control spoil-readings utility simulate-daemon stories demo test rest test-all test-hours quick coverage check bench bench-long fuzz mutation venv lock sbom dashboards deb test-deb fuzz-dlt645 fuzz-formats clean
 
 demo: venv
 	.venv/bin/meterd demo
@@ -125,6 +125,15 @@ spoil-readings: venv
 FAULTS ?=
 faults: venv
 	.venv/bin/python -m tests.faults $(FAULTS)
+
+# Every alert is fired and ended by a fault on the real daemon beside a real Prometheus; most of an hour. `make alarms ALARMS="--only notices"` is one story.
+ALARMS ?=
+alarms: venv
+	.venv/bin/python -m tests.alarms $(ALARMS)
+
+# Every question of the pages for Grafana, asked of `meterd demo --serve --prometheus`; some minutes.
+panels: venv
+	.venv/bin/python -m tests.monitoring.panels
 
 # Coverage-guided, the same inputs for the same seed; about an hour for the whole number on one core.
 FUZZ_RUNS ?= 10000000

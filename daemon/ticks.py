@@ -34,7 +34,7 @@ from daemon.runtime.purposes import Achieved
 from daemon.runtime.supervision import Supervisor
 from daemon.sending.outbox import Outbox
 from daemon.site.listeners import Listener
-from daemon.transactions.day_close import close_days
+from daemon.transactions.day_close import close_days, first_open_day
 from daemon.transactions.disputes import judge_waiting
 from daemon.transactions.forget import forget
 from daemon.transactions.sealing import Verified, audit, seal
@@ -370,6 +370,9 @@ async def close_over_days(
     try:
         async with pool.connection(lasts_s=LONG_USE_S) as connection:
             now = await settling.latest_mark(connection)
+            if work.next_day is None:
+                # Days that are late are shown too where none could be closed since the start.
+                work.next_day = await first_open_day(connection)
             next_day = await close_days(connection, authority.zone, now)
         if next_day != work.next_day:
             settle_soon()

@@ -22,7 +22,12 @@ scrape_configs:
 
 @contextmanager
 def prometheus_beside(
-    folder: Path, http_port: int, program: str | None, *, every_s: int = 5
+    folder: Path,
+    http_port: int,
+    program: str | None,
+    *,
+    every_s: int = 5,
+    rules: Path = prometheus.RULES,
 ) -> Iterator[str]:
     """The address of a Prometheus that asks the daemon so often and knows the rules.
 
@@ -30,7 +35,7 @@ def prometheus_beside(
     if program is None:
         raise DemoFailed("there is no program `prometheus`: apt install prometheus")
     settings = folder / "prometheus.yml"
-    said = SETTINGS.format(rules=prometheus.RULES, port=http_port, every_s=every_s)
+    said = SETTINGS.format(rules=rules, port=http_port, every_s=every_s)
     settings.write_text(said, encoding="utf-8")
     port = free_port()
     with (folder / "prometheus.log").open("ab") as log:

@@ -38,4 +38,13 @@ async def close_days(
                 marked = await terms.close_days(connection, due)
                 log.info("days closed", first=due[0], last=due[-1], days=len(due), accounts=marked)
         known = await terms.known_days(connection)
+    return _first_open(known)
+
+
+async def first_open_day(connection: AsyncConnection[Any]) -> date | None:
+    """The first day that is not closed; None where no account was ever opened."""
+    return _first_open(await terms.known_days(connection))
+
+
+def _first_open(known: terms.KnownDays) -> date | None:
     return known.opening and next_to_close(known.opening, known.closed)

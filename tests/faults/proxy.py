@@ -66,6 +66,10 @@ class Proxy:
         """What is connected ends, and new connections are refused."""
         asyncio.run_coroutine_threadsafe(self._refuse(), self._loop).result()
 
+    def say(self, words: bytes) -> None:
+        """Every client hears these, as what another talker says on a bus that the server is on."""
+        self._do(lambda: self._say(words))
+
     def mend(self) -> None:
         """All that is not stranded works again."""
         asyncio.run_coroutine_threadsafe(self._mend(), self._loop).result()
@@ -113,6 +117,10 @@ class Proxy:
     def _half_close(self) -> None:
         for crossing in self._crossings:
             crossing.half_close()
+
+    def _say(self, words: bytes) -> None:
+        for crossing in self._crossings:
+            crossing.say(words)
 
     async def _refuse(self) -> None:
         if self._server is not None:
@@ -181,6 +189,9 @@ class _Crossing:
         await self.flows.wait()
         if self._way.delay_s:
             await asyncio.sleep(self._way.delay_s)
+
+    def say(self, words: bytes) -> None:
+        self._client.write(words)
 
     def half_close(self) -> None:
         if self._pumps:

@@ -20,7 +20,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from storage import migrate
 from storage.database import DAEMON, OWNER
-from tests.acceptance.stage import Stage, stage
+from tests.acceptance.stage import ZONE, Stage, stage
 from tests.faults.proxy import Proxy, proxy_to
 from tests.servers.postgres import Server
 
@@ -53,11 +53,18 @@ class Scene:
 
 @contextmanager
 def scene(
-    server: Server, url: str, folder: Path, *, seed: int = 1, days: int = DAYS
+    server: Server,
+    url: str,
+    folder: Path,
+    *,
+    seed: int = 1,
+    days: int = DAYS,
+    more_meters: str = "",
+    zone: str = ZONE,
 ) -> Iterator[Scene]:
     """A prepared site on the database of this URL; the daemon is not started yet."""
     with (
-        stage(folder, url, seed=seed, days=days) as staged,
+        stage(folder, url, seed=seed, days=days, more_meters=more_meters, zone=zone) as staged,
         proxy_to(server.socket_folder / SOCKET) as database,
         proxy_to(_converter(staged)) as converter,
     ):

@@ -13,11 +13,23 @@ from typing import Final
 
 from grafana_foundation_sdk.builders import dashboard, prometheus, stat, timeseries
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
-from grafana_foundation_sdk.models.dashboard import DataSourceRef
+from grafana_foundation_sdk.models.dashboard import (
+    DashboardSpecialValueMapOptions,
+    DataSourceRef,
+    SpecialValueMap,
+    SpecialValueMatch,
+    ValueMappingResult,
+)
 
 FOLDER: Final = Path(__file__).parents[2] / "config" / "grafana"
 SOURCE: Final = DataSourceRef(type_val="prometheus", uid="${datasource}")
 WIDTH: Final = 24
+NOT_TO_BE_HAD: Final = SpecialValueMap(
+    DashboardSpecialValueMapOptions(
+        match=SpecialValueMatch.NA_N, result=ValueMappingResult(text="not known")
+    )
+)
+"""What is shown of a figure that is NaN, as of backups where no directory is configured."""
 
 
 @dataclass(frozen=True)
@@ -319,6 +331,8 @@ def built(board: Board) -> str:
             .span(panel.width)
             .height(4 if panel.now else 8)
         )
+        if panel.now:
+            shown = shown.mappings([NOT_TO_BE_HAD])
         for number, (expression, legend) in enumerate(panel.queries):
             query = (
                 prometheus.Dataquery()
