@@ -19,6 +19,8 @@ from typing import Final
 ROOT: Final = Path(__file__).parents[1]
 FROM_THE_HOUSE: Final = {
     "systemd/meterd.service": "meterd.service",
+    "systemd/meterd-backup.service": "meterd.meterd-backup.service",
+    "systemd/meterd-backup.timer": "meterd.meterd-backup.timer",
     "systemd/sysusers.d/meterd.conf": "meterd.sysusers",
     "systemd/tmpfiles.d/meterd.conf": "meterd.tmpfiles",
 }

@@ -5,7 +5,6 @@ behind it takes the fault away."""
 
 from __future__ import annotations
 
-import itertools
 import os
 import resource
 import signal
@@ -31,7 +30,7 @@ from daemon.runtime import logs
 from daemon.spool.spool import open_spool
 from protocols.dlt645.frame import Frame, encode
 from storage.database import DAEMON
-from tests.acceptance.stage import METERS, POOR, ZONE
+from tests.acceptance.stage import METERD, METERS, POOR, ZONE
 from tests.acceptance.test_notices import post_receipt, prepare, receipt, receiver, zone_by_day
 from tests.alarms.play import READY_S, Play, add_rows, playing
 from tests.alarms.watch import Alarm
@@ -59,9 +58,9 @@ protocol = "modbus"
 line = "panel-1"
 profile = "eastron-sdm630"
 unit = 1
+count = 3
 """
 SPOOL_BYTES: Final = 10**6
-LARGEST_READING: Final = 200
 LOW_FDS: Final = 2
 RUNS_S: Final = 0.1
 STANDS_S: Final = 1.2
@@ -142,6 +141,7 @@ count = {len(FLEET)}
             tables_are_spoilt,
             meters_are_changed,
             bus_is_shared,
+            line_waits_too_long,
             payment_meets_a_line_that_is_down,
             machine_is_short,
             daemon_dies,
@@ -188,9 +188,9 @@ def tables_are_spoilt(play: Play, data: Path) -> None:
     ((account,),) = staged.ask("SELECT min(id) FROM account")
     mark = (
         "INSERT INTO to_settle (account_id, from_day, to_day)"
-        f" VALUES ({account}, '{staged.today}', '{staged.today}')"
+        f" VALUES ({account}, '{opens}', '{staged.today}')"
     )
-    with locked(play, "account_month", "EXCLUSIVE"):
+    with locked(play, "account_month", "ACCESS EXCLUSIVE"):
         play.as_superuser(mark)
         watch.fires("a session holds the table of months", "MeterdSettlementWaits")
     play.as_superuser(
@@ -223,6 +223,26 @@ def bus_is_shared(play: Play, data: Path) -> None:
     foreign = encode(Frame(RICH, 0x14, bytes.fromhex("0201040500000000000000000001")))
     play.converter.say(foreign)
     play.watch.fires("another master writes to a meter", "MeterdForeignWrites")
+
+
+def line_waits_too_long(play: Play, data: Path) -> None:
+    staged, bus = play.staged, METERS["bus-1"]
+    patient = f'"{staged.folder}/bus-1"\nreply_timeout_s = '
+    play.rewrite("meterd.toml", f"{patient}0.3", f"{patient}30")
+    staged.meterd("reload")
+    staged.bench.power("off", address=bus[0])
+    asking = subprocess.Popen(
+        [METERD, "collect", f"P{int(bus[0])}", "-c", str(staged.site)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    play.watch.fires(
+        "a line waits three times half a minute for a meter without power", "MeterdLineStuck"
+    )
+    staged.bench.power("on", address=bus[0])
+    asking.wait(READY_S)
+    play.rewrite("meterd.toml", f"{patient}30", f"{patient}0.3")
+    staged.meterd("reload")
 
 
 def payment_meets_a_line_that_is_down(play: Play, data: Path) -> None:
@@ -327,9 +347,11 @@ def midnight_without_room(server: Server, folder: Path, alarms: list[Alarm]) -> 
         opens = play.staged.today - timedelta(days=FEW_DAYS - 1)
         add_panel(play, f"{opens}")
         with open_spool(play.staged.folder / "data" / "spool", SPOOL_BYTES) as spool:
-            numbers = itertools.count(1)
-            while spool.size < SPOOL_BYTES - LARGEST_READING:
-                spool.append([an_arrival(next(numbers), has_memory=False)])
+            waiting = [an_arrival(1, has_memory=False)]
+            spool.append(waiting)
+            size = spool.size
+            while spool.size + size <= SPOOL_BYTES:
+                spool.append(waiting)
             spool.syncing()()
         play.database.refuse()
         play.start()
@@ -362,10 +384,10 @@ def notices(server: Server, folder: Path, alarms: list[Alarm]) -> None:
 
 
 def add_panel(play: Play, opens: str) -> None:
-    """A Modbus meter, which remembers nothing."""
+    """Modbus meters, which remember nothing."""
     add_rows(
         play.staged.folder,
-        *("panel-1", ["1"], opens),
+        *("panel-1", ["1", "2", "3"], opens),
         protocol="modbus-tcp",
         profile="eastron-sdm630",
     )

@@ -117,7 +117,13 @@ def main(package: Path) -> None:
         assert (root / "usr/share/man/man1/meterd-topup.1.gz").exists()
         assert (root / "usr/share/bash-completion/completions/meterd").exists()
         assert "meterd:" in (root / "etc/passwd").read_text()
-        assert (root / "lib/systemd/system/meterd.service").exists()
+        for unit in ("meterd.service", "meterd-backup.service", "meterd-backup.timer"):
+            assert (root / "lib/systemd/system" / unit).exists(), unit
+        look = "from config import prometheus; print(prometheus.RULES)"
+        rules = Path(machine.run("/opt/meterd/venv/bin/python", "-c", look).strip())
+        shown = [root / str(it)[1:] for it in (rules, rules.parents[1] / "grafana")]
+        assert "MeterdDown" in shown[0].read_text()
+        assert len(list(shown[1].glob("meterd-*.json"))) == 6
         machine.run("useradd", "--create-home", "engineer")
         shutil.copy(HERE / "first_site.sh", root / "tmp")
         site = "/home/engineer/site"

@@ -17,7 +17,7 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = {"config", "daemon", "protocols", "simulators", "storage"}
-SHIPPED_SUFFIXES = {".py", ".sql", ".toml", ".csv", ".typed"}
+SHIPPED_SUFFIXES = {".py", ".sql", ".toml", ".csv", ".po", ".yml", ".json", ".typed"}
 NOT_SOURCE = shutil.ignore_patterns(".*", "__pycache__", "*.egg-info", "build", "dist", "demo-data")
 
 
