@@ -470,36 +470,36 @@ class Site(Section):
     """The whole of `meterd.toml`."""
 
     site: SiteSection
-    database: DatabaseSection = DatabaseSection()
+    database: DatabaseSection = Field(default_factory=DatabaseSection)
     line: tuple[LineSection, ...] = Field(default=(), strict=False)
     gateway: tuple[GatewaySection, ...] = Field(default=(), strict=False)
     listener: tuple[ListenerSection, ...] = Field(default=(), strict=False)
-    collection: CollectionSection = CollectionSection()
-    spool: SpoolSection = SpoolSection()
-    control: ControlSection = ControlSection()
-    notices: NoticesSection = NoticesSection()
+    collection: CollectionSection = Field(default_factory=CollectionSection)
+    spool: SpoolSection = Field(default_factory=SpoolSection)
+    control: ControlSection = Field(default_factory=ControlSection)
+    notices: NoticesSection = Field(default_factory=NoticesSection)
     policy: tuple[PolicySection, ...] = Field(default=(), strict=False)
     notice_channel: tuple[NoticeChannelSection, ...] = Field(default=(), strict=False)
-    payment: PaymentSection = PaymentSection()
-    health: HealthSection = HealthSection()
-    backup: BackupSection = BackupSection()
-    http: HttpSection = HttpSection()
-    log: LogSection = LogSection()
+    payment: PaymentSection = Field(default_factory=PaymentSection)
+    health: HealthSection = Field(default_factory=HealthSection)
+    backup: BackupSection = Field(default_factory=BackupSection)
+    http: HttpSection = Field(default_factory=HttpSection)
+    log: LogSection = Field(default_factory=LogSection)
 
 
 class DatabaseSettings(Part):
     """What a command needs that asks the database, whether the daemon runs or not."""
 
     site: SitePart
-    database: DatabasePart = DatabasePart()
-    control: ControlPart = ControlPart()
-    payment: PaymentSection = PaymentSection()
+    database: DatabasePart = Field(default_factory=DatabasePart)
+    control: ControlPart = Field(default_factory=ControlPart)
+    payment: PaymentSection = Field(default_factory=PaymentSection)
 
 
 class NoticeTextSettings(DatabaseSettings):
     """What whoever tells customers something needs besides: in which words."""
 
-    notices: NoticesPart = NoticesPart()
+    notices: NoticesPart = Field(default_factory=NoticesPart)
 
 
 class ZoneSettings(Part):
@@ -511,7 +511,7 @@ class ZoneSettings(Part):
 class PolicySettings(DatabaseSettings):
     """What a rehearsal needs besides: who is cut when."""
 
-    control: ControlSection = ControlSection()
+    control: ControlSection = Field(default_factory=ControlSection)
     policy: tuple[PolicySection, ...] = Field(default=(), strict=False)
 
 
@@ -524,20 +524,20 @@ class PolicyFile(Part):
 class MigrationSettings(DatabaseSettings):
     """What `meterd migrate` needs besides: the role that the tables belong to."""
 
-    database: DatabaseSection = DatabaseSection()
+    database: DatabaseSection = Field(default_factory=DatabaseSection)
 
 
 class BackupSettings(MigrationSettings):
     """What `meterd backup` and `meterd restore` need besides."""
 
     site: NamedSitePart
-    backup: BackupSection = BackupSection()
+    backup: BackupSection = Field(default_factory=BackupSection)
 
 
 class GapSettings(DatabaseSettings):
     """What the list of gaps needs besides: how far back days are owed."""
 
-    collection: CollectionPart = CollectionPart()
+    collection: CollectionPart = Field(default_factory=CollectionPart)
 
 
 def file_keys(section: type[BaseModel]) -> dict[str, str]:

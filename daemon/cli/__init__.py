@@ -134,6 +134,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """The console script `meterd`."""
     collect_seldom()
     end_without_a_look()
+    # No plugin has a say in what a settings file means, and none is looked for: that reads what
+    # every installed package tells of itself.
+    os.environ["PYDANTIC_DISABLE_PLUGINS"] = "__all__"
     _open_what_is_closed()
     try:
         for argument in sys.argv[1:] if arguments is None else arguments:

@@ -55,3 +55,9 @@ def test_the_list_of_commands_loads_none_of_them() -> None:
 
 def test_the_daemon_loads_only_what_every_site_needs() -> None:
     assert loaded("import daemon.cli.run, daemon.app") & OF_FEW_SITES == set()
+
+
+def test_settings_are_loaded_without_building_what_checks_them() -> None:
+    built = "from config.settings import *; print(*{it.__name__ for it in Section.__subclasses__() if it.__pydantic_complete__})"
+    told = subprocess.run([sys.executable, "-c", built], capture_output=True, text=True, check=True)
+    assert told.stdout.split() == []
