@@ -44,6 +44,7 @@ NOTICES: Final[Mapping[str, frozenset[str]]] = {
 R89c)."""
 WHY: Final[Mapping[str, frozenset[str]]] = {
     "cut": frozenset({"since", "balance", "missing", "how_to_restore"}),
+    "kept_off": frozenset({"since", "reason"}),
     "restore_due": frozenset({"since", "balance"}),
     "trip": frozenset({"since", "balance", "missing"}),
     "reconnect": frozenset({"since"}),

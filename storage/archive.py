@@ -415,11 +415,13 @@ async def open_account(
     points: Sequence[str],
     opened_on: date,
     agreement: str,
+    again: bool = False,
 ) -> int:
     """Give a pending account its opening day, agreement and points; returns its id.
 
     It is active when its opening freeze is there. ArchiveConflict when it is unknown or open
-    already, or a point is unknown or another account's."""
+    already, or a point is unknown or another account's; and, unless `again`, when it is to be
+    opened otherwise."""
     values = {
         "account": account,
         "opened_on": opened_on,
@@ -428,11 +430,17 @@ async def open_account(
     async with connection.transaction():
         # A batch that is on its way must see to whom its points belong, or be seen itself.
         await lock_chains(connection)
+        before = await fetch_row(connection, SQL["to_be_opened_from"], {"account": account})
         row = await fetch_row(connection, SQL["open_account"], values)
         if row is None:
             raise ArchiveConflict(
                 f"account {account} is unknown or open already "
                 f"(see `meterd account show {account}`)"
+            )
+        if before is not None and not again and _is_another(before, opened_on, agreement):
+            raise ArchiveConflict(
+                f"account {account} is to be opened from {before[0]} by agreement {before[1]}; "
+                "`--again` lets this take its place"
             )
         opened: int = row[0]
         for point in points:
@@ -440,6 +448,11 @@ async def open_account(
         await mark_accounts(connection, [opened], ALL_DAYS, "opened")
         await _refuse_unpriced(connection)
     return opened
+
+
+def _is_another(before: tuple[date | None, str | None], opened_on: date, agreement: str) -> bool:
+    day, signed = before
+    return day is not None and (day, signed) != (opened_on, agreement)
 
 
 async def _give_point(connection: Connection, point: str, account: int, from_day: date) -> None:

@@ -414,6 +414,9 @@ SELECT id FROM point WHERE number = %(point)s
 -- account_id -- the row of a customer number
 SELECT id FROM account WHERE number = %(account)s
 
+-- to_be_opened_from -- from which day a pending account is to be billed, by its agreement
+SELECT opened_on, agreement FROM account WHERE number = %(account)s AND state = 'pending'
+
 -- open_account -- set what an account needs before it can be active
 UPDATE account a SET opened_on = %(opened_on)s, agreement = %(agreement)s
 WHERE number = %(account)s AND state = 'pending' AND NOT EXISTS (SELECT FROM point_account x JOIN link l ON l.point_id = x.point_id AND l.account_id = a.id

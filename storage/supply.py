@@ -40,6 +40,8 @@ class Command:
     checks: int
     sent_at: datetime | None
     detail: str
+    fence: int | None = None
+    """The token of who released it last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +64,8 @@ class NewCommand:
 class CommandMove:
     """What becomes of a command. `sends` and `checks` are added to its counters.
 
-    `guard`: the verdict that released it, and `expires_at`: None leaves what is stored."""
+    `guard`: the verdict that released it, `expires_at`, and `fence`: the token of who releases it;
+    None leaves what is stored."""
 
     state: str
     next_at: datetime
@@ -71,6 +74,7 @@ class CommandMove:
     checks: int = 0
     guard: Mapping[str, Any] | None = None
     expires_at: datetime | None = None
+    fence: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -382,6 +386,7 @@ async def move_command(
         "checks": move.checks,
         "guard": _json_or_none(move.guard),
         "expires_at": move.expires_at,
+        "fence": move.fence,
     }
     await connection.execute(SQL["move_command"], values)
 

@@ -306,7 +306,8 @@ WHERE c.id = %(id)s AND c.state IN ('persisted', 'sent', 'acked', 'unknown', 've
 UPDATE command SET state = %(state)s, detail = %(detail)s, next_at = %(next_at)s,
     checks = checks + %(checks)s, sends = sends + %(sends)s,
     sent_at = CASE WHEN %(sends)s > 0 THEN %(now)s ELSE sent_at END,
-    guard = coalesce(%(guard)s, guard), expires_at = coalesce(%(expires_at)s, expires_at)
+    guard = coalesce(%(guard)s, guard), expires_at = coalesce(%(expires_at)s, expires_at),
+    fence = coalesce(%(fence)s, fence)
 WHERE id = %(id)s
 
 -- answer_command -- what the meter said to the control frame, unless the command was superseded meanwhile

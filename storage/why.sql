@@ -42,7 +42,8 @@ SELECT p.number AS point, a.number AS account, p.area, p.reconnect, v.supply_sta
        CASE WHEN h.asked_at > coalesce(v.relay_observed_at, '-infinity') THEN h.asked_at END AS asked_at,
        coalesce(area.meters, 1) AS area_meters, coalesce(area.silent, 0) AS area_silent,
        o.since AS line_down_since, o.reason AS line_down_reason,
-       planned.from_at AS outage_from, planned.to_at AS outage_to, planned.reason AS outage_reason
+       planned.from_at AS outage_from, planned.to_at AS outage_to, planned.reason AS outage_reason,
+       off.from_at AS off_since, off.reason AS off_reason
 FROM asked p
 JOIN point_supply v ON v.point_id = p.id
 LEFT JOIN account a ON a.id = p.account_id
@@ -60,4 +61,10 @@ LEFT JOIN LATERAL (
       AND coalesce(y.area = p.area, true) AND coalesce(y.line = m.line, true)
       AND coalesce(y.account_id = p.account_id, true) AND coalesce(y.point_id = p.id, true)
     ORDER BY y.from_at LIMIT 1) planned ON true
+LEFT JOIN LATERAL (
+    SELECT y.from_at, y.reason FROM supply_mark y
+    WHERE y.kind = 'keep_off' AND y.lifted_at IS NULL AND y.from_at <= %(now)s AND coalesce(y.to_at > %(now)s, true)
+      AND coalesce(y.area = p.area, true) AND coalesce(y.line = m.line, true)
+      AND coalesce(y.account_id = p.account_id, true) AND coalesce(y.point_id = p.id, true)
+    ORDER BY y.from_at LIMIT 1) off ON true
 ORDER BY p.number

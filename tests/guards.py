@@ -89,7 +89,7 @@ def dimensions(now: datetime) -> list[list[Fields]]:
             for approvals in (
                 (),
                 (approval,),
-                (replace(approval, approver="Daemon"),),
+                (replace(approval, approver=" \uff24aemon"),),
                 (replace(approval, approved_at=now + NEXT),),
                 (replace(approval, expires_at=now),),
                 (replace(approval, debt_fen=999),),

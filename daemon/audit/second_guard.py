@@ -7,6 +7,8 @@ it was written is missed here. No clock, no connection."""
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
@@ -232,13 +234,13 @@ def _approvers(facts: Document) -> int:
     """How many persons agreed to this debt, who are not who asked."""
     debt = _debt(facts)
     agreed = {
-        approval["approver"].casefold()
+        _plain_name(approval["approver"])
         for approval in facts["approvals"]
         if _age(facts, approval["approved_at"]) >= 0
         and _age(facts, approval["expires_at"]) < 0
         and 10 * abs(debt - approval["debt_fen"]) <= abs(approval["debt_fen"])
     }
-    return len(agreed - {facts["requested_by"].casefold()})
+    return len(agreed - {_plain_name(facts["requested_by"])})
 
 
 def _local(facts: Document) -> datetime:
@@ -259,3 +261,8 @@ def _instant(text: str) -> datetime:
 
 
 _zone: Final[Callable[[str], ZoneInfo]] = ZoneInfo
+
+
+def _plain_name(name: str) -> str:
+    """Full width, capitals and blanks make nobody another person."""
+    return re.sub(r"\s+", " ", unicodedata.normalize("NFKC", name)).strip().casefold()

@@ -174,6 +174,7 @@ def _print(found: Mapping[str, Any]) -> None:
     multiple=True,
     help="Metering point to give to the account; may be repeated.",
 )
+@click.option("--again", is_flag=True, help="In place of the day and agreement it has already.")
 @actor_option
 @site_option
 def open_account(
@@ -182,6 +183,7 @@ def open_account(
     open_from: date,
     agreement: str,
     points: tuple[str, ...],
+    again: bool,
     actor: str | None,
     site_path: Path,
 ) -> None:
@@ -194,7 +196,7 @@ def open_account(
     from daemon.transactions.opening import AccountOpening
 
     settings = load_settings(site_path)
-    opening = AccountOpening(account_id, open_from, agreement, points, acting(actor))
+    opening = AccountOpening(account_id, open_from, agreement, points, acting(actor), again)
 
     async def ask(connection: AsyncConnection[Any]) -> Mapping[str, Any] | None:
         zone = settings.site.zone

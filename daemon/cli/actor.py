@@ -8,6 +8,7 @@ import shlex
 import sys
 import syslog
 from typing import Final, NamedTuple
+from unicodedata import normalize
 
 import click
 
@@ -59,7 +60,8 @@ def acting(actor: str | None = None) -> str:
     It leaves a line in the system log of this machine, if there is one, and a row in the database
     that is asked next: the command as it was typed (no secret is ever an argument), who says so,
     and where."""
-    name = (actor or os_user()).strip()
+    # Wide letters and other blanks make nobody another person.
+    name = " ".join(normalize("NFKC", actor or os_user()).split())
     act = Typed(name, by_way_of(), shlex.join(["meterd", *sys.argv[1:]]))
     click.get_current_context().meta[ACT] = act
     syslog.openlog("meterd", syslog.LOG_PID, syslog.LOG_USER)

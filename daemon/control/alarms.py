@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -32,12 +33,14 @@ ALARMS: Final[Mapping[str, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Alarm:
-    """All that is open of one kind. `first`: the oldest, in words."""
+    """All that is open of one kind. `first`: the oldest, in words; `of`: who, or what, each is
+    about."""
 
     kind: str
     count: int
     oldest_s: float
     first: str
+    of: frozenset[tuple[str | None, ...]] = frozenset()
 
     @property
     def word(self) -> str:
@@ -47,22 +50,36 @@ class Alarm:
 
 def alarms_of(rows: Iterable[Mapping[str, Any]], now: datetime) -> dict[str, Alarm]:
     """By kind. `rows`: kind, point, account, line, since, detail; the oldest of a kind first."""
-    found: dict[str, Alarm] = {}
+    by_kind: defaultdict[str, list[Mapping[str, Any]]] = defaultdict(list)
     for row in rows:
-        kind = row["kind"]
-        before = found.get(kind)
-        age_s = max(0.0, (now - row["since"]).total_seconds())
-        if before is None:
-            found[kind] = Alarm(kind, 1, age_s, _in_words(row))
-        else:
-            found[kind] = Alarm(kind, before.count + 1, max(before.oldest_s, age_s), before.first)
-    return found
+        by_kind[row["kind"]].append(row)
+    return {
+        kind: Alarm(
+            kind,
+            count=len(found),
+            oldest_s=max(0.0, *((now - row["since"]).total_seconds() for row in found)),
+            first=_in_words(found[0]),
+            of=frozenset(map(_identity, found)),
+        )
+        for kind, found in by_kind.items()
+    }
 
 
 def news(was: Mapping[str, Alarm], now: Mapping[str, Alarm]) -> tuple[list[Alarm], list[str]]:
-    """(kinds of which there are more than before, kinds that are over)."""
-    more = [it for kind, it in now.items() if kind not in was or it.count > was[kind].count]
+    """(kinds of which there are more than before, or others, kinds that are over)."""
+    more = [it for kind, it in now.items() if kind not in was or _is_more(was[kind], it)]
     return more, [kind for kind in was if kind not in now]
+
+
+def _is_more(was: Alarm, now: Alarm) -> bool:
+    # One may be over in the moment in which another begins: then the number says nothing.
+    return now.count > was.count or not now.of <= was.of
+
+
+def _identity(row: Mapping[str, Any]) -> tuple[str | None, ...]:
+    """Whom it is about; of what is about nobody what it says, which changes otherwise."""
+    about = (row["point"], row["account"], row["line"])
+    return about if any(about) else (row["detail"],)
 
 
 def _in_words(row: Mapping[str, Any]) -> str:

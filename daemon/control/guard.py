@@ -14,6 +14,8 @@ from functools import lru_cache
 from typing import Final, Literal
 from zoneinfo import ZoneInfo
 
+from daemon.control.persons import person
+
 Decision = Literal["allow", "deny", "needs_approval"]
 MAX_TRIPS_PER_MINUTE = 10
 """Hard cap on the whole site; no configuration raises it."""
@@ -226,10 +228,10 @@ def _approvers(facts: Facts) -> set[str]:
     """I13, O30: a requester does not approve his own trip. An approval ends with its time, and
     with an amount that is another by more than a tenth."""
     return {
-        it.approver.casefold()
+        person(it.approver)
         for it in facts.approvals
         if it.approved_at <= facts.now < it.expires_at and is_same_debt(it.debt_fen, facts.debt_fen)
-    } - {facts.requested_by.casefold()}
+    } - {person(facts.requested_by)}
 
 
 def approvals_needed(policy: Policy, facts: Facts) -> int:

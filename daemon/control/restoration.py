@@ -22,7 +22,10 @@ def is_to_be_restored(point: SupplyFacts) -> bool:
     is_paid = point.balance_fen >= point.reconnect_fen
     if point.supply_state in ("disconnected", "trip_commanded"):
         return must_be_on or is_paid
-    return is_opened_by_others(point) and (must_be_on or _is_owed_supply(point, is_paid=is_paid))
+    # Whoever opened it may be at work there: not even who must not be cut is closed over his head.
+    is_worked_on = "planned_outage" in point.said.marks
+    is_owed = must_be_on or _is_owed_supply(point, is_paid=is_paid)
+    return is_opened_by_others(point) and not is_worked_on and is_owed
 
 
 def is_locked_off(marks: Container[str]) -> bool:
@@ -37,10 +40,9 @@ def is_opened_by_others(point: SupplyFacts) -> bool:
 
 
 def _is_owed_supply(point: SupplyFacts, *, is_paid: bool) -> bool:
-    """Not in arrears; and nobody works there, nor is the account of one who moved out."""
+    """Not in arrears, nor is the account of one who moved out."""
     is_in_arrears = point.episode_started_at is not None and not is_paid
-    is_worked_on = "planned_outage" in point.said.marks
-    return point.account_state == "active" and not is_in_arrears and not is_worked_on
+    return point.account_state == "active" and not is_in_arrears
 
 
 def restore_step(

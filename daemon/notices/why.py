@@ -15,6 +15,7 @@ from daemon.notices.wording import minute, yuan
 
 Cause = Literal[
     "cut",
+    "kept_off",
     "restore_due",
     "trip",
     "reconnect",
@@ -69,6 +70,9 @@ class PointSupply:
     outage_from: datetime | None
     outage_to: datetime | None
     outage_reason: str | None
+    off_since: datetime | None
+    """Since when somebody keeps it off who works there."""
+    off_reason: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +94,7 @@ def why(known: PointSupply, texts: NoticeTexts, zone: ZoneInfo, now: datetime) -
     """The cause, in one sentence of the language of `texts`."""
     cause = cause_of(known, now)
     is_cut_for_money = cause in ("cut", "trip")
-    values = _values(known, zone) | {
+    values = _values(cause, known, zone) | {
         "how_to_restore": texts.fill("how_to_restore", known.reconnect, {})
     }
     return Why(
@@ -116,8 +120,13 @@ def cause_of(known: PointSupply, now: datetime) -> Cause:
 
 def _ours(known: PointSupply) -> Cause | None:
     match known.supply_state:
+        case "disconnected" if missing_fen(known):
+            return "cut"
+        # Paid, and somebody who works there keeps it off: no reconnect leaves.
+        case "disconnected" | "reconnect_commanded" if known.off_since is not None:
+            return "kept_off"
         case "disconnected":
-            return "cut" if missing_fen(known) else "restore_due"
+            return "restore_due"
         case "trip_commanded":
             return "trip"
         case "reconnect_commanded":
@@ -129,7 +138,7 @@ def _ours(known: PointSupply) -> Cause | None:
 
 def _others(known: PointSupply, now: datetime) -> Cause | None:
     if known.relay_observed == "open":
-        return "foreign_open"
+        return "foreign_open" if known.off_since is None else "kept_off"
     if known.outage_from is not None and known.outage_from <= now:
         return "planned_outage"
     return None
@@ -155,7 +164,7 @@ def _heard(known: PointSupply, now: datetime) -> Cause:
     return "on" if now - known.heard_at <= FRESH else "unknown"
 
 
-def _values(known: PointSupply, zone: ZoneInfo) -> dict[str, str]:
+def _values(cause: Cause, known: PointSupply, zone: ZoneInfo) -> dict[str, str]:
     """What blanks of any sentence stand for; those that its cause does not have are empty."""
     since = {
         "disconnected": known.cut_at,
@@ -163,6 +172,8 @@ def _values(known: PointSupply, zone: ZoneInfo) -> dict[str, str]:
         "reconnect_commanded": known.command_at,
         "wait_customer_button": known.command_at,
     }.get(known.supply_state, known.outage_from or known.line_down_since)
+    if cause == "kept_off":
+        since = known.off_since
     return {
         "since": _minute(since, zone),
         "until": _minute(known.outage_to, zone),
@@ -170,13 +181,20 @@ def _values(known: PointSupply, zone: ZoneInfo) -> dict[str, str]:
         "heard": _minute(known.heard_at, zone),
         "balance": yuan(known.balance_fen),
         "missing": yuan(missing_fen(known)),
-        "reason": known.outage_reason or known.line_down_reason or "",
+        "reason": _reason(cause, known),
         "line": known.line or "",
         "address": known.address or "",
         "area": known.area,
         "meters": str(known.area_meters),
         "silent": str(known.area_silent),
     }
+
+
+def _reason(cause: Cause, known: PointSupply) -> str:
+    """What somebody, or the line, gave as the reason."""
+    if cause == "kept_off":
+        return known.off_reason or ""
+    return known.outage_reason or known.line_down_reason or ""
 
 
 def _evidence(known: PointSupply, texts: NoticeTexts, zone: ZoneInfo) -> Iterator[str]:

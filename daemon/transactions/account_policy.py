@@ -8,6 +8,7 @@ import structlog
 from psycopg import AsyncConnection
 
 from daemon.control.authority import Authority
+from daemon.control.persons import is_same_person
 from daemon.control.policies import widened
 from protocols.errors import MeterdError
 from storage import account_policies as stored
@@ -54,7 +55,7 @@ async def agree_to_policy(connection: AsyncConnection[Any], account: str, actor:
             raise PolicyRefused(f"no policy of account {account} waits for a second person")
         assert chosen.actor is not None
         assert chosen.reason is not None
-        if chosen.actor.casefold() == actor.casefold():
+        if is_same_person(chosen.actor, actor):
             raise PolicyRefused(
                 f"{chosen.actor} asked for the policy {_named(chosen.newest)}; another person has "
                 "to agree"

@@ -10,6 +10,7 @@ from psycopg import AsyncConnection
 from daemon.control import breaker
 from daemon.control.authority import Authority
 from daemon.control.breaker import SITE, Cause, Figures, Group, groups_to_count, openings
+from daemon.control.persons import is_same_person
 from daemon.runtime.late_logs import LateLogger
 from protocols.errors import MeterdError
 from storage import breakers, supply
@@ -82,7 +83,7 @@ async def agree_to_reset(connection: AsyncConnection[Any], number: int, actor: s
         asked_by = await _locked(connection, number)
         if asked_by is None:
             raise ResetRefused(f"nobody asked to reset breaker {number}")
-        if asked_by.casefold() == actor.casefold():
+        if is_same_person(asked_by, actor):
             raise ResetRefused(
                 f"{asked_by} asked to reset breaker {number}; another person has to agree"
             )

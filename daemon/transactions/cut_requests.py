@@ -9,6 +9,7 @@ import structlog
 from psycopg import AsyncConnection
 
 from daemon.control.guard import is_same_debt
+from daemon.control.persons import is_same_person
 from protocols.errors import MeterdError
 from storage import cut_requests
 from storage.cut_requests import Owing
@@ -50,7 +51,7 @@ async def approve_cut(connection: AsyncConnection[Any], number: int, actor: str)
         found = await cut_requests.request(connection, number)
         assert found is not None, "its account was found"
         requester, debt_fen, _, _ = found
-        if requester.casefold() == actor.casefold():
+        if is_same_person(requester, actor):
             raise CutRefused(f"{requester} made request {number}; another person has to approve it")
         if not is_same_debt(debt_fen, owed.debt_fen):
             raise CutRefused(

@@ -38,13 +38,16 @@ class DayNeverComes(MeterdError):
 
 @dataclass(frozen=True, slots=True)
 class AccountOpening:
-    """A pending account and what its agreement says; `points` are given to it besides its own."""
+    """A pending account and what its agreement says; `points` are given to it besides its own.
+
+    `again`: it may be to be opened otherwise already, and this takes the place of that."""
 
     account: str
     open_from: date
     agreement: str
     points: tuple[str, ...] = ()
     actor: str = "daemon"
+    again: bool = False
 
 
 async def open_account(
@@ -70,6 +73,7 @@ async def open_account(
             points=opening.points,
             opened_on=opening.open_from,
             agreement=opening.agreement,
+            again=opening.again,
         )
         # Whatever day it is opened from: its whole chain after that day is linked at once.
         await settle_accounts(connection, {opened: ALL_DAYS}, zone, now)

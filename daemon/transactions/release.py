@@ -183,6 +183,7 @@ async def _take(
             sends=1,
             guard=snapshot,
             expires_at=command.expires_at,
+            fence=None if authority.hold is None else authority.hold.token,
         )
         await supply.move_command(connection, command_id, move, now)
     return DueCommand("send", command)

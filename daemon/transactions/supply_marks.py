@@ -10,6 +10,7 @@ from typing import Any, Final, Literal
 import structlog
 from psycopg import AsyncConnection
 
+from daemon.control.persons import is_same_person
 from daemon.control.ramp import Ramp
 from protocols.errors import MeterdError
 from storage import archive, marks
@@ -95,7 +96,7 @@ async def agree_to_lift(connection: AsyncConnection[Any], number: int, actor: st
         _, asked_by = await _locked(connection, number)
         if asked_by is None:
             raise MarkRefused(f"nobody asked to lift mark {number}")
-        if asked_by.casefold() == actor.casefold():
+        if is_same_person(asked_by, actor):
             raise MarkRefused(
                 f"{asked_by} asked to lift mark {number}; another person has to agree"
             )

@@ -1529,9 +1529,16 @@ COMMENT ON TABLE not_settled IS 'why a marked account could not be settled when 
 
 -- What persons say about supply. A row is filled in as things happen: what is said once is neither changed nor unsaid.
 
+-- Arguments: what ends a request, when it was asked for, and what else it said. One that came to nothing within four hours
+-- may be made anew by anybody.
 CREATE FUNCTION refuse_unsaying() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    said jsonb := jsonb_strip_nulls(to_jsonb(OLD));
 BEGIN
-    IF NOT jsonb_strip_nulls(to_jsonb(OLD)) <@ to_jsonb(NEW) THEN
+    IF TG_NARGS > 0 AND NOT said ? TG_ARGV[0] AND (said ->> TG_ARGV[1])::timestamptz <= now() - interval '4 hours' THEN
+        said := said - TG_ARGV;
+    END IF;
+    IF NOT said <@ to_jsonb(NEW) THEN
         RAISE EXCEPTION '% % says so already, and what is said stays', TG_TABLE_NAME, OLD.id
             USING ERRCODE = 'integrity_constraint_violation';
     END IF;
@@ -1676,6 +1683,7 @@ CREATE TABLE supply_mark (
     CHECK (num_nulls(lift_actor, lift_reason, lift_asked_at) IN (0, 3)),
     CONSTRAINT lifted_was_asked_for CHECK (lifted_at IS NULL OR lift_asked_at IS NOT NULL),
     CONSTRAINT second_person_is_another CHECK (lower(lift_second) <> lower(lift_actor)),
+    CONSTRAINT lift_was_asked_for_lately CHECK (lifted_at <= lift_asked_at + interval '4 hours'),
     CONSTRAINT two_persons_lift_it CHECK (lifted_at IS NULL OR lift_second IS NOT NULL
         OR kind NOT IN ('protected', 'life_support', 'keep_power'))
 );
@@ -1685,7 +1693,8 @@ CREATE INDEX supply_marks_of_point ON supply_mark (point_id) WHERE point_id IS N
 COMMENT ON TABLE supply_mark IS 'holds from from_at, to to_at if it has one, until it is lifted; of no area, line, account or point: of the whole site';
 COMMENT ON COLUMN supply_mark.kw_per_minute IS 'of an amnesty: whoever is cut is restored, with so much load within a minute, of kw_per_point each';
 COMMENT ON COLUMN supply_mark.lift_asked_at IS 'somebody wants it lifted; what protects is lifted when a second person agrees';
-CREATE TRIGGER supply_mark_stays BEFORE UPDATE ON supply_mark FOR EACH ROW EXECUTE FUNCTION refuse_unsaying();
+CREATE TRIGGER supply_mark_stays BEFORE UPDATE ON supply_mark FOR EACH ROW
+    EXECUTE FUNCTION refuse_unsaying('lifted_at', 'lift_asked_at', 'lift_actor', 'lift_reason');
 CREATE TRIGGER supply_mark_is_never_deleted BEFORE DELETE ON supply_mark FOR EACH ROW EXECUTE FUNCTION refuse_change();
 
 -- Supply: commands are rows first and frames afterwards; every verdict of the guard is kept.
@@ -1709,11 +1718,13 @@ CREATE TABLE command (
     checks          integer NOT NULL DEFAULT 0,
     sent_at         timestamptz,
     detail          text NOT NULL DEFAULT '',
+    fence           bigint,
     CHECK (action <> 'trip' OR guard IS NOT NULL),
     CHECK ((sends = 0) = (sent_at IS NULL))
 );
 COMMENT ON COLUMN command.address IS 'the meter''s address at the time of the command; so is the line, which may change';
 COMMENT ON COLUMN command.guard IS 'all inputs and the verdict of the last evaluation; for a trip the one that released it';
+COMMENT ON COLUMN command.fence IS 'the token of who had the site when it was released last; it never repeats';
 COMMENT ON COLUMN command.next_at IS 'when the line has to send it or to look at the relay again';
 CREATE UNIQUE INDEX one_open_command_of_a_point ON command (point_id)
     WHERE state IN ('persisted', 'sent', 'acked', 'unknown', 'verifying');
@@ -1824,13 +1835,15 @@ CREATE TABLE breaker (
     CONSTRAINT only_the_site_has_no_name CHECK ((scope = 'site') = (name = '')),
     CHECK (num_nulls(reset_actor, reset_reason, reset_asked_at) IN (0, 3)),
     CONSTRAINT two_persons_reset_it CHECK (num_nulls(reset_second, reset_at) = 2
-        OR (num_nulls(reset_second, reset_at, reset_actor) = 0 AND lower(reset_second) <> lower(reset_actor)))
+        OR (num_nulls(reset_second, reset_at, reset_actor) = 0 AND lower(reset_second) <> lower(reset_actor))),
+    CONSTRAINT reset_was_asked_for_lately CHECK (reset_at <= reset_asked_at + interval '4 hours')
 );
 CREATE UNIQUE INDEX one_open_breaker ON breaker (scope, name) WHERE reset_at IS NULL;
 CREATE INDEX breakers_that_were_reset ON breaker (scope, name, reset_at) WHERE reset_at IS NOT NULL;
 COMMENT ON TABLE breaker IS 'too much happens at once: nobody of the group is cut until two persons reset it';
 COMMENT ON COLUMN breaker.found IS 'what was more than allowed, by the cause';
-CREATE TRIGGER breaker_stays BEFORE UPDATE ON breaker FOR EACH ROW EXECUTE FUNCTION refuse_unsaying();
+CREATE TRIGGER breaker_stays BEFORE UPDATE ON breaker FOR EACH ROW
+    EXECUTE FUNCTION refuse_unsaying('reset_at', 'reset_asked_at', 'reset_actor', 'reset_reason');
 CREATE TRIGGER breaker_is_never_deleted BEFORE DELETE ON breaker FOR EACH ROW EXECUTE FUNCTION refuse_change();
 
 -- Why slots are missing. No foreign keys: it is written often and looked at seldom.

@@ -258,6 +258,27 @@ def test_two_persons_reset_it_and_what_was_before_does_not_open_it_again(
     on(database_url, story)
 
 
+def test_who_asked_for_a_reset_asked_for_four_hours(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        for name, age in (("old", "4 hours"), ("young", "3 hours 59 minutes")):
+            await connection.execute(
+                "INSERT INTO breaker (scope, name, cause, found, allowed, opened_at, reset_actor,"
+                " reset_reason, reset_asked_at) VALUES ('area', %s, 'trips_in_an_hour', 9, 3,"
+                " now() - interval '1 day', 'zhao', 'mended', now() - %s::interval)",
+                [name, age],
+            )
+        with pytest.raises(ResetRefused, match="nobody asked to reset breaker 1"):
+            await agree_to_reset(connection, 1, "li")
+        await ask_to_reset(connection, 1, Said("li", "looked into it anew"))
+        await agree_to_reset(connection, 1, "zhao")
+        with pytest.raises(ResetRefused, match="zhao asked already"):
+            await ask_to_reset(connection, 2, Said("li", "so do I"))
+        with pytest.raises(psycopg.errors.IntegrityConstraintViolation):
+            await connection.execute("UPDATE breaker SET reset_actor = 'li' WHERE id = 2")
+
+    on(database_url, story)
+
+
 def test_no_reset_lets_more_trips_leave_within_the_hour(database_url: str) -> None:
     async def story(connection: AsyncConnection[Any]) -> None:
         meters = await Site.of(60).take_over(connection)

@@ -239,13 +239,24 @@ async def _is_known(session: Session, values: Values) -> list[Any]:
 async def _lock_mark(session: Session, values: Values) -> list[Any]:
     await session.lock("mark", values["number"])
     row = session.get("mark", values["number"])
-    return [] if row is None else [(row["kind"], row["lift_actor"], row["lifted_at"] is not None)]
+    if row is None:
+        return []
+    asked_by = _still_asking(session, row["lift_actor"], row.get("lift_asked_at"))
+    return [(row["kind"], asked_by, row["lifted_at"] is not None)]
+
+
+def _still_asking(session: Session, actor: str | None, asked_at: datetime | None) -> str | None:
+    """Who asked for something that needs a second person, unless that is too long ago."""
+    since = session.database.now() - timedelta(hours=4)
+    return actor if asked_at is not None and asked_at > since else None
 
 
 @answers(marks.SQL["ask_to_lift"])
 async def _ask_to_lift(session: Session, values: Values) -> list[Any]:
-    lifted_at = session.database.now() if values["at_once"] else None
-    await session.put("mark", values["number"], lift_actor=values["actor"], lifted_at=lifted_at)
+    now = session.database.now()
+    lifted_at = now if values["at_once"] else None
+    asked = {"lift_actor": values["actor"], "lift_asked_at": now}
+    await session.put("mark", values["number"], **asked, lifted_at=lifted_at)
     return []
 
 
@@ -710,6 +721,7 @@ async def _add_command(session: Session, values: Values) -> list[Any]:
         checks=0,
         sent_at=None,
         detail="",
+        fence=None,
     )
     session.lines.append(values["line"])
     return []
@@ -855,6 +867,8 @@ async def _move_command(session: Session, values: Values) -> list[Any]:
         changes["guard"] = values["guard"].obj
     if values["expires_at"] is not None:
         changes["expires_at"] = values["expires_at"]
+    if values["fence"] is not None:
+        changes["fence"] = values["fence"]
     if values["sends"]:
         changes["sent_at"] = values["now"]
     for counter in ("sends", "checks"):
@@ -1131,12 +1145,16 @@ async def _cancel_waiting_trips(session: Session, values: Values) -> list[Any]:
 async def _lock_breaker(session: Session, values: Values) -> list[Any]:
     await session.lock("breaker", values["number"])
     row = session.get("breaker", values["number"])
-    return [] if row is None else [(row["reset_actor"], row["reset_at"] is not None)]
+    if row is None:
+        return []
+    asked_by = _still_asking(session, row["reset_actor"], row.get("reset_asked_at"))
+    return [(asked_by, row["reset_at"] is not None)]
 
 
 @answers(breakers.SQL["ask_to_reset"])
 async def _ask_to_reset(session: Session, values: Values) -> list[Any]:
-    await session.put("breaker", values["number"], reset_actor=values["actor"])
+    asked = {"reset_actor": values["actor"], "reset_asked_at": session.database.now()}
+    await session.put("breaker", values["number"], **asked)
     return []
 
 

@@ -40,11 +40,30 @@ def test_rows_are_counted_by_kind_with_the_oldest() -> None:
     )
     assert found == {
         "reconnect_late": Alarm(
-            "reconnect_late", 2, 1800, "point P1, line bus, unknown meter is silent"
+            "reconnect_late",
+            2,
+            1800,
+            "point P1, line bus, unknown meter is silent",
+            frozenset({("P1", None, "bus"), ("P2", None, None)}),
         ),
-        "breaker_open": Alarm("breaker_open", 1, 60, "too many trips"),
+        "breaker_open": Alarm(
+            "breaker_open", 1, 60, "too many trips", frozenset({("too many trips",)})
+        ),
     }
     assert found["breaker_open"].word == ALARMS["breaker_open"]
+
+
+def test_another_in_the_place_of_one_that_is_over_is_news() -> None:
+    one, two, other = (
+        alarms_of([row("reconnect_late", 12, point=point, detail=detail)], NOW)
+        for point, detail in (("P1", "sent"), ("P1", "verifying"), ("P2", "sent"))
+    )
+    assert news(one, two) == ([], [])
+    assert news(one, other) == ([other["reconnect_late"]], [])
+    assert news(
+        alarms_of([row("breaker_open", 1, detail="site")], NOW),
+        alarms_of([row("breaker_open", 1, detail="area T1")], NOW),
+    )[0]
 
 
 def test_a_time_to_come_has_no_age() -> None:

@@ -472,6 +472,7 @@ def final_notices(*ages: timedelta) -> list[Notice]:
         ),
         ({"notices": (ALLOWED.notices[0], *final_notices(25 * HOUR, HOUR / 6, HOUR))}, ()),
         ({"approvals": (approval("Daemon"),)}, ("APPROVAL_MISSING",)),
+        ({"approvals": (approval(" \uff24aemon "),)}, ("APPROVAL_MISSING",)),  # a wide D
         ({"approvals": (approval(given=4 * HOUR - SECOND),)}, ()),
         ({"approvals": (approval(given=4 * HOUR),)}, ("APPROVAL_MISSING",)),
         ({"approvals": (approval(given=-SECOND),)}, ("APPROVAL_MISSING",)),

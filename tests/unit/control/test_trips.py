@@ -254,6 +254,7 @@ OPENED_BY_OTHERS = replace(
         ({"account_state": "closing"}, False),
         ({"account_state": "closing", "life_support": True}, True),
         (marked("planned_outage"), False),
+        ({**marked("planned_outage"), "protected": True}, False),
         (marked("hold"), True),
     ],
 )

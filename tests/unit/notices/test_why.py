@@ -43,6 +43,8 @@ WELL = PointSupply(
     outage_from=None,
     outage_to=None,
     outage_reason=None,
+    off_since=None,
+    off_reason=None,
 )
 SEEDS = range(50)
 Change = Callable[[random.Random], dict[str, Any]]
@@ -73,6 +75,17 @@ def planned(chance: random.Random) -> dict[str, Any]:
 DEBT = {"balance_fen": -1234, "reconnect_fen": 500}
 CAUSES: dict[Cause, Change] = {
     "cut": lambda it: {**command(it), **DEBT, "supply_state": "disconnected"},
+    "kept_off": lambda it: {
+        **it.choice(
+            (
+                {**command(it), "supply_state": "disconnected"},
+                {**command(it), "supply_state": "reconnect_commanded"},
+                {"relay_observed": "open"},
+            )
+        ),
+        "off_since": ago(it),
+        "off_reason": "works on the riser",
+    },
     "restore_due": lambda it: {**command(it), "supply_state": "disconnected"},
     "trip": lambda it: {**command(it), **DEBT, "supply_state": "trip_commanded"},
     "reconnect": lambda it: {**command(it), "supply_state": "reconnect_commanded"},
