@@ -17,6 +17,7 @@ from daemon.control.guard import Policy
 from daemon.control.ramp import Ramp
 from daemon.transactions.cut_requests import approve_cut, request_cut
 from daemon.transactions.supply_marks import Marked, agree_to_lift, lift_mark, set_mark
+from storage import cut_requests
 from storage.documents import Said
 from tests.simulation.control.processes import SiteTerms
 from tests.simulation.control.world import DAY, HOUR, LOOSE, World, add_point, empty_world
@@ -272,6 +273,17 @@ def asked_and_approved(requester: str, *approvers: str) -> Change:
     return lambda world: world.kernel.at_s(5, lambda: world.does(ask, "approval"))
 
 
+def asked_and_approved_alone(requester: str) -> Change:
+    """Who asked that the account be cut is in the rows as who approves it, too: past the command
+    and the constraint that refuse it."""
+
+    async def ask(connection: Any) -> None:
+        number = await request_cut(connection, "A1", Said(requester, "arrears"))
+        await cut_requests.approve(connection, number, requester.upper())
+
+    return lambda world: world.kernel.at_s(5, lambda: world.does(ask, "approval"))
+
+
 def of_itself(reason: str, holds: Change, ends: Change = nothing, **terms: Any) -> Scene:
     """A scene whose policy asks for something besides."""
     policy = {name: terms.pop(name) for name in Policy.__slots__ if name in terms}
@@ -415,6 +427,12 @@ SCENES: Final = (
         asked_and_approved("li", "wang"),
         asked_and_approved("li", "wang", "zhao"),
         approvals_required=2,
+    ),
+    of_itself(
+        "APPROVAL_MISSING",
+        asked_and_approved_alone("li"),
+        asked_and_approved("li", "wang"),
+        approvals_required=1,
     ),
     of_itself(
         "APPROVAL_MISSING",

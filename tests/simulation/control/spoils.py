@@ -91,7 +91,7 @@ def reasons() -> Iterator[Spoil]:
             )
     few = "len(_approvers(facts)) < approvals_needed(policy, facts)"
     yield Spoil("APPROVAL_MISSING", GUARD, few, "False")
-    yield Spoil("requester approves", GUARD, "} - {facts.requested_by.casefold()}", "}")
+    yield Spoil("requester approves", GUARD, "} - {person(facts.requested_by)}", "}")
 
 
 def locks_and_looks() -> Iterator[Spoil]:
