@@ -210,15 +210,6 @@ def test_an_account_is_opened_by_what_the_database_knows_of_its_tariff(
     )
     with psycopg.connect(database_url) as connection:
         assert connection.execute("SELECT actor FROM account_journal").fetchall() == [("li",)]
-    other = str(day + timedelta(days=1))
-    overwritten = meterd(tmp_path, *opening, other)
-    assert (overwritten.returncode, overwritten.stderr) == (
-        1,
-        f"meterd: account A1 is to be opened from {day} by agreement signed; "
-        "`--again` lets this take its place\n",
-    )
-    again = meterd(tmp_path, *opening, other, "--again")
-    assert again.stdout == f"account A1 is pending, billed from {other}\n"
 
 
 @pytest.mark.acceptance

@@ -257,6 +257,24 @@ def test_an_import_changes_no_tariff_or_opening_day_with_money_behind_it(
     on(database_url, story)
 
 
+def test_an_opening_that_waits_for_its_freeze_is_overwritten_by_no_slip(
+    database_url: str,
+) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        await Site.of(1, opened_on=None, agreement=None).take_over(connection)
+        told: dict[str, Any] = {"points": (), "opened_on": OPEN, "agreement": "signed"}
+        await archive.open_account(connection, "A1", **told)
+        await archive.open_account(connection, "A1", **told)  # the same again says nothing new
+        for other in ({"opened_on": OPEN + DAY}, {"agreement": "another"}):
+            with pytest.raises(ArchiveConflict, match="from 2026-03-01 by agreement signed; `--a"):
+                await archive.open_account(connection, "A1", **told | other)
+        assert (await account_of(connection, "A1"))["open_from"] == OPEN
+        await archive.open_account(connection, "A1", **told | {"opened_on": OPEN + DAY}, again=True)
+        assert (await account_of(connection, "A1"))["open_from"] == OPEN + DAY
+
+    on(database_url, story)
+
+
 def test_a_pending_account_whose_first_point_is_billed_keeps_its_opening_day(
     database_url: str,
 ) -> None:
