@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from itertools import groupby
 from pathlib import Path
+from reprlib import Repr
 from typing import Final
 
 from config.translation import ENGLISH, Words, words_of
@@ -113,6 +114,17 @@ def did_you_mean(word: str, known: Iterable[str], cutoff: float = 0.6) -> str:
         return ""
     close = get_close_matches(word, list(known), 1, cutoff)
     return f" (did you mean {close[0]}?)" if close else ""
+
+
+_QUOTING: Final = Repr()
+_QUOTING.maxstring = _QUOTING.maxlong = _QUOTING.maxother = 60
+_QUOTING.maxlist = _QUOTING.maxdict = 3
+_QUOTING.maxlevel = 1
+
+
+def quoted(told: object) -> str:
+    """What somebody wrote, for a message: of what is long the middle is left out."""
+    return _QUOTING.repr(told)
 
 
 def shown(path: Path, base: Path) -> str:

@@ -14,7 +14,7 @@ from itertools import pairwise
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple, TypeVar
 
-from config.problems import did_you_mean
+from config.problems import did_you_mean, quoted
 from config.tariff_version import (
     PRICE_DECIMALS,
     TOTAL,
@@ -196,7 +196,7 @@ class _Form:
         elif len(found.partition(".")[2].rstrip("0")) > PRICE_DECIMALS:
             message = f"has more than {PRICE_DECIMALS} decimals"
         elif Decimal(found) > most:
-            message = f'{found} is more than {most}; a number such as "{example}"'
+            message = f'{quoted(found)[1:-1]} is more than {most}; a number such as "{example}"'
         else:
             return Decimal(found)
         self.tell(key, message, *deeper)
@@ -434,4 +434,4 @@ def _named(words: Iterable[str]) -> str:
 
 
 def _quoted(found: object) -> str:
-    return "missing" if found is None else repr(found)
+    return "missing" if found is None else quoted(found)

@@ -13,6 +13,7 @@ from fractions import Fraction
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
+from config.problems import quoted
 from config.tariff_form import read_version
 from config.tariff_version import TOTAL, TariffVersion, Versions
 from daemon.billing.case_point import (
@@ -142,7 +143,7 @@ def _opened(given: Fields) -> _Account:
     points: dict[str, Point] = {}
     for it in given.each("points"):
         if (name := it.text("id")) in points:
-            raise given.error("points", f"two have the id {name!r}")
+            raise given.error("points", f"two have the id {quoted(name)}")
         points[name] = _point(it, rates, needs_rates=needs_rates)
     phases = max((it.phases for it in points.values()), default=1)
     _check_phases(versions, phases)
@@ -344,7 +345,7 @@ def _point_of(account: _Account, event: Fields) -> tuple[str, Point]:
     is_only = len(account.points) == 1
     name = event.text("point", *account.points) if is_only else event.text("point")
     if name not in account.points:
-        raise event.error("point", f"there is no point {name!r}")
+        raise event.error("point", f"there is no point {quoted(name)}")
     return name, account.points[name]
 
 

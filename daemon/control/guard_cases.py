@@ -6,6 +6,7 @@ from dataclasses import fields, replace
 from datetime import date, time, timedelta
 from typing import Any, Final
 
+from config.problems import quoted
 from daemon.control.guard import APPROVAL_LASTS, Approval, Facts, Notice, Policy, evaluate
 from daemon.quality.case_fields import CaseError, Fields
 
@@ -121,7 +122,7 @@ def _day(text: str) -> date:
     try:
         return date.fromisoformat(text)
     except ValueError:
-        raise CaseError(f"input.config: {text!r} is not a day, as 2026-03-01") from None
+        raise CaseError(f"input.config: {quoted(text)} is not a day, as 2026-03-01") from None
 
 
 def _clock(window: Fields, name: str) -> time:
@@ -134,4 +135,4 @@ def _clock(window: Fields, name: str) -> time:
             return clock
     except ValueError:
         pass
-    raise window.error(name, f"{text!r} is no time of day, as 09:00")
+    raise window.error(name, f"{quoted(text)} is no time of day, as 09:00")

@@ -9,6 +9,7 @@ from decimal import Decimal
 from typing import Any, Final, TypeVar, overload
 from zoneinfo import ZoneInfo
 
+from config.problems import quoted
 from daemon.quality.facts import Registers
 from protocols.errors import MeterdError
 
@@ -86,7 +87,7 @@ class Fields:
         for choice in choices:
             if choice == found:
                 return choice
-        raise self.error(name, f"{found!r} is none of {', '.join(choices)}")
+        raise self.error(name, f"{quoted(found)} is none of {', '.join(choices)}")
 
     @overload
     def integer(self, name: str) -> int: ...
@@ -120,7 +121,7 @@ class Fields:
             raise self._wrong(name, 'a decimal number in a text, as "100.00"', found)
         # Decimal itself takes 1_000, 1e3 and the digits of every script.
         if len(found) > MOST_DIGITS or not _DECIMAL.fullmatch(found):
-            raise self.error(name, f"{found!r} is not a decimal number")
+            raise self.error(name, f"{quoted(found)} is not a decimal number")
         return Decimal(found)
 
     def number(self, name: str) -> Decimal:
@@ -163,7 +164,7 @@ class Fields:
         try:
             day = date.fromisoformat(found)
         except ValueError:
-            raise self.error(name, f"{found!r} is not a day, as 2026-03-01") from None
+            raise self.error(name, f"{quoted(found)} is not a day, as 2026-03-01") from None
         self._check_year(name, day.year)
         return day
 
@@ -195,7 +196,7 @@ class Fields:
         try:
             return ZoneInfo(found)
         except (KeyError, ValueError, OSError):
-            raise self.error(name, f"there is no zone {found!r}") from None
+            raise self.error(name, f"there is no zone {quoted(found)}") from None
 
     def error(self, name: str, message: str) -> CaseError:
         """What is wrong with a field, to be raised."""
@@ -232,7 +233,7 @@ class Fields:
         try:
             moment = datetime.fromisoformat(text)
         except ValueError:
-            wrong = f"{text!r} is not a moment, as 2026-03-01T00:07"
+            wrong = f"{quoted(text)} is not a moment, as 2026-03-01T00:07"
             raise self.error(name, f"{wrong}") from None
         self._check_year(name, moment.year)
         return moment

@@ -11,6 +11,7 @@ from decimal import Decimal
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
+from config.problems import quoted
 from daemon.quality.acceptance import closing, refusal
 from daemon.quality.case_fields import CaseError, Fields
 from daemon.quality.facts import (
@@ -41,7 +42,7 @@ def result_of(case: Mapping[str, Any]) -> dict[str, Any]:
     fields = Fields(case)
     kind = fields.text("kind", KIND)
     if kind != KIND:
-        raise CaseError(f"kind: {kind!r} is not a kind that can be tried (only {KIND!r})")
+        raise CaseError(f"kind: {quoted(kind)} is not a kind that can be tried (only {KIND!r})")
     given = fields.inside("input")
     events = given.each("events")
     steps = []

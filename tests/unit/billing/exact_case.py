@@ -1,11 +1,11 @@
 """Accounts event by event, in fractions: money.md sections 3, 4, 8, 12, 14 and 15 said a second time.
 
 For tests to compare `account_case` with. Each event is held against what was accepted before it, and
-everything is worked out anew from that; `exact_account` says what it costs, so there is no matrix
-ladder."""
+everything is worked out anew from that; `exact_account` says what it costs. A matrix ladder is taken
+link by link, so under one an account has one point."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from fractions import Fraction
@@ -179,11 +179,14 @@ class Account:
     def end(self) -> datetime:
         return max((close[0] for close in self.closes), default=END)
 
-    def story(self, use: Mapping[date, Registers]) -> Story:
+    def story(
+        self, use: Mapping[date, Registers], parts: Sequence[tuple[date, Registers]]
+    ) -> Story:
         opened = self.given.get("open_date")
         return Story(
             versions=self.versions,
             use=use,
+            parts=parts,
             closed=self.closed,
             opened=None if opened is None else date.fromisoformat(opened),
             # A day that ends with the close was in service, one that begins with it was not.
@@ -195,12 +198,14 @@ class Account:
 
     def bill(self) -> tuple[Story, dict[tuple[str, str], Fraction]]:
         use: defaultdict[date, Registers] = defaultdict(lambda: defaultdict(Fraction))
-        story = self.story(use)
+        parts: list[tuple[date, Registers]] = []
+        story = self.story(use, parts if len(self.chains) == 1 else ())
         for chain in self.chains.values():
             for link in chain.links():
                 is_after_opening = story.opened is None or story.opened <= link[0].date()
                 if is_after_opening and link[1] <= self.end:
                     for day, registers in self.parts(story, chain, link):
+                        parts.append((day, registers))
                         for name, kwh in registers.items():
                             use[day][name] += kwh
         return story, bill(story)

@@ -9,7 +9,7 @@ from decimal import Decimal
 from random import Random
 from typing import Any
 
-from tests.unit.billing.stories import RATES, text, version
+from tests.unit.billing.stories import RATES, fixed, ladder, price, text, version
 
 Event = dict[str, Any]
 ZONES = (
@@ -41,8 +41,8 @@ class Meter:
         used = self.chance.randint(0, kwh * self.step)
         self.total += used
         for rate in self.rates:
-            part = self.chance.randint(0, used)
-            self.rates[rate] += part if rate == RATES[0] else used
+            part = used if rate == [*self.rates][-1] else self.chance.randint(0, used)
+            self.rates[rate] += part
             used -= part
 
     def shown(self) -> dict[str, str]:
@@ -132,6 +132,32 @@ def of_account(chance: Random, first: datetime, days: int, closing: Event | None
     return events
 
 
+def by_registers(
+    chance: Random, written: Event, rates: tuple[str, ...], residual: str | None, *, is_alone: bool
+) -> Event:
+    """A version of these registers; with a residual rate not all of them have a price (seasons).
+
+    A matrix only where one meter `is_alone`: it is taken link by link."""
+    if not rates:
+        return {**written, "energy": {"mode": "flat", "price": "0.5283"}}
+    priced = [it for it in rates if residual is None or it == residual or chance.random() < 0.6]
+    is_matrix = is_alone and chance.random() < 0.4
+    if not is_matrix and written["energy"]["mode"] == "flat" and chance.random() < 0.5:
+        return written
+    prices = {rate: price(chance) for rate in priced}
+    written = {**written, "energy": {"mode": "tou", "prices": prices}}
+    if is_matrix or written.get("ladder", {}).get("method") == "slab":
+        steps = ladder(chance, ("adder", "price"))
+        if is_matrix:
+            costs = steps.pop("adders", None) or steps.pop("prices")
+            rows = [{rate: price(chance) for rate in priced} for _ in costs]
+            steps |= {"method": "matrix", "matrix": rows}
+        written["ladder"] = steps
+        if "fixed" in written:
+            written["fixed"] = fixed(chance, steps)
+    return written
+
+
 def case(seed: int) -> Event:
     """The `input` of a case of kind `settle`."""
     chance = Random(seed)
@@ -140,14 +166,16 @@ def case(seed: int) -> Event:
     starts = sorted(
         {first.date() + chance.randint(1, days) * DAY for _ in range(chance.randint(0, 2))}
     )
-    versions = [version(chance, start) for start in ("2026-01-01", *map(str, starts))]
-    rates = RATES if chance.random() < 0.6 else ()
-    if not rates:
-        versions = [{**it, "energy": {"mode": "flat", "price": "0.5283"}} for it in versions]
-    residual = {"residual_rate": RATES[1]} if rates and chance.random() < 0.5 else {}
+    rates = chance.choice([(), RATES, (*RATES, "sharp"), (*RATES, "sharp")])
+    residual = chance.choice(rates) if rates and chance.random() < 0.5 else None
+    names = ("P", "Q")[: chance.randint(1, 2)]
+    versions = [
+        by_registers(chance, version(chance, start), rates, residual, is_alone=len(names) == 1)
+        for start in ("2026-01-01", *map(str, starts))
+    ]
     points: list[Event] = []
     events: list[Event] = []
-    for name in ("P", "Q")[: chance.randint(1, 2)]:
+    for name in names:
         point: Event = {
             "id": name,
             "ratio": chance.choice(["1", "1", "20", "33.3333"]),
@@ -156,7 +184,7 @@ def case(seed: int) -> Event:
             "max_daily_kwh": chance.choice(["100", "1000"]),
             "phases": chance.choice([1, 1, 3]),
             "allow_rollover": chance.random() < 0.9,
-            **residual,
+            **({} if residual is None else {"residual_rate": residual}),
         }
         points.append(point)
         told = life(Meter(chance, point, rates), first, days)

@@ -83,6 +83,12 @@ def test_a_register_that_is_a_number_of_json_is_refused(number: float) -> None:
         story({**reading("2026-03-01", "1"), "registers": {"total": number}})
 
 
+def test_what_is_no_number_however_long_is_told_in_a_line() -> None:
+    with pytest.raises(CaseError, match=r"'1{27}\.\.\.1{28}' is not a decimal number") as refused:
+        story(reading("2026-03-01", "1" * 5000))
+    assert len(str(refused.value)) < 120
+
+
 def test_a_freeze_closes_the_day_before_so_the_first_of_a_month_ends_the_last_one() -> None:
     result = story(reading("2026-02-28", "10"), reading("2026-03-01", "20"))
     assert charges(result) == {"2026-02": {"energy": 500}}

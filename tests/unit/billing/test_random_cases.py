@@ -21,7 +21,7 @@ def found(told: dict[str, Any]) -> dict[str, Any]:
 
 
 @settings(max_examples=40, deadline=None)
-@example(case(1_102_727_641))  # billed through a midnight that no clock shows
+@example(case(114))  # billed through a midnight that no clock shows
 @given(seeds.map(case))
 def test_every_event_of_an_account_moves_what_the_rules_say(told: dict[str, Any]) -> None:
     assert found(told) == exact_case.settled(told)
