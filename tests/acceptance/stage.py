@@ -7,7 +7,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -29,9 +28,9 @@ from daemon.transactions.archive import take_over_archive
 from daemon.transactions.payment import top_up
 from simulators.bench.remote import RemoteBench
 from storage import migrate
+from tests.servers.commands import METERD
 from tests.servers.ports import free_port
 
-METERD = str(Path(sys.executable).with_name("meterd"))
 ZONE = "Asia/Shanghai"
 DAYS = 12
 PRICE = "0.5283"

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from tests.acceptance.stage import METERD, Stage, stage
+from tests.acceptance.stage import Stage, stage
 from tests.conftest import new_database
+from tests.servers.commands import METERD
 from tests.servers.postgres import Server
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(600)]

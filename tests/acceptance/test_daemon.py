@@ -21,7 +21,8 @@ from psycopg.conninfo import make_conninfo
 
 from storage.database import DAEMON, OWNER
 from storage.migrations import LOCK
-from tests.acceptance.stage import ADDRESSES, DAYS, METERD, POOR, Stage, stage
+from tests.acceptance.stage import ADDRESSES, DAYS, POOR, Stage, stage
+from tests.servers.commands import METERD
 
 pytestmark = pytest.mark.acceptance
 SERIES = Path(__file__).with_name("series.txt")

@@ -16,8 +16,9 @@ from pathlib import Path
 import pytest
 
 from simulators.bench.remote import RemoteBench
-from tests.acceptance.stage import METERD, Stage
+from tests.acceptance.stage import Stage
 from tests.servers.certificates import make_certificates, tls_settings
+from tests.servers.commands import METERD
 from tests.servers.mosquitto import LISTENER, Mosquitto
 from tests.servers.ports import free_port
 

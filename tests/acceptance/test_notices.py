@@ -18,8 +18,8 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from daemon.sending.signature import SIGNATURE, TIMESTAMP, is_signed, signature
-from tests.acceptance import stage as stages
 from tests.acceptance.stage import POOR, Stage, end, stage
+from tests.servers import commands
 
 pytestmark = [
     pytest.mark.acceptance,
@@ -264,7 +264,7 @@ def test_ways_that_are_added_by_a_reload_are_used_at_once(
 
 def _refused(staged: Stage) -> str:
     done = subprocess.run(
-        [stages.METERD, "reload", "-c", str(staged.site)],
+        [commands.METERD, "reload", "-c", str(staged.site)],
         capture_output=True,
         text=True,
         check=False,

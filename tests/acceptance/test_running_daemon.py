@@ -17,8 +17,9 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from storage.database import DAEMON
-from tests.acceptance.stage import METERD, METERS, POOR, Stage, stage
+from tests.acceptance.stage import METERS, POOR, Stage, stage
 from tests.conftest import new_database
+from tests.servers.commands import METERD
 from tests.servers.postgres import Server
 
 pytestmark = [

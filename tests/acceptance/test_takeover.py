@@ -21,8 +21,9 @@ from daemon.transactions.archive import take_over_archive
 from daemon.transactions.payment import top_up
 from simulators.bench.remote import RemoteBench
 from storage import migrate
-from tests.acceptance.stage import METERD, SITE, ZONE, Stage, end
+from tests.acceptance.stage import SITE, ZONE, Stage, end
 from tests.faults.proxy import proxy_to
+from tests.servers.commands import METERD
 from tests.servers.ports import free_port
 
 pytestmark = [

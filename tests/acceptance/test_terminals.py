@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from simulators.bench.remote import RemoteBench
-from tests.acceptance.stage import DAYS, METERD, SITE, ZONE, Stage, end
+from tests.acceptance.stage import DAYS, SITE, ZONE, Stage, end
+from tests.servers.commands import METERD
 from tests.servers.ports import free_port
 
 pytestmark = [

@@ -16,7 +16,8 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from daemon.acquisition.planning.wanted import due_day
-from tests.acceptance.stage import ADDRESSES, DAYS, METERD, ZONE, Stage, stage
+from tests.acceptance.stage import ADDRESSES, DAYS, ZONE, Stage, stage
+from tests.servers.commands import METERD
 
 pytestmark = [
     pytest.mark.acceptance,

@@ -30,12 +30,13 @@ from daemon.runtime import logs
 from daemon.spool.spool import open_spool
 from protocols.dlt645.frame import Frame, encode
 from storage.database import DAEMON
-from tests.acceptance.stage import METERD, METERS, POOR, ZONE
+from tests.acceptance.stage import METERS, POOR, ZONE
 from tests.acceptance.test_notices import post_receipt, prepare, receipt, receiver, zone_by_day
 from tests.alarms.play import READY_S, Play, add_rows, playing
 from tests.alarms.watch import Alarm
 from tests.at_hours import libfaketime, real_sleep
 from tests.faults.small_disk import small_disk
+from tests.servers.commands import METERD
 from tests.servers.postgres import Server, embedded_server
 from tests.spooled import an_arrival
 

@@ -39,10 +39,10 @@ from storage import migrate
 from storage.database import DAEMON, OWNER
 from tests.bench.contest import allow_files, headline
 from tests.bench.meters import Meters, address_of, energies
+from tests.servers.commands import METERD
 from tests.servers.ports import free_port
 from tests.servers.postgres import Server, embedded_server
 
-METERD: Final = str(Path(sys.executable).with_name("meterd"))
 ZONE: Final = "Asia/Shanghai"
 ZONE_MIN: Final = 480
 GOAL: Final = 20

@@ -20,7 +20,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final
 
-from tests.acceptance.stage import METERD
+from tests.servers.commands import METERD
 from tests.servers.mosquitto import LISTENER, Mosquitto
 from tests.servers.packages import SEARCH_PATH, install
 from tests.servers.postgres import Server, embedded_server

@@ -14,9 +14,10 @@ from pathlib import Path
 import pytest
 
 from daemon.ownership.hold import LEASE_S
-from tests.acceptance.stage import METERD, end
+from tests.acceptance.stage import end
 from tests.faults.scene import Scene, scene
 from tests.faults.truth import untruths
+from tests.servers.commands import METERD
 from tests.servers.ports import free_port
 from tests.servers.postgres import Server
 

@@ -14,10 +14,11 @@ from typing import Final
 import psycopg
 from psycopg.conninfo import make_conninfo
 
-from tests.acceptance.stage import ADDRESSES, METERD, METERS
+from tests.acceptance.stage import ADDRESSES, METERS
 from tests.faults.database_faults import Fault
 from tests.faults.scene import LINE, Scene, Watch, scene
 from tests.faults.truth import untruths
+from tests.servers.commands import METERD
 from tests.servers.postgres import Server
 
 STORES_AGAIN_S: Final = 10.0

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from config import prometheus
-from tests.acceptance.stage import METERD
+from tests.servers.commands import METERD
 from tests.servers.packages import program
 
 GRAFANA: Final = prometheus.RULES.parents[1] / "grafana"

@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import psycopg
@@ -11,8 +10,8 @@ from psycopg.conninfo import make_conninfo
 
 from storage.database import DAEMON, OWNER
 from storage.site_lock import SITE_LOCK
+from tests.servers import commands
 
-METERD = str(Path(sys.executable).with_name("meterd"))
 SITE = """
 [site]
 name = "s"
@@ -37,12 +36,7 @@ def empty(empty_database_url: str, tmp_path: Path) -> Path:
 
 
 def meterd(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [METERD, *arguments, "-c", str(folder / "meterd.toml")],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return commands.run(*arguments, "-c", folder / "meterd.toml")
 
 
 def test_migrate_makes_the_tables_as_their_owner_and_again_changes_nothing(empty: Path) -> None:
@@ -72,7 +66,7 @@ def test_migrate_is_refused_while_a_daemon_acts_on_the_database(empty: Path) -> 
     with psycopg.connect(url, autocommit=True) as daemon:
         daemon.execute("SELECT pg_advisory_lock(%s)", (SITE_LOCK,))
         process = daemon.info.backend_pid
-        words = [METERD, "migrate", "-c", str(empty / "meterd.toml")]
+        words = [commands.METERD, "migrate", "-c", str(empty / "meterd.toml")]
         with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as refused:
             while refused.poll() is None:
                 daemon.execute("SELECT pg_sleep(0.1)")  # it lives

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +15,9 @@ from psycopg import AsyncConnection
 from daemon.spool.record import as_content, waiting
 from storage import dead_letters
 from tests.database.small_site import OPEN, Site, balance, freeze, on, rows, slots
+from tests.servers import commands
 
 pytestmark = pytest.mark.acceptance
-METERD = str(Path(sys.executable).with_name("meterd"))
 SETTINGS = """
 [site]
 name = "s"
@@ -50,13 +49,7 @@ def folder(database_url: str, tmp_path: Path) -> Path:
 
 
 def meterd(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [METERD, "deadletter", *arguments, "-c", str(folder / "meterd.toml")],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    return commands.run("deadletter", *arguments, "-c", folder / "meterd.toml")
 
 
 def listed(folder: Path, *arguments: str) -> list[dict[str, Any]]:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from psycopg import AsyncConnection
 
-from tests.database.cli.test_ledger_commands import FILES, METERD
+from tests.database.cli.test_ledger_commands import FILES
 from tests.database.small_site import (
     DAY,
     SHADOW,
@@ -19,6 +19,7 @@ from tests.database.small_site import (
     on,
     store,
 )
+from tests.servers import commands
 
 FIRST = TODAY - 20 * DAY
 SPIKE = FIRST + 2 * DAY
@@ -45,13 +46,11 @@ def site(database_url: str, tmp_path: Path) -> Path:
 
 
 def quality(site: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [METERD, "quality", *map(str, arguments)]
-    return subprocess.run(command, cwd=site, capture_output=True, text=True)
+    return commands.run("quality", *arguments, cwd=site)
 
 
 def standstill(site: Path) -> subprocess.CompletedProcess[str]:
-    command = [METERD, "standstill", "--json"]
-    return subprocess.run(command, cwd=site, capture_output=True, text=True)
+    return commands.run("standstill", "--json", cwd=site)
 
 
 def objects(done: subprocess.CompletedProcess[str]) -> list[dict[str, Any]]:

@@ -6,7 +6,6 @@ import pty
 import re
 import shlex
 import subprocess
-import sys
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -31,8 +30,8 @@ from tests.database.small_site import (
     on,
     store,
 )
+from tests.servers import commands
 
-METERD = str(Path(sys.executable).with_name("meterd"))
 FILES = {
     "meterd.toml": """
 [site]
@@ -128,15 +127,7 @@ class Place:
         return found[0]
 
     def meterd(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [METERD, *arguments, "-c", "meterd.toml"],
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-            cwd=self.folder,
-            stdin=subprocess.DEVNULL,
-        )
+        return commands.run(*arguments, "-c", "meterd.toml", cwd=self.folder)
 
     def done(self, *arguments: str) -> str:
         finished = self.meterd(*arguments)
@@ -318,7 +309,16 @@ def test_who_types_on_a_terminal_is_asked_for_what_is_missing(place: Place) -> N
     ours, theirs = pty.openpty()
     asking = subprocess.Popen(
         [
-            *(METERD, "meter", "exchange", "P1", "--at", "2026-03-03 14:30", "-c", "meterd.toml"),
+            *(
+                commands.METERD,
+                "meter",
+                "exchange",
+                "P1",
+                "--at",
+                "2026-03-03 14:30",
+                "-c",
+                "meterd.toml",
+            ),
             *("--new-address", "000000000044"),
         ],
         cwd=place.folder,

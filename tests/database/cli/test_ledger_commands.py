@@ -4,7 +4,6 @@ import json
 import os
 import pty
 import subprocess
-import sys
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,8 +15,8 @@ from psycopg import AsyncConnection
 
 from daemon.transactions.sealing import seal
 from tests.database.small_site import NOW, Site, on
+from tests.servers import commands
 
-METERD = str(Path(sys.executable).with_name("meterd"))
 SETTINGS = """
 [site]
 name = "s"
@@ -77,13 +76,7 @@ def broken(request: pytest.FixtureRequest, database_url: str, tmp_path: Path) ->
 
 
 def meterd(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [METERD, *arguments, "-c", str(folder / "meterd.toml")],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    return commands.run(*arguments, "-c", folder / "meterd.toml")
 
 
 @pytest.mark.acceptance
@@ -140,7 +133,7 @@ def test_much_money_is_asked_about_on_a_terminal(
 ) -> None:
     ours, theirs = pty.openpty()
     paying = subprocess.Popen(
-        [METERD, "topup", "A1", "2001", "--key", "R9", "-c", str(small / "meterd.toml")],
+        [commands.METERD, "topup", "A1", "2001", "--key", "R9", "-c", str(small / "meterd.toml")],
         stdin=theirs,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

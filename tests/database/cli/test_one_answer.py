@@ -2,7 +2,6 @@
 
 import json
 import shlex
-import subprocess
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
@@ -13,8 +12,9 @@ from typing import Any
 import pytest
 from psycopg import AsyncConnection
 
-from tests.database.cli.test_ledger_commands import FILES, METERD
+from tests.database.cli.test_ledger_commands import FILES
 from tests.database.small_site import DAY, NOW, SHADOW, TODAY, Site, freeze, on, store
+from tests.servers import commands
 
 FIRST = TODAY - 20 * DAY
 HONEST = {day: Decimal(6041 + 5 * day) for day in range(21)}
@@ -46,7 +46,7 @@ def written(database_url: str, folder: Path, past: Mapping[int, Decimal]) -> Pat
 
 
 def meterd(site: Path, *arguments: str) -> str:
-    done = subprocess.run([METERD, *arguments], cwd=site, capture_output=True, text=True)
+    done = commands.run(*arguments, cwd=site)
     assert done.returncode in (0, 1), done.stderr
     return done.stdout
 

@@ -12,8 +12,8 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from tests.acceptance.stage import METERD
 from tests.database.cli.test_document_commands import Place
+from tests.servers.commands import METERD
 
 pytestmark = [
     pytest.mark.acceptance,

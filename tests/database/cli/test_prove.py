@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,9 @@ from psycopg import AsyncConnection
 from psycopg.conninfo import make_conninfo
 
 from daemon.transactions.sealing import seal
-from tests.database.small_site import DAY, NOW, OPEN, Site, freeze, meters, on, pay, store
+from tests.database.small_site import DAY, NOW, OPEN, ZONE, Site, freeze, meters, on, pay, store
+from tests.servers import commands
 
-METERD = str(Path(sys.executable).with_name("meterd"))
 SETTINGS = """
 [site]
 name = "s"
@@ -69,13 +69,8 @@ def sealed(database_url: str) -> None:
 
 
 def prove(site: Path, *arguments: str) -> tuple[int, bytes, str]:
-    run = subprocess.run(
-        [METERD, "prove", *arguments, "-c", str(site / "meterd.toml")],
-        capture_output=True,
-        timeout=60,
-        check=False,
-    )
-    return run.returncode, run.stdout, run.stderr.decode()
+    done = commands.run_for_bytes("prove", *arguments, "-c", site / "meterd.toml")
+    return done.returncode, done.stdout, done.stderr.decode()
 
 
 def verified(*arguments: object) -> list[str]:
@@ -151,7 +146,7 @@ def test_a_block_before_the_last_posting_proves_nothing(site: Path, database_url
         await seal(connection, NOW)
 
     on(database_url, more)
-    month = f"{NOW:%Y-%m}"
+    month = f"{datetime.now(ZONE):%Y-%m}"
     code, _, told = prove(site, "A1", month, "--head", "1")
     assert code == 1
     assert "block 1 was sealed before all of it was posted; the first that holds it is 2" in told

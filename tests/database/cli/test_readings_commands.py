@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from psycopg import AsyncConnection
 
-from tests.database.cli.test_ledger_commands import FILES, METERD
+from tests.database.cli.test_ledger_commands import FILES
 from tests.database.small_site import DAY, SHADOW, TODAY, Site, freeze, on, store
+from tests.servers import commands
 
 FIRST = TODAY - 3 * DAY
 
@@ -35,7 +36,7 @@ def site(database_url: str, tmp_path: Path) -> Path:
 
 
 def meterd(site: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([METERD, *arguments], cwd=site, capture_output=True, text=True)
+    return commands.run(*arguments, cwd=site)
 
 
 def objects(done: subprocess.CompletedProcess[str]) -> list[dict[str, Any]]:

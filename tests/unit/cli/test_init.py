@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from datetime import date
 from pathlib import Path
 
@@ -17,8 +16,8 @@ from config.first_site import NewLine, NewSite, files_of
 from config.load import load_site
 from daemon.cli.init import init
 from daemon.cli.output import BAD_CONFIG, FAILED, USAGE
+from tests.servers.commands import METERD
 
-METERD = str(Path(sys.executable).with_name("meterd"))
 SAID = [
     *("--name", "Market 3", "--zone", "Asia/Shanghai", "--price", "0.6"),
     *("--serial", "bus-1=/dev/ttyUSB0,9600", "--tcp", "gate-1=10.0.0.9:7001"),

@@ -1,15 +1,14 @@
 """Days, months and numbers that nobody can mean, and streams that nobody reads, end in a word."""
 
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
 from daemon.cli import cli
+from tests.servers.commands import METERD
 
-METERD = str(Path(sys.executable).with_name("meterd"))
 SITE = """
 [site]
 name = "s"

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
-import jsonschema
 import pytest
 import structlog
 
@@ -51,6 +50,8 @@ SCHEMA = json.loads((Path(__file__).parents[3] / "docs" / "log.schema.json").rea
 
 
 def test_every_line_of_json_is_of_the_schema(capsys: pytest.CaptureFixture[str]) -> None:
+    import jsonschema  # it takes two seconds: only for whom it is needed
+
     logs.configure("json", "debug")
     log = structlog.get_logger("line")
     for level in ("debug", "info", "warning", "error", "critical"):

@@ -48,8 +48,8 @@ from simulators.lines.bus import SimulatedBus
 from simulators.lines.stream_lines import serve_pty, serve_tcp
 from simulators.state.clock import MeterClock
 from simulators.state.load import LoadCurve
-from tests.acceptance.stage import METERD
 from tests.examples import examples
+from tests.servers.commands import METERD
 from tests.simulated_meters import simulated_meter_of
 
 NOW = datetime(2026, 3, 2, 12, 0, 0)

@@ -5,11 +5,11 @@ from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from functools import cache
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-import jsonschema
 import msgspec
 import pytest
 from hypothesis import given
@@ -154,10 +154,18 @@ def registers_told(events: list[Event]) -> RegisterReport:
     return events[0]
 
 
-def schema_takes(content: dict[str, Any]) -> bool:
+@cache
+def validator() -> Any:
+    """Of our own form; it takes two seconds to import."""
+    import jsonschema
+
+    jsonschema.Draft202012Validator.check_schema(SCHEMA)
     formats = jsonschema.FormatChecker(["uuid", "date"])
-    validator = jsonschema.Draft202012Validator(SCHEMA, format_checker=formats)
-    return bool(validator.is_valid(content))
+    return jsonschema.Draft202012Validator(SCHEMA, format_checker=formats)
+
+
+def schema_takes(content: dict[str, Any]) -> bool:
+    return bool(validator().is_valid(content))
 
 
 # --- our own form ---------------------------------------------------------------------------------
@@ -165,7 +173,6 @@ def schema_takes(content: dict[str, Any]) -> bool:
 
 def test_the_schema_in_the_documents_is_that_of_the_decoder() -> None:
     assert json_schema() == SCHEMA
-    jsonschema.Draft202012Validator.check_schema(SCHEMA)
 
 
 @pytest.mark.parametrize("content", GOOD, ids=lambda content: f"{content['type']}-{len(content)}")
