@@ -30,7 +30,7 @@ rest: venv
 	.venv/bin/python -m tests.servers.timescaledb >/dev/null
 	.venv/bin/python -m pytest -n $(WORKERS) --dist loadgroup $(QUICK:%=--ignore=%)
 
-# Every test of the database on both servers, and all runs of the kill test.
+# Every test of the database on both servers, a break at each statement, and all runs of the kill test.
 test-all: venv
 	.venv/bin/python -m tests.servers.timescaledb >/dev/null
 	.venv/bin/python -m pytest -n $(WORKERS) --dist loadgroup --all-servers
