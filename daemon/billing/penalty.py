@@ -142,11 +142,13 @@ class _Course:
     """Exact fen."""
     paid_fen: int = 0
     starts_on: date | None = None
-    waived: dict[Deferral, Fraction] = field(default_factory=dict)
+    waived: list[Fraction] = field(init=False)
+    """By deferral: two that are alike were granted twice."""
 
     def __post_init__(self) -> None:
         self.principal_left_fen = self.arrears.principal_fen
         self.through = self.arrears.due_on
+        self.waived = [Fraction(0)] * len(self.deferrals)
 
     def accrue_through(self, last: date) -> None:
         while self.through < last:
@@ -191,20 +193,17 @@ class _Course:
         return fen - part_fen
 
     def _cost_of(self, day: date) -> Fraction:
-        granted = [deferral for deferral in self.deferrals if deferral.covers(day)]
-        if any(deferral.mode == "freeze_accrual" for deferral in granted):
+        granted = [(n, it) for n, it in enumerate(self.deferrals) if it.covers(day)]
+        if any(deferral.mode == "freeze_accrual" for _, deferral in granted):
             return Fraction(0)
         cost = self.principal_left_fen * self._rate_on(day)
-        for deferral in granted:
+        for number, deferral in granted:
             if deferral.mode == "waive":
-                cost -= self._waive(deferral, cost)
+                most_fen = deferral.amount_fen
+                part = cost if most_fen is None else min(cost, most_fen - self.waived[number])
+                self.waived[number] += part
+                cost -= part
         return cost
-
-    def _waive(self, deferral: Deferral, cost: Fraction) -> Fraction:
-        before = self.waived.get(deferral, Fraction(0))
-        part = cost if deferral.amount_fen is None else min(cost, deferral.amount_fen - before)
-        self.waived[deferral] = before + part
-        return part
 
     def _rate_on(self, day: date) -> Fraction:
         rates = self.terms.rates
