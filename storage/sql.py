@@ -71,10 +71,14 @@ async def fetch_records(
     record: type[T],
     statement: str,
     values: Values | None = None,
+    *,
+    prepare: bool | None = None,
 ) -> list[T]:
-    """Every row of the answer as a `record`, whose fields are the columns."""
+    """Every row of the answer as a `record`, whose fields are the columns.
+
+    `prepare`: whether the server keeps its plan; None: when it was asked for some times."""
     async with connection.cursor(row_factory=class_row(record)) as cursor:
-        await cursor.execute(statement, values)
+        await cursor.execute(statement, values, prepare=prepare)
         return await cursor.fetchall()
 
 

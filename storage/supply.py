@@ -144,7 +144,10 @@ async def control_facts(
     The caller holds the locks on the account rows. `sources_since`: who told readings from then on
     is looked at, and who told the last one before."""
     values = {"accounts": sorted(set(accounts)), "now": now, "sources_since": sources_since}
-    return await fetch_records(connection, record, SQL["control_facts"], values)
+    await connection.execute(SQL["plan_once"])
+    found = await fetch_records(connection, record, SQL["control_facts"], values, prepare=True)
+    await connection.execute(SQL["plan_as_usual"])
+    return found
 
 
 async def supply_facts(connection: Connection, accounts: Iterable[int], record: type[T]) -> list[T]:

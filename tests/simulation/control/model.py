@@ -312,7 +312,13 @@ class Cursor:
     async def __aexit__(self, *error: object) -> None:
         return None
 
-    async def execute(self, statement: str, values: Mapping[str, Any] | None = None) -> None:
+    async def execute(
+        self,
+        statement: str,
+        values: Mapping[str, Any] | None = None,
+        *,
+        prepare: bool | None = None,
+    ) -> None:
         session = self.session
         await session.give_way()
         session.refuse_if_down()

@@ -397,6 +397,16 @@ async def _supply_facts(session: Session, values: Values) -> list[Any]:
     ]
 
 
+@answers(supply.SQL["plan_once"])
+async def _plan_once(session: Session, values: Values) -> list[Any]:
+    return [("force_generic_plan",)]
+
+
+@answers(supply.SQL["plan_as_usual"])
+async def _plan_as_usual(session: Session, values: Values) -> list[Any]:
+    return [("auto",)]
+
+
 @answers(supply.SQL["control_facts"])
 async def _control_facts(session: Session, values: Values) -> list[Any]:
     wanted = set(values["accounts"])
