@@ -20,6 +20,7 @@ from starlette.routing import Route
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from daemon.api.receipts import MOST_BYTES, Receipts
+from daemon.runtime.supervision import in_thread
 from protocols.errors import MeterdError
 
 REQUEST_S: Final = 10.0
@@ -99,10 +100,15 @@ async def serve(
     class Bounded(_BoundedHttp):
         patience_s = request_s
 
+    one_at_a_time = asyncio.Lock()
+
     async def metrics(request: Request) -> Response:
-        show()
         encode, content_type = choose_encoder(request.headers.get("accept", ""))
-        return Response(encode(REGISTRY), headers={"content-type": content_type})
+        async with one_at_a_time:
+            show()
+            # Of thousands of lines it takes seconds, in which they want to be read.
+            told = await in_thread(partial(encode, REGISTRY))
+        return Response(told, headers={"content-type": content_type})
 
     async def healthz(request: Request) -> Response:
         is_well, shown = health()

@@ -2,10 +2,13 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager, suppress
 
 import pytest
+from prometheus_client import REGISTRY, Metric
+from prometheus_client.registry import Collector
 
 from daemon.api import http
 from daemon.api.receipts import Receipts
@@ -89,6 +92,42 @@ def test_a_connection_may_ask_again_and_again() -> None:
             writer.close()
 
     asyncio.run(test())
+
+
+class Slow(Collector):
+    """Metrics that take until somebody says `enough`."""
+
+    def __init__(self) -> None:
+        self.began = threading.Event()
+        self.enough = threading.Event()
+
+    def describe(self) -> Iterable[Metric]:
+        """Else it would be collected when it is registered."""
+        return ()
+
+    def collect(self) -> Iterator[Metric]:
+        self.began.set()
+        assert self.enough.wait(10), "the event loop stood still meanwhile"
+        yield Metric("slow", "A metric.", "gauge")
+
+
+def test_others_are_answered_while_many_metrics_are_told() -> None:
+    slow = Slow()
+
+    async def test() -> None:
+        async with served() as port:
+            metrics = health_request().replace(b"healthz", b"metrics")
+            telling = asyncio.create_task(asked(port, metrics))
+            assert await asyncio.to_thread(slow.began.wait, 10)
+            assert b'"ok"' in await asked(port, health_request())
+            slow.enough.set()
+            assert b"# HELP slow A metric." in await telling
+
+    REGISTRY.register(slow)
+    try:
+        asyncio.run(test())
+    finally:
+        REGISTRY.unregister(slow)
 
 
 def test_a_head_that_is_too_long_is_refused() -> None:
