@@ -74,6 +74,9 @@ STARTED_WITHIN_S: Final = 120.0
 START_AGAIN_S: Final = 0.5
 RECONNECT_S: Final = 3.0
 """The pool's own pauses grow until this time; then whoever wants a connection makes it try anew."""
+LIFETIME_S: Final = 86_400.0
+"""A connection is used so long at most, or what its process keeps would grow for ever. A new one
+has everything to plan anew, which costs more than what it is asked."""
 GROWN_WITHIN_S: Final = 1.0
 Session = tuple[int, datetime]
 """A session of the server: its process, and when it began."""
@@ -315,6 +318,7 @@ class Pool(AsyncConnectionPool[AsyncConnection[Any]]):
             kwargs={"autocommit": True},
             configure=self._begin_session,
             timeout=timeout,
+            max_lifetime=LIFETIME_S,
             reconnect_timeout=RECONNECT_S,
         )
         self.url = url
