@@ -7,18 +7,45 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 import click
 
+from daemon.cli.gathered import gathered
 from protocols.dlt645.writing import Authority
 
 ENVIRONMENT: Final = "METERD_METER_PASSWORD"
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def authority_options(command: F) -> F:
-    """The options --level and --operator."""
+@dataclass(frozen=True, slots=True)
+class Writer:
+    """Who writes, as it was typed."""
+
+    level: str
+    operator: str
+
+    def authority(self) -> Authority:
+        """With the password from the environment, or asked for on a terminal.
+
+        FrameError when a part has not its digits."""
+        # An argument would stand in the list of processes and in the shell's history.
+        password = os.environ.get(ENVIRONMENT)
+        if password is None:
+            if not sys.stdin.isatty():
+                raise click.UsageError(
+                    f"the meter's password (6 digits) is missing: set {ENVIRONMENT}"
+                )
+            password = click.prompt("Password of the meter (6 digits)", hide_input=True, err=True)
+        authority = Authority(self.level, password, self.operator)
+        authority.on_the_wire()  # refuses what has not its digits, before a line is opened
+        return authority
+
+
+def writer_options(command: F) -> F:
+    """The options --level and --operator; the command gets them as `writer`."""
+    command = gathered("writer", Writer)(command)
     for option in (
         click.option(
             "--operator",
@@ -35,18 +62,3 @@ def authority_options(command: F) -> F:
     ):
         command = option(command)
     return command
-
-
-def authority_of(level: str, operator: str) -> Authority:
-    """The authority with the password from the environment, or asked for on a terminal.
-
-    FrameError when a part has not its digits."""
-    # An argument would stand in the list of processes and in the shell's history.
-    password = os.environ.get(ENVIRONMENT)
-    if password is None:
-        if not sys.stdin.isatty():
-            raise click.UsageError(f"the meter's password (6 digits) is missing: set {ENVIRONMENT}")
-        password = click.prompt("Password of the meter (6 digits)", hide_input=True, err=True)
-    authority = Authority(level, password, operator)
-    authority.on_the_wire()  # refuses what has not its digits, before a line is opened
-    return authority

@@ -7,18 +7,19 @@ import json
 import re
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
-from zoneinfo import ZoneInfo
 
 import click
 
-from daemon.cli.authority import authority_of, authority_options
+from daemon.cli.authority import Writer, writer_options
 from daemon.cli.connection import line_options
+from daemon.cli.gathered import gathered
 from daemon.cli.output import BAD_DATA, FAILED, as_json, echo, fail, print_json, print_table
 from daemon.cli.typed import Text
-from daemon.cli.zone import zone_of, zone_options
+from daemon.cli.zone import Whose, zone_options
 from daemon.field.certify.bench import Bench, Harm, harm_of_dlt645, harm_of_modbus
 from daemon.field.certify.dlt645 import checks as dlt645_checks
 from daemon.field.certify.dlt645.subject import Subject as Meter
@@ -44,6 +45,38 @@ MOST_BYTES: Final = 20_000_000
 """Of a certificate to be compared with."""
 
 Run = Callable[[Callable[[Result], None]], Awaitable[list[Result]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """The meter that is checked, and against what; as it was typed."""
+
+    meter: str
+    suite: str
+    profile: str | None
+    framing: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Permission:
+    """What the checks may do to it."""
+
+    may_write: bool
+    may_switch: bool
+
+    @property
+    def harm(self) -> Harm:
+        """The most of it."""
+        return Harm.SWITCHES if self.may_switch else Harm.WRITES if self.may_write else Harm.NONE
+
+
+@dataclass(frozen=True, slots=True)
+class Paper:
+    """What is written of it, and what it is compared with."""
+
+    label: str | None
+    html: Path | None
+    compare: Path | None
 
 
 @click.command()
@@ -86,26 +119,21 @@ Run = Callable[[Callable[[Result], None]], Awaitable[list[Result]]]
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="A certificate of earlier, as --json printed it.",
 )
-@authority_options
+@writer_options
 @zone_options
 @as_json
-def certify(  # noqa: PLR0913 - where, who, which checks, what they may do
+@gathered("candidate", Candidate)
+@gathered("permission", Permission)
+@gathered("paper", Paper)
+def certify(
     *,
     connection: Connection,
-    meter: str,
-    suite: str,
-    profile: str | None,
-    framing: str | None,
-    may_write: bool,
-    may_switch: bool,
+    candidate: Candidate,
+    permission: Permission,
     only: tuple[str, ...],
-    label: str | None,
-    html: Path | None,
-    compare: Path | None,
-    level: str,
-    operator: str,
-    zone: ZoneInfo | None,
-    site_path: Path,
+    paper: Paper,
+    writer: Writer,
+    whose: Whose,
     as_json: bool,
 ) -> None:
     """Check a meter against its standard: what it answers, refuses, keeps and obeys.
@@ -113,19 +141,18 @@ def certify(  # noqa: PLR0913 - where, who, which checks, what they may do
     Without --may-write and --may-switch only reads are sent, and bytes that are no request. Needs
     no daemon; nothing else may talk on the line. Exit code 0 when no check failed, else 1; with
     --compare, when none failed that passed before."""
-    before = None if compare is None else _certificate_in(compare)
-    permitted = Harm.SWITCHES if may_switch else Harm.WRITES if may_write else Harm.NONE
-    if suite == DLT645:
-        if profile is not None or framing is not None:
+    before = None if paper.compare is None else _certificate_in(paper.compare)
+    if candidate.suite == DLT645:
+        if candidate.profile is not None or candidate.framing is not None:
             raise click.UsageError("--profile and --framing are for --suite modbus")
-        run = _dlt645(connection, meter, permitted, only, level, operator, zone, site_path)
+        run = _dlt645(connection, candidate.meter, permission.harm, only, writer, whose)
     else:
-        run = _modbus(connection, meter, permitted, only, profile, framing)
+        run = _modbus(connection, candidate, permission.harm, only)
     results = asyncio.run(_all(run, silent=as_json))
-    certificate = _certificate(suite, meter, label or "", results)
+    certificate = _certificate(candidate, paper.label or "", results)
     differences = [] if before is None else changes(before, results)
-    if html is not None:
-        html.write_text(page(certificate, differences), encoding="utf-8")
+    if paper.html is not None:
+        paper.html.write_text(page(certificate, differences), encoding="utf-8")
     if as_json:
         print_json(certificate)
     else:
@@ -163,10 +190,10 @@ def _print(results: Sequence[Result], differences: Sequence[Change], *, compared
         )
 
 
-def _certificate(suite: str, meter: str, label: str, results: Sequence[Result]) -> dict[str, Any]:
+def _certificate(candidate: Candidate, label: str, results: Sequence[Result]) -> dict[str, Any]:
     return {
-        "suite": suite,
-        "meter": meter,
+        "suite": candidate.suite,
+        "meter": candidate.meter,
         "label": label,
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
         "counts": _counts(results),
@@ -201,21 +228,19 @@ def _dlt645(
     address: str,
     permitted: Harm,
     only: tuple[str, ...],
-    level: str,
-    operator: str,
-    zone: ZoneInfo | None,
-    site_path: Path,
+    writer: Writer,
+    whose: Whose,
 ) -> Run:
     if not re.fullmatch("[0-9]{12}", address):
         raise click.UsageError(f"--meter {address}: the address of a DL/T 645 meter has 12 digits")
-    meant = zone_of(zone, site_path)
-    authority = authority_of(level, operator) if permitted else None
+    zone = whose.meant()
+    authority = writer.authority() if permitted else None
     checks = _chosen(dlt645_checks.SUITE, only)
 
     async def run(tell: Callable[[Result], None]) -> list[Result]:
         async with connection.channel:
             bench = _bench(connection, permitted, is_whole_dlt645, harm_of_dlt645)
-            meter = Meter(bench, address, lambda: wall_clock(meant), authority)
+            meter = Meter(bench, address, lambda: wall_clock(zone), authority)
             return await run_suite(checks, meter, bench, on_result=tell)
 
     return run
@@ -223,17 +248,16 @@ def _dlt645(
 
 def _modbus(
     connection: Connection,
-    unit: str,
+    candidate: Candidate,
     permitted: Harm,
     only: tuple[str, ...],
-    profile: str | None,
-    framing: str | None,
 ) -> Run:
     # pymodbus takes a tenth of a second to import: only when it is needed.
     from config.profiles import load_profile
     from daemon.field.certify.modbus import checks as modbus_checks
     from daemon.field.certify.modbus.subject import Subject, is_whole
 
+    unit, profile, framing = candidate.meter, candidate.profile, candidate.framing
     if not re.fullmatch("[0-9]{1,3}", unit) or int(unit) > HIGHEST_UNIT:
         raise click.UsageError(f"--meter {unit}: a Modbus unit is a number up to {HIGHEST_UNIT}")
     is_tcp = framing == "tcp" if framing else not connection.speed.baud

@@ -5,16 +5,16 @@ from __future__ import annotations
 import asyncio
 import sys
 from functools import partial
-from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import click
 
 from daemon.cli.actor import acting
-from daemon.cli.authority import authority_of, authority_options
-from daemon.cli.connection import line_options
+from daemon.cli.authority import Writer, writer_options
+from daemon.cli.connection import WhichMeters, line_options
+from daemon.cli.gathered import gathered
 from daemon.cli.output import USAGE, as_json, fail, print_json, print_table
-from daemon.cli.zone import zone_of, zone_options
+from daemon.cli.zone import Whose, zone_options
 from daemon.field.clock import (
     STEP_LIMIT,
     ClockReading,
@@ -56,21 +56,19 @@ from protocols.errors import FrameError
     "--broadcast", is_flag=True, help="Tell all meters of the line the time; needs no password."
 )
 @click.option("--yes", is_flag=True, help="Do not ask, however far a clock is moved.")
-@authority_options
+@writer_options
 @zone_options
 @as_json
-def clock(  # noqa: PLR0913 - where, who, how and by whose time
+@gathered("which", WhichMeters)
+def clock(
     *,
     connection: Connection,
-    meters: tuple[str, ...],
-    protocol: str,
+    which: WhichMeters,
     is_set: bool,
     broadcast: bool,
-    level: str,
-    operator: str,
+    writer: Writer,
     yes: bool,
-    zone: ZoneInfo | None,
-    site_path: Path,
+    whose: Whose,
     as_json: bool,
 ) -> None:
     """Show the clocks of DL/T 645 meters, or set them and read them back.
@@ -82,23 +80,23 @@ def clock(  # noqa: PLR0913 - where, who, how and by whose time
     if is_set and broadcast:
         raise click.UsageError("give either --set or --broadcast")
     try:
-        authority = authority_of(level, operator) if is_set else None
-        addresses = [one_meter(meter) for meter in dict.fromkeys(meters)]
+        authority = writer.authority() if is_set else None
+        addresses = [one_meter(meter) for meter in dict.fromkeys(which.meters)]
     except FrameError as error:
         raise click.UsageError(str(error)) from None
-    meant = zone_of(zone, site_path)
+    meant = whose.meant()
     now = partial(wall_clock, meant)
     if authority is not None:
         if not yes:
-            before = asyncio.run(read_clocks(connection, protocol, addresses, now))
+            before = asyncio.run(read_clocks(connection, which.protocol, addresses, now))
             _confirm(before, meant, as_json=as_json)
         acting()
-        done = set_clocks(connection, protocol, addresses, authority, now)
+        done = set_clocks(connection, which.protocol, addresses, authority, now)
     elif broadcast:
         acting()
-        done = broadcast_time(connection, protocol, addresses, now)
+        done = broadcast_time(connection, which.protocol, addresses, now)
     else:
-        done = read_clocks(connection, protocol, addresses, now)
+        done = read_clocks(connection, which.protocol, addresses, now)
     readings = asyncio.run(done)
     if as_json:
         _print_as_json(readings, meant)

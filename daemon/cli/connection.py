@@ -37,6 +37,14 @@ class Seconds(Number):
 
 
 @dataclass(frozen=True, slots=True)
+class WhichMeters:
+    """The meters that are meant on a line. `meters`: as they were typed."""
+
+    meters: tuple[str, ...]
+    protocol: str
+
+
+@dataclass(frozen=True, slots=True)
 class Place:
     """Where the options say that the line is; both are None while they say nothing."""
 
@@ -91,16 +99,12 @@ def line_options(*, baud: int, parity: str) -> Callable[[F], F]:
         def with_connection(
             *,
             place: Place,
-            baud: int,
-            parity: str,
-            data_bits: str,
-            stop_bits: str,
+            speed: Speed,
             timeout: float,
             retries: int,
             trace: bool,
             **given: Any,
         ) -> Any:
-            speed = Speed(baud, parity, int(data_bits), int(stop_bits))
             connection = Connection(
                 place.channel(speed),
                 Timing(reply_timeout_s=timeout, retries=retries),
@@ -134,11 +138,19 @@ def line_options(*, baud: int, parity: str) -> Callable[[F], F]:
 
 
 def speed_options(*, baud: int, parity: str) -> Callable[[F], F]:
-    """The options that say how a serial port is opened, with these defaults."""
+    """The options that say how a serial port is opened, with these defaults; the command gets them
+    as `speed`."""
 
     def add_all(command: F) -> F:
-        with_speed: F = _with_options(
-            command,
+        @functools.wraps(command)
+        def with_speed(
+            *, baud: int, parity: str, data_bits: str, stop_bits: str, **given: Any
+        ) -> Any:
+            speed = Speed(baud, parity, int(data_bits), int(stop_bits))
+            return command(speed=speed, **given)
+
+        with_options: F = _with_options(
+            with_speed,
             click.option("--baud", type=BAUD, default=baud, show_default=True),
             click.option(
                 "--parity", type=click.Choice(["E", "O", "N"]), default=parity, show_default=True
@@ -150,7 +162,7 @@ def speed_options(*, baud: int, parity: str) -> Callable[[F], F]:
                 "--stop-bits", type=click.Choice(["1", "2"]), default="1", show_default=True
             ),
         )
-        return with_speed
+        return with_options
 
     return add_all
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
-from zoneinfo import ZoneInfo
 
 import click
 from rich.console import Console
@@ -23,9 +22,17 @@ from config.problems import did_you_mean
 from config.settings import LineSection
 from config.translation import ENGLISH, LANGUAGES, words_of
 from daemon.api.asking import is_running
-from daemon.cli.connection import Place, Seconds, place_options, speed_options, wire_trace
+from daemon.cli.connection import (
+    Place,
+    Seconds,
+    WhichMeters,
+    place_options,
+    speed_options,
+    wire_trace,
+)
+from daemon.cli.gathered import gathered
 from daemon.cli.output import FAILED, as_json, echo, fail, print_json
-from daemon.cli.zone import known_zone, zone_options
+from daemon.cli.zone import Whose, zone_options
 from daemon.field.connection import Speed
 from daemon.field.doctor.asking import examine
 from daemon.field.doctor.causes import TITLES, Cause, Diagnosis
@@ -54,6 +61,15 @@ class _Patient:
 
     place: Place
     subject: Subject
+
+
+@dataclass(frozen=True, slots=True)
+class _Hearing:
+    """How it is listened."""
+
+    timeout: float
+    listen_s: float
+    trace: bool
 
 
 @click.command()
@@ -93,22 +109,17 @@ class _Patient:
 @click.option("--language", type=click.Choice(LANGUAGES), default=ENGLISH, show_default=True)
 @zone_options
 @as_json
-def doctor(  # noqa: PLR0913 - where, who, how, by whose time
+@gathered("which", WhichMeters)
+@gathered("hearing", _Hearing)
+def doctor(
     *,
     line: str | None,
     place: Place,
-    meters: tuple[str, ...],
-    protocol: str,
-    baud: int,
-    parity: str,
-    data_bits: str,
-    stop_bits: str,
-    timeout: float,
-    listen_s: float,
-    trace: bool,
+    which: WhichMeters,
+    speed: Speed,
+    hearing: _Hearing,
     language: str,
-    zone: ZoneInfo | None,
-    site_path: Path,
+    whose: Whose,
     as_json: bool,
 ) -> None:
     """Say what is wrong with a line: listen, ask a few harmless questions, judge what came.
@@ -118,22 +129,22 @@ def doctor(  # noqa: PLR0913 - where, who, how, by whose time
     takes half a minute, and up to two where nobody answers. A line that the daemon holds is left to
     it. Exit code 0 when nothing is wrong, else 1."""
     if line is not None:
-        patient = _of_site(line, place, site_path)
+        patient = _of_site(line, place, whose.site_path)
     else:
-        speed = Speed(baud, parity, int(data_bits), int(stop_bits)) if place.serial else Speed()
+        speed = speed if place.serial else Speed()
         place.channel(speed)  # which says what is wrong with the options
         subject = Subject(
             speed,
-            tuple(_known(name, protocol) for name in meters),
-            protocol,
-            timeout,
-            known_zone(zone, site_path),
+            tuple(_known(name, which.protocol) for name in which.meters),
+            which.protocol,
+            hearing.timeout,
+            whose.known(),
             has_speed=place.serial is not None,
             place=_options(place, speed),
         )
         patient = _Patient(place, subject)
-    patience = replace(patient.subject.patience, listen_s=listen_s)
-    diagnoses = _examined(patient.place, replace(patient.subject, patience=patience), trace)
+    patience = replace(patient.subject.patience, listen_s=hearing.listen_s)
+    diagnoses = _examined(patient.place, replace(patient.subject, patience=patience), hearing.trace)
     say = words_of(language)
     if as_json:
         for diagnosis in diagnoses:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any, Final
@@ -10,6 +11,7 @@ from zoneinfo import ZoneInfo
 import click
 
 from daemon.cli.documented import run_document
+from daemon.cli.gathered import gathered
 from daemon.cli.saying import saying_options
 from daemon.cli.typed import Day, Moment, Ratio, RegisterList, Text, Whole, in_zone, typed
 from daemon.quality.facts import Clock
@@ -25,6 +27,26 @@ from daemon.transactions.documents.ratio_change import RatioChange
 
 Registers = tuple[Decimal, ...]
 AS_READ: Final = "in kWh as the meter shows them: the total, then the rates, with commas between"
+
+
+@dataclass(frozen=True, slots=True)
+class OldMeter:
+    """What is said of the meter that went."""
+
+    old_final: Registers | None
+    old_final_lost: bool
+
+
+@dataclass(frozen=True, slots=True)
+class NewMeter:
+    """What is said of the one that came."""
+
+    new_address: str | None
+    same_serial: bool
+    new_initial: Registers | None
+    ratio: Decimal | None
+    modulus: Registers | None
+    decimals: int | None
 
 
 @click.group()
@@ -57,28 +79,19 @@ def meter() -> None:
 @click.option("--modulus", type=RegisterList(), help="kWh at which the new register starts again.")
 @click.option("--decimals", type=Whole(0, 4), help="Of the new register.")
 @saying_options
-def exchange(  # noqa: PLR0913 - the form that is filled in at a meter
-    point: str,
-    moment: datetime,
-    new_address: str | None,
-    same_serial: bool,
-    old_final: Registers | None,
-    old_final_lost: bool,
-    new_initial: Registers | None,
-    ratio: Decimal | None,
-    modulus: Registers | None,
-    decimals: int | None,
-    **saying: Any,
-) -> None:
+@gathered("old", OldMeter)
+@gathered("new", NewMeter)
+def exchange(*, point: str, moment: datetime, old: OldMeter, new: NewMeter, **saying: Any) -> None:
     """Another meter serves POINT, or the same one starts anew.
 
     The use of that day is what the old one showed last, and what the new one shows from its first
     registers on."""
-    if same_serial == (new_address is not None):
+    if new.same_serial == (new.new_address is not None):
         raise click.UsageError("say either --new-address or --same-serial")
-    if old_final_lost and old_final is not None:
+    old_final = old.old_final
+    if old.old_final_lost and old_final is not None:
         raise click.UsageError("say either --old-final or --old-final-lost")
-    if old_final is None and not old_final_lost:
+    if old_final is None and not old.old_final_lost:
         old_final = typed(
             "Last registers of the old meter, in kWh",
             RegisterList(),
@@ -89,12 +102,12 @@ def exchange(  # noqa: PLR0913 - the form that is filled in at a meter
         return Exchange(
             point=point,
             at=in_zone(moment, zone, "--at"),
-            address=new_address,
+            address=new.new_address,
             old_final=old_final,
-            new_initial=new_initial,
-            ratio=ratio,
-            modulus=modulus[0] if modulus else None,
-            decimals=decimals,
+            new_initial=new.new_initial,
+            ratio=new.ratio,
+            modulus=new.modulus[0] if new.modulus else None,
+            decimals=new.decimals,
         )
 
     run_document(document, saying)

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import re
-from dataclasses import replace
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Final
 from zoneinfo import ZoneInfo
 
 import click
 
 from daemon.cli.connection import line_options
+from daemon.cli.gathered import gathered
 from daemon.cli.output import as_json, echo, fail, print_json, print_table, with_unit
 from daemon.cli.typed import Whole
-from daemon.cli.zone import known_zone, zone_options
+from daemon.cli.zone import Whose, zone_options
 from daemon.field.connection import Connection, Speed
 from daemon.field.language import DLT645_2007, LANGUAGES
 from daemon.field.read import ANY, ReadRequest, ReadResult, quantities
@@ -27,6 +27,16 @@ MODBUS_OPTIONS: Final = (
 )
 DEFAULT_QUANTITY: Final = "energy"
 HIGHEST_RTU_UNIT: Final = 247
+
+
+@dataclass(frozen=True, slots=True)
+class WhichMeter:
+    """The meter that is asked, by the names of two protocols; as it was typed."""
+
+    meter: str | None
+    protocol: str
+    unit: int | None
+    profile: str | None
 
 
 def _address(ctx: click.Context, param: click.Parameter, text: str | None) -> str | None:
@@ -88,17 +98,14 @@ def _identifiers(
 )
 @zone_options
 @as_json
-def read(  # noqa: PLR0913 - the options of two protocols
+@gathered("which", WhichMeter)
+def read(
     *,
     connection: Connection,
-    meter: str | None,
-    protocol: str,
-    unit: int | None,
-    profile: str | None,
+    which: WhichMeter,
     identifiers: tuple[str, ...],
     names: tuple[str, ...],
-    zone: ZoneInfo | None,
-    site_path: Path,
+    whose: Whose,
     as_json: bool,
 ) -> None:
     """Read one meter over a given line. Needs no daemon and no database.
@@ -109,16 +116,17 @@ def read(  # noqa: PLR0913 - the options of two protocols
 
     Modbus: --unit, --profile, and any number of --quantity as the profile names them, or energy,
     voltage, current, power, relay."""
-    if protocol in MODBUS:
-        if meter or identifiers:
+    if which.protocol in MODBUS:
+        if which.meter or identifiers:
             raise click.UsageError(MODBUS_OPTIONS)
-        _read_modbus(connection, protocol, unit, profile, names, as_json)
+        _read_modbus(connection, which, names, as_json)
         return
-    is_modbus = unit is not None or profile is not None
+    meter = which.meter
+    is_modbus = which.unit is not None or which.profile is not None
     if meter is None or is_modbus:
         raise click.UsageError("a DL/T 645 meter needs --meter, and neither --unit nor --profile")
-    meant = known_zone(zone, site_path)
-    request = replace(_request(protocol, meter, identifiers, names), zone=meant)
+    meant = whose.known()
+    request = replace(_request(which.protocol, meter, identifiers, names), zone=meant)
     try:
         result = asyncio.run(read_meter(connection, request))
     except NoReply as error:
@@ -130,16 +138,12 @@ def read(  # noqa: PLR0913 - the options of two protocols
 
 
 def _read_modbus(
-    connection: Connection,
-    protocol: str,
-    unit: int | None,
-    profile: str | None,
-    names: tuple[str, ...],
-    as_json: bool,
+    connection: Connection, which: WhichMeter, names: tuple[str, ...], as_json: bool
 ) -> None:
-    if unit is None or profile is None:
+    unit = which.unit
+    if unit is None or which.profile is None:
         raise click.UsageError(MODBUS_OPTIONS)
-    if protocol == "modbus-rtu" and not 1 <= unit <= HIGHEST_RTU_UNIT:
+    if which.protocol == "modbus-rtu" and not 1 <= unit <= HIGHEST_RTU_UNIT:
         raise click.UsageError(
             f"--unit {unit}: on a wire units go from 1 to {HIGHEST_RTU_UNIT}; "
             "0 and 255 are for modbus-tcp"
@@ -148,7 +152,7 @@ def _read_modbus(
     from daemon.cli.read_modbus import read_and_print
     from daemon.field.read_modbus import ModbusReadRequest
 
-    request = ModbusReadRequest(protocol, unit, profile, names or (DEFAULT_QUANTITY,))
+    request = ModbusReadRequest(which.protocol, unit, which.profile, names or (DEFAULT_QUANTITY,))
     read_and_print(connection, request, as_json=as_json)
 
 

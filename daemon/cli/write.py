@@ -7,7 +7,7 @@ import asyncio
 import click
 
 from daemon.cli.actor import acting
-from daemon.cli.authority import authority_of, authority_options
+from daemon.cli.authority import Writer, writer_options
 from daemon.cli.connection import line_options
 from daemon.cli.output import as_json, echo, fail, print_json, with_unit
 from daemon.field.connection import Connection
@@ -43,7 +43,7 @@ from protocols.errors import FrameError
     required=True,
     help="As `meterd read` shows it, several parted by commas; or hex:BYTES.",
 )
-@authority_options
+@writer_options
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @as_json
 def write(
@@ -51,8 +51,7 @@ def write(
     meter: str,
     identifier: str,
     value: str,
-    level: str,
-    operator: str,
+    writer: Writer,
     yes: bool,
     as_json: bool,
 ) -> None:
@@ -64,7 +63,7 @@ def write(
     try:
         one_meter(meter)
         data = value_on_the_wire(identifier, value)
-        request = WriteRequest(meter, identifier, data, authority_of(level, operator))
+        request = WriteRequest(meter, identifier, data, writer.authority())
         request.check()
     except FrameError as error:
         raise click.UsageError(str(error)) from None

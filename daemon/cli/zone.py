@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import click
 
+from daemon.cli.gathered import gathered
 from daemon.cli.site_option import site_option
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -29,32 +31,38 @@ class ZoneName(click.ParamType[ZoneInfo]):
             self.fail(f"{value!r} is no IANA time zone, write Asia/Shanghai", param, ctx)
 
 
+@dataclass(frozen=True, slots=True)
+class Whose:
+    """Whose time is meant. `zone`: the one that was named."""
+
+    zone: ZoneInfo | None
+    site_path: Path
+
+    def known(self) -> ZoneInfo | None:
+        """The zone that was named, else that of the site; None where neither is known.
+
+        Never this machine's: it may stand anywhere."""
+        if self.zone is not None or not self.site_path.exists():
+            return self.zone
+        from config.settings import ZoneSettings
+        from config.settings_file import SettingsFile
+
+        return SettingsFile.read(self.site_path).validated(ZoneSettings).site.zone
+
+    def meant(self) -> ZoneInfo:
+        """The same, for what cannot do without. UsageError where neither is known."""
+        known = self.known()
+        if known is None:
+            raise click.UsageError(
+                "whose time is meant? Name its zone, as in --zone Asia/Shanghai, or the site's "
+                f"file with -c ({self.site_path} is not there)"
+            )
+        return known
+
+
 def zone_options(command: F) -> F:
-    """The options --zone and --config."""
+    """The options --zone and --config; the command gets them as `whose`."""
     named = click.option(
         "--zone", type=ZoneName(), help="Of the meters' clocks; default: that of the site."
     )
-    return named(site_option(command))
-
-
-def zone_of(zone: ZoneInfo | None, site_path: Path) -> ZoneInfo:
-    """The same, for what cannot do without. UsageError where neither is known."""
-    known = known_zone(zone, site_path)
-    if known is None:
-        raise click.UsageError(
-            "whose time is meant? Name its zone, as in --zone Asia/Shanghai, or the site's file "
-            f"with -c ({site_path} is not there)"
-        )
-    return known
-
-
-def known_zone(zone: ZoneInfo | None, site_path: Path) -> ZoneInfo | None:
-    """The zone that was named, else that of the site; None where neither is known.
-
-    Never this machine's: it may stand anywhere."""
-    if zone is not None or not site_path.exists():
-        return zone
-    from config.settings import ZoneSettings
-    from config.settings_file import SettingsFile
-
-    return SettingsFile.read(site_path).validated(ZoneSettings).site.zone
+    return named(site_option(gathered("whose", Whose)(command)))
