@@ -42,6 +42,11 @@ class Standing(NamedTuple):
     waiting: int | None
     lacks: date | None
 
+    @property
+    def day(self) -> date | None:
+        """The one to be looked at: the oldest that is withheld, or else `since`."""
+        return self.doubt_day or self.since
+
 
 class Counts(NamedTuple):
     """Points that stand still: by reason (how many, age of the oldest in days), and those that are

@@ -15,9 +15,9 @@ Owner = Literal["office", "operator", "field", "daemon"]
 class Standstill:
     """A reason, who has to act, and what comes next.
 
-    `next_step` may name {point}, {account}, {line}, {day}, {lacks} (the first
-    day to be billed), {from_day} and {to_day}. Of what is
-    withheld or held it only leads there: what settles that is asked of `quality.tasks`.
+    `next_step` is formatted with the row that is told, of whose fields it may name any, as
+    {0.point}. Of what is withheld or held it only leads there: what settles that is asked of
+    `quality.tasks`.
     `is_wanted`: somebody decided that it is so; it degrades nothing."""
 
     text: str
@@ -33,13 +33,13 @@ REASONS: Final[Mapping[str, Standstill]] = {
     "no_account": Standstill(
         "billed to nobody",
         "office",
-        "meterd point assign {point} ACCOUNT --from DAY --reason WHY",
+        "meterd point assign {0.point} ACCOUNT --from DAY --reason WHY",
         is_wanted=True,
     ),
     "account_pending": Standstill(
         "the account is not open",
         "office",
-        "meterd account open {account} --from DAY --agreement REFERENCE",
+        "meterd account open {0.account} --from DAY --agreement REFERENCE",
         is_wanted=True,
     ),
     "no_tariff": Standstill(
@@ -60,36 +60,36 @@ REASONS: Final[Mapping[str, Standstill]] = {
     "held": Standstill(
         "use that is not billed by itself",
         "operator",
-        "meterd quality show {point} {to_day}",
+        "meterd quality show {0.point} {0.held_to}",
     ),
     "no_rates": Standstill(
         "the price needs rates that the value of the first or the last day does not tell",
         "operator",
-        "nothing if the next freeze tells them; else for {to_day}, or {from_day} if that has none: "
-        "what was read (meterd readings {point}) is taken back, meterd quality withdraw {point} "
-        "{to_day} TOTAL --reason WHY --actor YOU; then it is said with its rates: meterd quality "
-        "substitute {point} {to_day} --method S2 --total TOTAL --rates RATES --evidence WHAT "
-        "--reason WHY --actor YOU",
+        "nothing if the next freeze tells them; else for {0.held_to}, or {0.held_from} if that has "
+        "none: what was read (meterd readings {0.point}) is taken back, meterd quality withdraw "
+        "{0.point} {0.held_to} TOTAL --reason WHY --actor YOU; then it is said with its rates: "
+        "meterd quality substitute {0.point} {0.held_to} --method S2 --total TOTAL --rates RATES "
+        "--evidence WHAT --reason WHY --actor YOU",
     ),
     "no_opening_freeze": Standstill(
         "the opening freeze is missing",
         "daemon",
-        "meterd collect {point} --day {day}; if the meter has none: meterd quality substitute "
-        "{point} {day} --method S2 --total TOTAL --evidence WHAT --reason WHY --actor YOU",
+        "meterd collect {0.point} --day {0.day}; if the meter has none: meterd quality substitute "
+        "{0.point} {0.day} --method S2 --total TOTAL --evidence WHAT --reason WHY --actor YOU",
     ),
-    "withheld": Standstill("withheld", "operator", "meterd quality show {point} {day}"),
+    "withheld": Standstill("withheld", "operator", "meterd quality show {0.point} {0.day}"),
     "lost": Standstill(
         "the meter has forgotten the day",
         "operator",
-        "meterd quality substitute {point} {lacks} --method S2 --total TOTAL --evidence WHAT "
+        "meterd quality substitute {0.point} {0.lacks} --method S2 --total TOTAL --evidence WHAT "
         "--reason WHY --actor YOU",
     ),
     "line_disabled": Standstill(
         "the meter's line does not run",
         "field",
-        "enabled = true for line {line}, then meterd reload",
+        "enabled = true for line {0.line}, then meterd reload",
     ),
-    "missing": Standstill("no freeze", "field", "meterd gaps tells why; meterd collect {point}"),
+    "missing": Standstill("no freeze", "field", "meterd gaps tells why; meterd collect {0.point}"),
     "settling": Standstill("is being settled", "daemon", "nothing: some seconds"),
 }
 """In the order in which they are looked for: the first one that applies is told."""

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import date, datetime
 from operator import attrgetter
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import click
 from psycopg import AsyncConnection
@@ -34,8 +33,7 @@ DOUBTED: Final[Mapping[str, Callable[[Standing], date | None]]] = {
 """The day of which a task is, by the reasons that have one."""
 
 
-@dataclass(frozen=True, slots=True)
-class Stopped:
+class Stopped(NamedTuple):
     """A point that is not billed, in words: commands of which one settles it."""
 
     row: Standing
@@ -131,12 +129,4 @@ def _why(row: Standing) -> str:
 
 
 def _next_step(row: Standing) -> str:
-    return REASONS[row.reason].next_step.format(
-        point=row.point,
-        account=row.account,
-        line=row.line,
-        day=row.doubt_day or row.since,
-        lacks=row.lacks,
-        from_day=row.held_from,
-        to_day=row.held_to,
-    )
+    return REASONS[row.reason].next_step.format(row)

@@ -17,6 +17,7 @@ from daemon.cli import cli
 from daemon.quality.identity import KnownMeter, judge_identity
 from daemon.quality.tasks import Beside, Doubtful, Waiting, task_of
 from protocols.reading import MeterIdentity
+from storage.standstill import Standing
 
 ROOT = Path(__file__).parents[3]
 NAMED = re.compile(r"meterd (?:[a-z][^;:()`\n]*)")
@@ -31,6 +32,24 @@ WORDS = {
     "ADDRESS": "000000000044",
 }
 """What a person types where a text says it in capitals."""
+STANDING = Standing(
+    point="P1",
+    account="A1",
+    meter="000000000001",
+    line="line",
+    reason="missing",
+    since=date(2026, 3, 1),
+    age_days=1,
+    held_from=date(2026, 3, 1),
+    held_to=date(2026, 3, 12),
+    hold=None,
+    doubt_day=None,
+    codes=(),
+    next_step=None,
+    error=None,
+    waiting=None,
+    lacks=date(2026, 3, 2),
+)
 DOUBT = Doubtful(
     point="P1",
     first_day=date(2026, 3, 3),
@@ -97,15 +116,7 @@ def test_what_a_task_names_can_be_typed(doubtful: Doubtful) -> None:
 
 @pytest.mark.parametrize("reason", REASONS)
 def test_the_next_step_of_a_standstill_can_be_typed(reason: str) -> None:
-    told = REASONS[reason].next_step.format(
-        point="P1",
-        account="A1",
-        line="line",
-        day="2026-03-01",
-        lacks="2026-03-02",
-        from_day="2026-03-01",
-        to_day="2026-03-12",
-    )
+    told = REASONS[reason].next_step.format(STANDING)
     for step in re.split(r"; |, then |: ", told):
         if step.startswith("meterd ") and " tells " not in step:
             parse(step)
