@@ -69,6 +69,10 @@ EXAMPLES ?= 20000
 orders: venv
 	EXAMPLES=$(EXAMPLES) .venv/bin/python -m pytest -q --timeout 0 tests/unit/quality/test_order.py -k between_barriers
 
+# The judgement beside a second one that was written from the text of the rule: random cases of every kind of event.
+second-opinion: venv
+	EXAMPLES=$(or $(CASES),2000) .venv/bin/python -m pytest -q -n 2 tests/unit/quality/test_second_opinion.py
+
 # Small sites under control, where everything goes wrong that can: `make simulate-control SEED=7` is one of them.
 CONTROL_SEEDS ?= $(if $(SEED),1,1000)
 simulate-control: venv

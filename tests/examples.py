@@ -6,7 +6,7 @@ from hypothesis import settings
 
 FEW = 10
 MANY = "EXAMPLES"
-"""The setting, of the environment, that counts for a property and not what its test names."""
+"""The setting, of the environment, that counts for a property, or a story, and not what its test names."""
 
 
 def examples(count: int) -> settings:
@@ -19,4 +19,6 @@ def examples(count: int) -> settings:
 
 def seeds(count: int) -> range:
     """Likewise for a story that is told by its seed: ten times as many in the profile `nightly`."""
+    if many := os.environ.get(MANY):
+        return range(int(many))
     return range(10 * count if settings.get_current_profile_name() == "nightly" else count)
