@@ -1,9 +1,10 @@
 """Databases for the tests, and an environment that holds no settings of the machine they run on.
 
 A test that asks for `database_url` has an empty, migrated database of its own, on the embedded
-PostgreSQL, as the daemon's role; `owner_url` is the same database as the role that made it. With `--all-servers`, or where hypertables matter (marker `hypertables`), it runs a
-second time on one with TimescaleDB. A server that can not be had is an error, not a skip. With
-pytest-xdist each worker has its own servers."""
+PostgreSQL, as the daemon's role; `owner_url` is the same database as the role that made it. Where
+hypertables matter (marker `hypertables`) its first case runs a second time on one with TimescaleDB;
+with `--all-servers` every case of every test does. A server that can not be had is an error, not a
+skip. With pytest-xdist each worker has its own servers."""
 
 import itertools
 import os
@@ -64,24 +65,30 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    is_whole = config.getoption("--all-servers")
     kept: list[pytest.Item] = []
-    second_half: list[pytest.Item] = []
+    left_out: list[pytest.Item] = []
+    told: set[str] = set()
     for item in items:
         if SERVER_FIXTURES & set(getattr(item, "fixturenames", ())):
             item.add_marker("database")
-        (
-            kept if config.getoption("--all-servers") or not is_second_run(item) else second_half
-        ).append(item)
-    if second_half:
-        config.hook.pytest_deselected(items=second_half)
+        if is_whole or not is_on_timescaledb(item):
+            kept.append(item)
+            continue
+        # The statements of a test are those of all its cases.
+        test, _, _ = item.nodeid.partition("[")
+        is_needed = item.get_closest_marker("hypertables") is not None and test not in told
+        told.add(test)
+        (kept if is_needed else left_out).append(item)
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
         items[:] = kept
 
 
-def is_second_run(item: pytest.Item) -> bool:
-    """True for a run on TimescaleDB of a test to which hypertables make no difference."""
+def is_on_timescaledb(item: pytest.Item) -> bool:
+    """True for the run of a test on the second server."""
     callspec = getattr(item, "callspec", None)
-    on = callspec.params.get("server") if callspec is not None else None
-    return on == TIMESCALE and item.get_closest_marker("hypertables") is None
+    return callspec is not None and callspec.params.get("server") == TIMESCALE
 
 
 @pytest.fixture(scope="session")
