@@ -131,19 +131,21 @@ def _limit(given: Fields) -> Limit:
 
 
 def _clock_finding(event: Fields, _zone: ZoneInfo, _number: int) -> Fact:
+    first, last = event.span_of_days("from", "to")
     return ClockFinding(
-        first=event.day("from"),
-        last=event.day("to"),
+        first=first,
+        last=last,
         skew_s=event.integer("skew_s", None),
         rev=event.integer("rev", 0),
     )
 
 
 def _finding(event: Fields, _zone: ZoneInfo, _number: int) -> Fact:
+    first, last = event.span_of_days("from", "to")
     return Finding(
         code=event.text("code"),
-        first=event.day("from"),
-        last=event.day("to"),
+        first=first,
+        last=last,
         rev=event.integer("rev", 0),
         is_active=event.flag("active", default=True),
     )

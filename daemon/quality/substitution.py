@@ -18,7 +18,9 @@ METHODS: Final[Mapping[str, str]] = {
     "S5": "from history, by contract or when reading was prevented",
     "S6": "agreed upon",
 }
-Refusal = Literal["has_reading", "no_neighbours", "no_basis", "does_not_fit", "not_a_register"]
+Refusal = Literal[
+    "has_reading", "reading_waits", "no_neighbours", "no_basis", "does_not_fit", "not_a_register"
+]
 
 
 def approvals_needed(action: str, method: str | None = None) -> int:
@@ -47,6 +49,8 @@ def refused_substitute(facts: Facts, substitute: Decision, *, has_basis: bool) -
     shown = before.days.get(substitute.day)
     if shown is not None and shown.state == "published":
         return "has_reading"
+    if shown is not None and "V32" in shown.codes:
+        return "reading_waits"
     if substitute.method == "S5" and not has_basis:
         return "no_basis"
     is_between = _has_neighbours(before, substitute.day, both=True)

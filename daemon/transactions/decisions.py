@@ -40,6 +40,8 @@ WORDS: Final = {
     "closed_period": "the period is closed; correct it in the open one",
     "final_below_published": "a document says less than what is published",
     "has_reading": "{day} has a published reading; a substitute takes no reading's place",
+    "reading_waits": "the reading of {day} waits for a second one, which confirms it; if it is "
+    "wrong, meterd quality reject it first",
     "no_neighbours": "the method needs a published value before {day}, S4 one behind it too",
     "no_basis": "S5 needs --basis: contract, or prevented",
     "does_not_fit": "{total}, or a rate of it, is below the value before it or above the one "

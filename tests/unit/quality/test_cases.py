@@ -68,6 +68,14 @@ def spoilt(**changed: Any) -> dict[str, Any]:
             "input.events: must be a list, is an object",
         ),
         (
+            spoilt(type="finding", code="V25", to="2026-03-01", **{"from": "2026-03-09"}),
+            "input.events[0].to: 2026-03-01 is before 2026-03-09",
+        ),
+        (
+            spoilt(type="clock_finding", skew_s=5, to="2026-03-01", **{"from": "2026-03-09"}),
+            "input.events[0].to: 2026-03-01 is before 2026-03-09",
+        ),
+        (
             spoilt(type="limit", max_daily_register="0", **{"from": "2026-03-01"}),
             "input.events[0].max_daily_register: 0 is not above 0",
         ),

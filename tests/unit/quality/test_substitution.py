@@ -65,6 +65,12 @@ def test_a_value_that_waits_is_no_reading_that_was_chosen() -> None:
     assert refused(Point().value(2, 105), 3, 110) is None
 
 
+def test_where_a_value_waits_a_substitute_is_refused_as_what_it_is() -> None:
+    point = Point().value(2, 105)
+    assert [refused(point, 2, kwh) for kwh in (100, 105, 110)] == 3 * ["reading_waits"]
+    assert refused(point.says("reject", 2, 105), 2, 110) is None
+
+
 def test_a_substitute_below_the_chain_before_it_does_not_fit() -> None:
     # judgement.md section 4.3
     assert refused(Point().values(100, 105, None, 110), 3, "104.99") == "does_not_fit"
