@@ -102,6 +102,8 @@ class OnDemand:
     today: Callable[[], date]
     keep: Keep = _kept_nowhere
     """Registers are kept before they are told."""
+    remembered_s: float = REMEMBERED_S
+    most_per_minute: int = MAX_PER_MINUTE
     _remembered: dict[Key, tuple[float, ReadResult]] = field(default_factory=dict)
     """Oldest first: (second of its arrival, what the meter answered)."""
     _in_flight: dict[Key, _InFlight] = field(default_factory=dict)
@@ -233,11 +235,12 @@ class OnDemand:
         now = time.monotonic()
         while self._requested and self._requested[0] <= now - 60:
             self._requested.popleft()
-        if len(self._requested) >= MAX_PER_MINUTE:
+        if len(self._requested) >= self.most_per_minute:
             oldest_ends_in_s = self._requested[0] + 60 - now
             wait_s = round(oldest_ends_in_s) + 1
             raise RequestRefused(
-                f"{MAX_PER_MINUTE} requests within a minute are the most; ask again in {wait_s} s"
+                f"{self.most_per_minute} requests within a minute are the most; "
+                f"ask again in {wait_s} s"
             )
 
     async def _read_line(
@@ -308,7 +311,7 @@ class OnDemand:
             return None
         at, result = remembered
         age_s = time.monotonic() - at
-        if age_s > REMEMBERED_S:
+        if age_s > self.remembered_s:
             return None
         return result, round(age_s, 1)
 
@@ -383,7 +386,7 @@ class OnDemand:
         self._remembered[read.key] = (now, result)
         while self._remembered:
             oldest = next(iter(self._remembered))
-            is_fresh = self._remembered[oldest][0] > now - REMEMBERED_S
+            is_fresh = self._remembered[oldest][0] > now - self.remembered_s
             if is_fresh and len(self._remembered) <= MAX_REMEMBERED:
                 break
             del self._remembered[oldest]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from typing import Any, Self, TypeVar
 
 import structlog
@@ -25,7 +25,8 @@ class Supervisor:
 
     One that dies is started again after a growing pause, and counted by its kind."""
 
-    def __init__(self) -> None:
+    def __init__(self, restart_pause_s: Sequence[float] = RESTART_PAUSE_S) -> None:
+        self._restart_pause_s = restart_pause_s
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
     async def __aenter__(self) -> Self:
@@ -75,9 +76,9 @@ class Supervisor:
                 log.error("task ended", task=name)
             metrics.TASK_RESTARTS.labels(kind).inc()
             deaths += 1
-            if time.monotonic() - began > max(RESTART_PAUSE_S):
+            if time.monotonic() - began > max(self._restart_pause_s):
                 deaths = 0  # it ran well for a while: what ended it now is a new fault
-            await asyncio.sleep(RESTART_PAUSE_S[min(deaths, len(RESTART_PAUSE_S) - 1)])
+            await asyncio.sleep(self._restart_pause_s[min(deaths, len(self._restart_pause_s) - 1)])
 
 
 async def unless(stop: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None:

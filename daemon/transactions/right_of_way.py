@@ -12,9 +12,10 @@ LONGEST_S: Final = 0.1
 
 
 class RightOfWay:
-    """Payments take it, settlement gives it; both run in one event loop."""
+    """Payments take it, settlement gives it for at most `longest_s`; both run in one event loop."""
 
-    def __init__(self) -> None:
+    def __init__(self, longest_s: float = LONGEST_S) -> None:
+        self._longest_s = longest_s
         self._claims = 0
         self._free = asyncio.Event()
         self._free.set()
@@ -37,11 +38,11 @@ class RightOfWay:
         return self._free.is_set()
 
     async def given(self) -> None:
-        """Until nobody claims it, or for LONGEST_S."""
+        """Until nobody claims it, or for as long as it is given at most."""
         if self.is_free:
             return
         try:
-            async with asyncio.timeout(LONGEST_S):
+            async with asyncio.timeout(self._longest_s):
                 await self._free.wait()
         except TimeoutError:
             pass

@@ -13,7 +13,9 @@ UNITS_S: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 HOLDS_S: Final = 5
 """For so long at most a fault has to last."""
 WINDOW_S: Final = 60
-"""So far at most it is looked back for an event: longer than three starts take."""
+"""So far at most it is looked back for an event."""
+STARTS_S: Final = 180
+"""And so far where it is minutes: longer than three starts take."""
 AGE_S: Final = 20
 """What may be older by more than that before it is an alarm."""
 AGES: Final = "600|300|3600|13 \\* 3600"
@@ -26,7 +28,8 @@ BACKUP_AGE_S: Final = 150
 def shortened(rules: str) -> str:
     """The text of rules.yml with its times cut to those above."""
     rules = re.sub(r"(?<=for: )(\d+)([smhd])", partial(_cut, HOLDS_S), rules)
-    rules = re.sub(r"(?<=\[)(\d+)([smhd])(?=\])", partial(_cut, WINDOW_S), rules)
+    rules = re.sub(r"(?<=\[)(\d+)([hd])(?=\])", partial(_cut, WINDOW_S), rules)
+    rules = re.sub(r"(?<=\[)(\d+)(m)(?=\])", partial(_cut, STARTS_S), rules)
     for ages, most_s in ((AGES, AGE_S), (BACKUP_AGE, BACKUP_AGE_S)):
         rules = re.sub(rf"(?<=> )({ages})(?!\d)", str(most_s), rules)
     return rules

@@ -63,6 +63,8 @@ count = 3
 """
 SPOOL_BYTES: Final = 10**6
 LOW_FDS: Final = 2
+SEEN_S: Final = 5.0
+"""Prometheus has asked a daemon that lived for so long."""
 RUNS_S: Final = 0.1
 STANDS_S: Final = 1.2
 """Shorter than Prometheus waits for an answer."""
@@ -145,7 +147,6 @@ count = {len(FLEET)}
             line_waits_too_long,
             payment_meets_a_line_that_is_down,
             machine_is_short,
-            daemon_dies,
         ):
             happens(play, data)
         play.watch.all_end()
@@ -284,16 +285,19 @@ def machine_is_short(play: Play, data: Path) -> None:
         watch.fires("the processor is taken away nine tenths of the time", "MeterdLoopLate")
 
 
-def daemon_dies(play: Play, data: Path) -> None:
-    watch = play.watch
-    for _ in range(3):
-        play.kill()
+def dying_daemon(server: Server, folder: Path, alarms: list[Alarm]) -> None:
+    """It is killed, as by the kernel when memory is short."""
+    with playing(server, folder, alarms, days=FEW_DAYS) as play:
         play.start()
-        sleep(5)
-    watch.fires("it was killed three times in a minute", "MeterdRestarts")
-    play.kill()
-    watch.fires("it was killed, and nobody starts it", "MeterdDown")
-    play.start()
+        for _ in range(3):
+            play.kill()
+            play.start()
+            sleep(SEEN_S)
+        play.watch.fires("it was killed three times in minutes", "MeterdRestarts")
+        play.kill()
+        play.watch.fires("it was killed, and nobody starts it", "MeterdDown")
+        play.start()
+        play.watch.all_end()
 
 
 def wrong_clock(server: Server, folder: Path, alarms: list[Alarm]) -> None:
@@ -456,6 +460,7 @@ STORIES: Final[dict[str, Story]] = {
     "midnight_without_room": midnight_without_room,
     "notices": notices,
     "wrong_clock": wrong_clock,
+    "dying_daemon": dying_daemon,
 }
 MIDNIGHTS: Final = ("at_midnight", "midnight_without_room")
 

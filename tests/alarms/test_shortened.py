@@ -19,7 +19,7 @@ def test_nothing_but_times_is_changed() -> None:
 def test_no_alarm_waits_longer_than_a_story() -> None:
     times = re.findall(r"(?:for: |\[)(\d+)([smhd])", shortened(RULES))
     assert {unit for _, unit in times} == {"s"}
-    assert max(int(count) for count, _ in times) == 60
+    assert max(int(count) for count, _ in times) == 180
     ages = re.findall(r"(?:age_seconds|wait_seconds|timestamp_seconds) > (\d+)", shortened(RULES))
     assert ages
     assert max(map(int, ages)) <= 150

@@ -118,9 +118,7 @@ def run(test: Callable[[], Awaitable[None]]) -> None:
     asyncio.run(limited())
 
 
-def test_a_meter_is_asked_once_and_its_answer_told_again_for_five_minutes(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_meter_is_asked_once_and_its_answer_told_again_for_five_minutes() -> None:
     async def test() -> None:
         site = Site(_1=2)
         wire = site.wires["1"]
@@ -131,7 +129,7 @@ def test_a_meter_is_asked_once_and_its_answer_told_again_for_five_minutes(
         (again,) = await site.collect("000000001000")
         assert (again.outcome, len(wire.asked)) == ("ok", 1)
         assert again.age_s is not None
-        monkeypatch.setattr(on_demand, "REMEMBERED_S", -1.0)
+        site.on_demand.remembered_s = -1.0
         later = asyncio.create_task(site.collect("P1000"))
         await let_run()
         assert len(wire.asked) == 2
@@ -356,9 +354,9 @@ def test_a_similar_name_is_not_looked_for_among_very_many() -> None:
         Site(_1=on_demand.MAX_COMPARED + 1).on_demand.jobs(Request("clock", 1, meters=("P100O",)))
 
 
-def test_too_many_requests_within_a_minute_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(on_demand, "MAX_PER_MINUTE", 2)
+def test_too_many_requests_within_a_minute_are_refused() -> None:
     site = Site(_1=1)
+    site.on_demand.most_per_minute = 2
     for _ in range(2):
         site.on_demand.jobs(Request("clock", 1, line="1"))
         with pytest.raises(RequestRefused):

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from unittest import mock
 
 import pytest
 
-from daemon.runtime import supervision
 from daemon.runtime.supervision import Supervisor, unless
 
 
@@ -34,7 +32,7 @@ def test_a_task_that_dies_is_started_again(death: str) -> None:
             await asyncio.sleep(60)
 
     async def scene() -> None:
-        async with Supervisor() as supervisor:
+        async with Supervisor(restart_pause_s=(0.01,)) as supervisor:
             supervisor.start("poll", task, kind="line")
             await asyncio.sleep(0)
             if death == "it is cancelled":
@@ -43,8 +41,7 @@ def test_a_task_that_dies_is_started_again(death: str) -> None:
             async with asyncio.timeout(5):
                 await came_back.wait()
 
-    with mock.patch.object(supervision, "RESTART_PAUSE_S", (0.01,)):
-        asyncio.run(scene())
+    asyncio.run(scene())
 
 
 def test_a_task_that_is_stopped_stays_stopped() -> None:

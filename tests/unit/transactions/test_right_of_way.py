@@ -4,7 +4,6 @@ import asyncio
 
 import pytest
 
-from daemon.transactions import right_of_way
 from daemon.transactions.right_of_way import RightOfWay
 
 
@@ -14,11 +13,9 @@ def test_it_is_given_at_once_where_nobody_pays() -> None:
         step.send(None)
 
 
-def test_payments_without_end_do_not_stop_settlement(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(right_of_way, "LONGEST_S", 0.0)
-
+def test_payments_without_end_do_not_stop_settlement() -> None:
     async def story() -> None:
-        way = RightOfWay()
+        way = RightOfWay(longest_s=0.0)
         with way.claimed():
             await way.given()
             assert not way.is_free
@@ -26,11 +23,9 @@ def test_payments_without_end_do_not_stop_settlement(monkeypatch: pytest.MonkeyP
     asyncio.run(story())
 
 
-def test_the_last_of_several_payments_frees_the_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(right_of_way, "LONGEST_S", 3600.0)
-
+def test_the_last_of_several_payments_frees_the_way() -> None:
     async def story() -> None:
-        way = RightOfWay()
+        way = RightOfWay(longest_s=3600.0)
         with way.claimed():
             given = asyncio.create_task(way.given())
             with way.claimed():
