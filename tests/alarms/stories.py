@@ -289,6 +289,7 @@ def dying_daemon(server: Server, folder: Path, alarms: list[Alarm]) -> None:
     """It is killed, as by the kernel when memory is short."""
     with playing(server, folder, alarms, days=FEW_DAYS) as play:
         play.start()
+        sleep(SEEN_S)
         for _ in range(3):
             play.kill()
             play.start()
