@@ -66,6 +66,24 @@ def test_what_is_missing_stands_since_the_day_up_to_which_it_is_billed(database_
     assert (found.reason, found.since, found.age_days) == ("missing", OPEN + 2 * DAY, 2)
 
 
+def test_of_a_site_that_went_dark_each_point_is_named_since_its_own_day(database_url: str) -> None:
+    read = {"P1": 1, "P2": 4, "P3": 9, "P4": 10}
+
+    async def story(connection: AsyncConnection[Any]) -> None:
+        meters = await Site.of(4).take_over(connection, OPEN)
+        for point, days in read.items():
+            batch = [freeze(meters[point], OPEN + n * DAY, 100 + n) for n in range(days + 1)]
+            await store(connection, *batch, authority=SHADOW)
+        for later in (1, 2, 40):
+            asked = Question(OPEN + (10 + later) * DAY, ("line",), REMEMBERED)
+            found = await standstill.standing(connection, asked)
+            assert {it.point: it.since for it in found} == {
+                point: OPEN + days * DAY for point, days in read.items()
+            }
+
+    on(database_url, story)
+
+
 def test_a_withheld_value_is_named_with_its_codes(database_url: str) -> None:
     found = told(database_url, Site.of(), EVERY_DAY | {3: "3", 4: "4"})
     assert found is not None
