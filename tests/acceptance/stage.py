@@ -132,6 +132,8 @@ class Stage:
     days: int = DAYS
     today: date = field(default_factory=lambda: _today(ZONE))
     daemon: subprocess.Popen[bytes] | None = None
+    _asking: psycopg.Connection[Any] | None = None
+    """Kept from one look to the next: a new one costs the server more than most looks."""
 
     @property
     def site(self) -> Path:
@@ -148,10 +150,11 @@ class Stage:
         self.daemon.kill()
         self.daemon.wait()
 
-    def end_daemon(self) -> None:
-        """Whatever became of it, it runs no more."""
+    def close(self) -> None:
+        """Whatever became of its daemon, it runs no more; nobody is connected to the database."""
         if self.daemon is not None:
             end(self.daemon)
+        self.ask_no_more()
 
     def stop_daemon(self, within_s: float = 5.0) -> int:
         assert self.daemon is not None
@@ -168,8 +171,23 @@ class Stage:
         return done.stdout
 
     def ask(self, question: str, *values: Any) -> list[tuple[Any, ...]]:
-        with psycopg.connect(self.url) as connection:
-            return connection.execute(question, values).fetchall()
+        try:
+            return self._kept().execute(question, values).fetchall()
+        except psycopg.OperationalError:
+            # It did not outlive what happens to the server; a new one says whether that does.
+            self.ask_no_more()
+            return self._kept().execute(question, values).fetchall()
+
+    def _kept(self) -> psycopg.Connection[Any]:
+        if self._asking is None:
+            self._asking = psycopg.connect(self.url, autocommit=True)
+        return self._asking
+
+    def ask_no_more(self) -> None:
+        """Leave the database."""
+        if self._asking is not None:
+            self._asking.close()
+            self._asking = None
 
     def log(self) -> str:
         return (self.folder / "meterd.log").read_text(encoding="utf-8")
@@ -269,7 +287,7 @@ def stage(
         text = SITE.format(zone=zone, days=days, lines=_lines(ready["lines"]), port=port, mode=mode)
         _write_site(folder, url, text, opens)
         staged = Stage(folder, url, bench, port, mode, days=days, today=today)
-        opened.callback(staged.end_daemon)
+        opened.callback(staged.close)
         migrate(url)
         asyncio.run(_take_deposits(staged))
         yield staged

@@ -157,11 +157,8 @@ def staged(tmp_path: Path, database_url: str, broker: tuple[Mosquitto, int]) -> 
             RemoteBench(ready["control"]["host"], ready["control"]["port"])
         )
         stage = Stage(tmp_path, database_url, bench, http_port, "shadow", today=today)
-        try:
-            yield stage
-        finally:
-            if stage.daemon is not None:
-                stage.kill_daemon()
+        opened.callback(stage.close)
+        yield stage
 
 
 def make_zone(folder: Path, midnight: int) -> date:

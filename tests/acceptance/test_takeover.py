@@ -176,7 +176,7 @@ def town(url: str, folder: Path, networks: str = "", vouched: str = "") -> Itera
             (folder / f"{name}.csv").write_text("\n".join(rows) + "\n")
         migrate(url)
         asyncio.run(deposits(staged))
-        opened.callback(staged.end_daemon)
+        opened.callback(staged.close)
         yield Town(staged, port, opened)
 
 

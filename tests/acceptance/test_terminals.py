@@ -133,7 +133,7 @@ def staged(database_url: str, tmp_path: Path, environment: dict[str, str]) -> It
         control = json.loads(simulators.stdout.readline())["control"]
         bench = opened.enter_context(RemoteBench(control["host"], control["port"]))
         staged = Stage(folder, database_url, bench, http_port, "shadow")
-        opened.callback(staged.end_daemon)
+        opened.callback(staged.close)
         for line in KNOWN:
             list_line(folder, line, opening(staged))
         staged.start_daemon(**environment)
