@@ -408,7 +408,7 @@ class Rule:
             any(it.registers[name] > final.registers[name] for name in common(it, final))
             and step(it, final) == "backward"
             for it in self.verdict.chains[before[-1].at]
-            if it.day and it.at < run.at
+            if it.at < run.at
         )
 
     def _ratio(self, event: Mapping[str, Any]) -> None:
@@ -424,7 +424,8 @@ class Rule:
         told = dict(event, day=date.fromisoformat(event["day"]), total=Decimal(event["total"]))
         key = (told["day"], told["total"])
         is_known = any((it.day, it.registers["total"]) == key for it in self._reads)
-        is_known |= any((it["day"], it["total"]) == key for it in self._decisions)
+        if told["action"] != "release":
+            is_known |= any((it["day"], it["total"]) == key for it in self._decisions)
         refused = None
         if told["action"] == "release":
             refused = self._refused_release(told) if is_known else "no_such_value"
@@ -447,7 +448,8 @@ class Rule:
         value, run = meant[0].value, meant[0].run
         is_backward = partial(Choice(self, run, []).step, has_limit=True)
         published = [it for it in self.verdict.chains[run.at] if it.day]
-        later = (it for it in published if it.at > value.at)
+        # The next one: those behind it may have turned over.
+        later = [it for it in published if it.at > value.at][:1]
         if any(is_backward(value, it) == "backward" for it in later):
             return "contradicts_published"
         before = [it for it in published if it.at < value.at][-1:]
@@ -559,11 +561,15 @@ class Rule:
         )
         not_this_day = self._not_this_day(run, read)
         failed, soft = self._skewed(read)
-        if not not_this_day and not _adds_up(run, read.registers):
+        if "V06" not in not_this_day and not _adds_up(run, read.registers):
             failed.add("V11")
         decided = last.get("action")
         is_named = (day, total) in self._closed and decided not in ("reject", "withdraw")
-        is_confirmed = (is_named or decided == "release") and not not_this_day
+        released = [
+            it["total"] for it in self._decisions if it["action"] == "release" and it["day"] == day
+        ]
+        is_released = decided == "release" and released[-1] == total
+        is_confirmed = (is_named or is_released) and not not_this_day
         return Candidate(
             Value(
                 day,
