@@ -783,7 +783,14 @@ async def _move_commands(session: Session, values: Values) -> list[Any]:
 @answers(supply.SQL["due_command"])
 async def _due_command(session: Session, values: Values) -> list[Any]:
     due = [
-        (row["action"] == "trip", row["next_at"], row["sequence"], row["id"], point)
+        (
+            row["action"] == "trip",
+            row["state"] != "persisted",
+            row["next_at"],
+            row["sequence"],
+            row["id"],
+            point,
+        )
         for point, row in _open_commands(session)
         if _line_of(session, point) == values["line"]
         and row["next_at"] <= values["now"]

@@ -1,0 +1,195 @@
+"""Many at once, by the installed program over real sockets: a wrong price that exhausts everybody, an
+amnesty of everybody who is cut, a hold of everybody while trips are on their way.
+
+What must hold is asserted, how long it took is printed. The deaf seconds of a busy machine are in it.
+
+PYTHONPATH=. .venv/bin/python tests/bench/bench_masses.py [--accounts 1000] [--restores 2000] [--a-minute 600]"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Final
+
+import psycopg
+import structlog
+
+from daemon.api.asking import ask
+from daemon.control.breaker import Limits
+from storage import migrate
+from storage.database import DAEMON, OWNER
+from tests.acceptance import stage as stages
+from tests.acceptance.stage import Stage, stage
+from tests.servers.postgres import Server, embedded_server
+
+FIRST: Final = 3001
+METERS: Final = """
+[[meters]]
+line = "gate-1"
+address = "{first:012d}"
+count = {count}
+kwh_per_day = [6, 12]
+"""
+FAULTS: Final = (
+    'faults = [{{ kind = "lost_answer", chance = 0.02 }}, '
+    '{{ kind = "split", chance = 0.1, delay_ms = 5 }}]\n'
+)
+WRONG_PRICE: Final = "500"
+TRIP: Final = "1A"
+KW: Final = 4
+HELD: Final = 15
+"""Who is to be cut when everybody is held: fewer than what opens the breaker."""
+SETTLES_S: Final = 900.0
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("--accounts", type=int, default=1_000)
+    arguments.add_argument("--restores", type=int, default=2_000)
+    arguments.add_argument("--a-minute", type=int, default=600)
+    given = arguments.parse_args()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))
+    with embedded_server() as server:
+        with staged(server, "held", 200) as site:
+            hold_of_everybody(site)
+        with staged(server, "amnesty", given.restores) as site:
+            amnesty(site, given.restores, given.a_minute)
+        right_price, stages.PRICE = stages.PRICE, WRONG_PRICE
+        with staged(server, "tariff", given.accounts) as site:
+            wrong_tariff(site, given.accounts)
+        stages.PRICE = right_price
+
+
+@contextmanager
+def staged(server: Server, name: str, count: int) -> Iterator[Stage]:
+    """So many meters more than a stage has, on a line that loses nothing."""
+    server.execute(f"CREATE DATABASE masses_{name} OWNER {OWNER}")
+    url = server.url(f"masses_{name}", DAEMON)
+    migrate(url, server.url(f"masses_{name}", OWNER))
+    stages.METERS["gate-1"][6:] = [f"{FIRST + n:012d}" for n in range(count)]
+    stages.ADDRESSES[:] = [it for on_line in stages.METERS.values() for it in on_line]
+    stages.SCENARIO = stages.SCENARIO.replace(FAULTS, "")
+    more = METERS.format(first=FIRST, count=count)
+    with TemporaryDirectory() as folder, stage(Path(folder), url, days=2, more_meters=more) as site:
+        yield site
+    print(f"  load {os.getloadavg()[0]:.1f}", flush=True)
+
+
+def wrong_tariff(site: Stage, accounts: int) -> None:
+    """The breaker opens, few trips leave; who is dark is lit when the money is put right."""
+    site.start_daemon()
+    site.until("it opens", lambda: count(site, "breaker WHERE reset_at IS NULL") > 0, SETTLES_S)
+    exhausted = "account WHERE credit_state = 'exhausted'"
+    site.until("all owe", lambda: count(site, exhausted) >= accounts, SETTLES_S)
+    time.sleep(60)
+    trips = len(frames(site, is_trip=True))
+    allowed = max(Limits().hour, Limits().hour_permille * accounts // 1000)
+    assert trips <= allowed, f"{trips} trips left, {allowed} may"
+    began = time.monotonic()
+    for number in range(FIRST, FIRST + accounts):
+        pay(site, number)
+    site.until("all are lit", lambda: dark(site) == 0, SETTLES_S)
+    print(
+        f"wrong tariff: {accounts} accounts exhausted, {trips} trips left (allowed {allowed}), "
+        f"all lit {time.monotonic() - began:.0f} s after the first of {accounts} payments"
+    )
+
+
+def amnesty(site: Stage, restores: int, a_minute: int) -> None:
+    """Everybody comes back, and in no minute more than the ramp lets."""
+    for number in range(FIRST, FIRST + restores):
+        site.bench.force_relay(f"{number:012d}", "open")
+    owe_all(site, FIRST + restores - 1)
+    with psycopg.connect(site.url, autocommit=True) as connection:
+        connection.execute(
+            "UPDATE point_supply SET supply_state = 'disconnected', relay_observed = 'open',"
+            " relay_observed_at = now() FROM point WHERE id = point_id AND number ~ '^P[3-9]'"
+        )
+    site.start_daemon()
+    site.until("it is ready", lambda: "event=ready" in site.log())
+    began = time.monotonic()
+    ramp = ("--kw-per-minute", str(KW * a_minute), "--kw-per-point", str(KW))
+    site.meterd("supply", "amnesty", *ramp, "--reason", "flood", "--as", "li")
+    site.until("all are lit", lambda: dark(site) == 0, 3 * 60 * restores / a_minute + SETTLES_S)
+    at = sorted(frames(site, is_trip=False))
+    most = max(
+        sum(start <= it < start + timedelta(minutes=1) for it in at[n : n + 2 * a_minute])
+        for n, start in enumerate(at)
+    )
+    assert most <= a_minute, f"{most} restores within a minute, {a_minute} may"
+    print(
+        f"amnesty: {restores} restores in {time.monotonic() - began:.0f} s, "
+        f"at most {most} within a minute (allowed {a_minute})"
+    )
+
+
+def hold_of_everybody(site: Stage) -> None:
+    """No trip leaves a second after it was said, nor after a restart."""
+    owe_all(site, FIRST + HELD - 1)
+    site.start_daemon()
+    site.until("trips leave", lambda: len(frames(site, is_trip=True)) > 0, SETTLES_S)
+    began = time.monotonic()
+    site.meterd("supply", "hold", "--reason", "system failure", "--as", "li")
+    took_s = time.monotonic() - began
+    time.sleep(1)
+    before = len(frames(site, is_trip=True))
+    time.sleep(30)
+    site.kill_daemon()
+    site.start_daemon()
+    site.until("it is ready", lambda: site.log().count("event=ready") == 2)
+    time.sleep(45)
+    after = len(frames(site, is_trip=True))
+    assert before == after < HELD, f"{before} trips a second after the hold, {after} later"
+    print(f"hold: said in {took_s:.1f} s, {after} of {HELD} trips left, none a second after it")
+
+
+def owe_all(site: Stage, last: int) -> None:
+    """Of the accounts up to this one the balance is below what they may have."""
+    numbers = [f"C{number}" for number in range(FIRST, last + 1)]
+    with psycopg.connect(site.url, autocommit=True) as connection:
+        connection.execute(
+            "UPDATE account SET warn_fen = 200000, trip_fen = 200000, reconnect_fen = 200000"
+            " WHERE number = ANY(%s)",
+            (numbers,),
+        )
+
+
+def frames(site: Stage, *, is_trip: bool) -> list[datetime]:
+    """When control frames reached meters."""
+    return [
+        datetime.fromisoformat(it["at"])
+        for it in site.control_frames()
+        if (it["action"] == TRIP) == is_trip
+    ]
+
+
+def dark(site: Stage) -> int:
+    return count(site, "point_supply WHERE supply_state <> 'energised' OR relay_observed = 'open'")
+
+
+def count(site: Stage, what: str) -> int:
+    ((found,),) = site.ask(f"SELECT count(*) FROM {what}")
+    return int(found)
+
+
+def pay(site: Stage, number: int) -> None:
+    request = {
+        "do": "topup",
+        "account": f"C{number}",
+        "amount_fen": 2_000_000,
+        "channel": "bench",
+        "reference": f"r{number}",
+        "actor": "person:bench",
+        "by_way_of": "bench",
+    }
+    list(ask(site.folder / "data", request))
+
+
+if __name__ == "__main__":
+    main()
