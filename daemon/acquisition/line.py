@@ -25,7 +25,6 @@ from daemon.acquisition.planning.reads import ReadRequest
 from daemon.acquisition.planning.rereads import Doubt
 from daemon.acquisition.wakeup import Signal
 from daemon.quality.arrival import Teller
-from protocols.channels.backoff import reconnect_pause_s
 from protocols.errors import LineDown
 from storage.archive import SiteMeter
 from storage.gaps import Failures, SlotAttempt
@@ -273,8 +272,8 @@ class Line(ABC):
                 self._is_up(False)
                 # A person who waits learns at once that nothing can be asked.
                 self._jobs.requests.reject(self.down_reason)
-                longest_s = self._jobs.parts.pace.reconnect_s
-                pause_s = reconnect_pause_s(failures, longest_s)
+                pace = self._jobs.parts.pace
+                pause_s = pace.pause_s(failures, pace.reconnect_s)
                 now = self._jobs.parts.clock.now()
                 self.outage.note_try(next_at=now + timedelta(seconds=pause_s))
                 await self._sleep_alive(pause_s)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from daemon.acquisition.commands import CommandSource
 from daemon.acquisition.site_clock import SiteClock
 from daemon.quality.arrival import Arrival, IdentityRead, PolledFreeze, RelayRead
+from protocols.channels.backoff import reconnect_pause_s
 from storage.archive import SiteMeter
 
 
@@ -30,10 +31,11 @@ class Pace:
     """How patient a line is.
 
     `retry_s` bounds the growing pauses of silent meters and missing freezes, `reconnect_s` those of
-    a line that is down."""
+    a line that is down; `pause_s` makes these out of how often it failed and that bound."""
 
     retry_s: float
     reconnect_s: float
+    pause_s: Callable[[int, float], float] = reconnect_pause_s
 
 
 @dataclass(frozen=True, slots=True)

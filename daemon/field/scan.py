@@ -83,11 +83,12 @@ class ScanTimeouts:
 
     `answer_s`: after a question, in which a meter may begin to answer (20 to 500 ms by DL/T
     645-2007, and the time the question needs on the wire); `quiet_s`: silence that ends an
-    answer; `tries`: how often an address is asked."""
+    answer; `tries`: how often an address is asked; `longest_s`: a line that never stops is left."""
 
     answer_s: float = 0.7
     quiet_s: float = 0.2
     tries: int = 1
+    longest_s: float = LONGEST_ANSWER_S
 
 
 async def scan(
@@ -205,7 +206,7 @@ class _Talker:
         clock = asyncio.get_running_loop().time
         data = b""
         until = clock() + self._timeouts.answer_s
-        ends_by = until + LONGEST_ANSWER_S
+        ends_by = until + self._timeouts.longest_s
         while True:
             try:
                 async with asyncio.timeout_at(until):

@@ -10,6 +10,7 @@ import pytest
 import structlog
 
 from daemon.acquisition.line import PROVED
+from daemon.acquisition.parts import Pace
 from daemon.acquisition.planning.flapping import TOLD_EACH
 from daemon.runtime.supervision import Supervisor
 from protocols.channels.tcp import TcpChannel
@@ -89,9 +90,7 @@ def test_whoever_hangs_up_without_an_answer_is_called_ever_more_rarely() -> None
     assert len(logged) == 2 * TOLD_EACH + 2
 
 
-def test_pauses_grow_until_an_answer_comes(monkeypatch: pytest.MonkeyPatch) -> None:
-    site = Site(meters=1, days=1)
-    converter = HangingUp(site, 0)
+def test_pauses_grow_until_an_answer_comes() -> None:
     failures: list[int] = []
 
     def pause_s(count: int, longest_s: float) -> float:
@@ -100,7 +99,8 @@ def test_pauses_grow_until_an_answer_comes(monkeypatch: pytest.MonkeyPatch) -> N
             converter.after = 1
         return 0.0
 
-    monkeypatch.setattr("daemon.acquisition.line.reconnect_pause_s", pause_s)
+    site = Site(meters=1, days=1, pace=Pace(retry_s=1.0, reconnect_s=0.1, pause_s=pause_s))
+    converter = HangingUp(site, 0)
     run(site, converter, lambda: bool(site.days))
     assert failures[:4] == [0, 1, 2, 3]
     assert set(failures[4:-1]) <= {PROVED, 4}

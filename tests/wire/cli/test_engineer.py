@@ -34,7 +34,6 @@ from daemon.cli.connection import Place
 from daemon.cli.read import read
 from daemon.cli.scan import scan
 from daemon.cli.write import write
-from daemon.field import scan as scan_module
 from daemon.field import survey as survey_module
 from daemon.field.scan import Outcome, ScanTimeouts, Step, judge
 from daemon.field.scan import scan as scan_line
@@ -246,9 +245,12 @@ def test_so_many_questions_find_so_many_meters(addresses: tuple[str, ...], quest
     assert len(steps) == questions
 
 
-def scanned(channel: Overheard | Talkative) -> list[Step]:
+USUAL = ScanTimeouts()
+
+
+def scanned(channel: Overheard | Talkative, timeouts: ScanTimeouts = USUAL) -> list[Step]:
     async def story() -> list[Step]:
-        return [step async for step in scan_line(channel, ScanTimeouts())]
+        return [step async for step in scan_line(channel, timeouts)]
 
     return asyncio.run(story())
 
@@ -275,10 +277,11 @@ def test_a_line_that_talks_unasked_is_noise_and_is_asked_nothing() -> None:
     assert scanned(Talkative(unasked=True)) == [Step("dlt645-2007", ANY_ADDRESS, Outcome.NOISE)]
 
 
-def test_a_line_that_never_stops_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scan_module, "LONGEST_ANSWER_S", 0.01)
+def test_a_line_that_never_stops_is_left() -> None:
     said = Talkative(unasked=True, endless=True)
-    assert scanned(said) == [Step("dlt645-2007", ANY_ADDRESS, Outcome.NOISE)]
+    assert scanned(said, ScanTimeouts(longest_s=0.01)) == [
+        Step("dlt645-2007", ANY_ADDRESS, Outcome.NOISE)
+    ]
 
 
 def test_where_all_hundred_collide_there_are_no_meters() -> None:
