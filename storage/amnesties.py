@@ -8,8 +8,10 @@ from uuid import UUID
 from storage.sql import Connection, fetch_row, fetch_rows, load
 
 SQL = load("amnesties")
-RAMP_LOCK = 0x6D657472
-"""Advisory lock of whoever decides how many come back."""
+RAMP_LOCK = 0x6D65746D
+"""Advisory lock of whoever decides how many come back.
+
+Not the site's, which a daemon never gives back."""
 
 
 async def amnesties(connection: Connection, now: datetime) -> list[tuple[int, int, int]]:
