@@ -346,7 +346,7 @@ class Rule:
         self._clock_findings: list[Mapping[str, Any]] = []
         self._findings: list[Mapping[str, Any]] = []
         self._decisions: list[dict[str, Any]] = []
-        self._closed: set[tuple[date, Decimal]] = set()
+        self._closed: list[tuple[date, Registers]] = []
         self._closed_through = date.min
         self.verdict = self.judged()
 
@@ -404,11 +404,11 @@ class Rule:
         if not before:
             return False
         step = Choice(self, before[-1], []).step
+        last = [it for it in self.verdict.chains[before[-1].at] if it.at < run.at][-1:]
         return any(
             any(it.registers[name] > final.registers[name] for name in common(it, final))
             and step(it, final) == "backward"
-            for it in self.verdict.chains[before[-1].at]
-            if it.at < run.at
+            for it in last
         )
 
     def _ratio(self, event: Mapping[str, Any]) -> None:
@@ -417,8 +417,9 @@ class Rule:
     def _close(self, event: Mapping[str, Any]) -> None:
         through = date.fromisoformat(event["through"])
         self._closed_through = max(self._closed_through, through)
-        published = ((day, it) for day, it in self.verdict.days.items() if it.state == "published")
-        self._closed |= {(day, it.total) for day, it in published if day <= through}
+        for chain in self.verdict.chains.values():
+            named = ((it.day, it.registers) for it in chain if it.day is not None)
+            self._closed += [(day, registers) for day, registers in named if day <= through]
 
     def _operator(self, event: Mapping[str, Any]) -> str | None:
         told = dict(event, day=date.fromisoformat(event["day"]), total=Decimal(event["total"]))
@@ -443,16 +444,16 @@ class Rule:
         meant = [it for it in same_day if it.value.total == total and not it.not_this_day]
         if not meant:
             return "not_this_day"
-        if any(of == day and value != total for of, value in self._closed):
+        if any(of == day and named["total"] != total for of, named in self._closed):
             return "closed_period"
         value, run = meant[0].value, meant[0].run
         is_backward = partial(Choice(self, run, []).step, has_limit=True)
-        published = [it for it in self.verdict.chains[run.at] if it.day]
+        published = self.verdict.chains[run.at]
         # The next one: those behind it may have turned over.
-        later = [it for it in published if it.at > value.at][:1]
+        later = [it for it in published if it.place > value.place and it.day != day][:1]
         if any(is_backward(value, it) == "backward" for it in later):
             return "contradicts_published"
-        before = [it for it in published if it.at < value.at][-1:]
+        before = [it for it in published if it.place < value.place and it.day != day][-1:]
         # Nor what a person said before it, however good the way from there: the two would contradict.
         chain = self.verdict.chains[run.at]
         before += [it for it in chain if it.is_confirmed and it.place < value.place][-1:]
@@ -564,7 +565,7 @@ class Rule:
         if "V06" not in not_this_day and not _adds_up(run, read.registers):
             failed.add("V11")
         decided = last.get("action")
-        is_named = (day, total) in self._closed and decided not in ("reject", "withdraw")
+        is_named = (day, read.registers) in self._closed and decided not in ("reject", "withdraw")
         released = [
             it["total"] for it in self._decisions if it["action"] == "release" and it["day"] == day
         ]

@@ -11,6 +11,8 @@ from typing import Any
 
 Event = dict[str, Any]
 DAY = timedelta(days=1)
+HOURS = (0, 1, 3, 4, 5, 6)
+"""Two o'clock there is not on every day."""
 HAPPENINGS = (
     "close",
     "clock",
@@ -128,7 +130,7 @@ class Past:
             "type": "value",
             "day": str(day),
             "registers": self.registers(shown, adds_up=adds_up),
-            "read_at": f"{day}T0{self.chance.randint(0, 6)}:07",
+            "read_at": f"{day}T0{self.chance.choice(HOURS)}:07",
             **self._around(day),
         }
         return [read, *self._read_again(day, read)]
@@ -138,7 +140,7 @@ class Past:
         found: Event = {}
         if "late" in self.happens and self.is_so(0.3):
             later = day + self.chance.choice([1, 2, 3, 5]) * DAY
-            found["read_at"] = f"{later}T0{self.chance.randint(0, 6)}:{self.chance.randint(10, 59)}"
+            found["read_at"] = f"{later}T0{self.chance.choice(HOURS)}:{self.chance.randint(10, 59)}"
         if self.is_so(0.3):
             found["serial"] = self.serials[day] if self.is_so(0.9) else "Z9"
         if self.is_so(0.3):
