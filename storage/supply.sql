@@ -346,9 +346,9 @@ WHERE state IN ('persisted', 'sent', 'acked', 'unknown', 'verifying') ORDER BY i
 -- last_reconnect -- the one of the site that was sent last
 SELECT state, sent_at FROM command WHERE action <> 'trip' AND sent_at IS NOT NULL ORDER BY sent_at DESC LIMIT 1
 
--- hurry_reconnects -- whoever pays does not wait for the next time; no state changes, so lines are told here
+-- hurry_reconnects -- whoever pays does not wait for the next time, nor uses up the looks that come soon; no state changes, so lines are told here
 WITH hurried AS (
-    UPDATE command c SET next_at = %(now)s FROM point_account x
+    UPDATE command c SET next_at = %(now)s, checks = 0 FROM point_account x
     WHERE x.account_id = ANY(%(accounts)s::int[]) AND x.to_day IS NULL AND c.point_id = x.point_id AND c.action <> 'trip'
       AND c.state IN ('persisted', 'sent', 'acked', 'unknown', 'verifying') AND c.next_at > %(now)s
     RETURNING c.meter_id
