@@ -7,7 +7,7 @@ from decimal import ROUND_DOWN, Decimal
 from functools import partial
 from typing import Any, Literal
 
-from daemon.acquisition.drivers import Driver
+from daemon.acquisition.driver import Driver
 from daemon.acquisition.meter_port import Registers
 from protocols.dlt645.exchanges import RelayAction
 from protocols.errors import FrameError

@@ -26,7 +26,7 @@ from daemon.acquisition.clocks import (
     is_near_midnight,
 )
 from daemon.acquisition.conversations import Conversations, Preempted
-from daemon.acquisition.drivers import Driver
+from daemon.acquisition.driver import Driver
 from daemon.acquisition.first_looks import look_at_one
 from daemon.acquisition.freezes import FreezeIndexes
 from daemon.acquisition.half_read import Connections

@@ -17,7 +17,7 @@ from daemon.acquisition.clocks import (
     is_near_midnight,
 )
 from daemon.acquisition.conversations import Conversations, giving_way
-from daemon.acquisition.drivers import Driver
+from daemon.acquisition.driver import Driver
 from daemon.acquisition.freezes import FreezeIndexes, FreezeSearch
 from daemon.acquisition.half_read import HalfRead
 from daemon.acquisition.meter_port import Action, InstantRegisters, NoFreeze, NotSent, Registers

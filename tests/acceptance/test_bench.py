@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from datetime import date, datetime
+from datetime import date, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -18,6 +18,7 @@ pytestmark = pytest.mark.xdist_group("bench")  # one run of it serves all
 
 METERD = [sys.executable, "-c", "from daemon.cli import main; main()"]
 DAYS = 3
+ZONE = ZoneInfo("Asia/Shanghai")
 METERS = {"000000001001": "C1001", "000000001002": "C1002", "000000001003": "C1003"}
 SCENARIO = """
 zone = "Asia/Shanghai"
@@ -44,7 +45,7 @@ address = "000000001003"
 kwh_per_day = 9
 relay = "external"
 [[actions]]
-after_s = 100000
+after_s = {dark_s}
 do = "power"
 address = "000000001003"
 state = "off"
@@ -53,11 +54,13 @@ state = "off"
 
 @pytest.fixture(scope="module")
 def lived(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """Three customers who paid two yuan; whoever is dark pays. One meter loses its supply on the
-    second day."""
+    """Three customers who paid two yuan; whoever is dark pays. One meter loses its supply at noon of
+    the second day."""
     install(["libfaketime"])
+    now = datetime.now(ZONE)
+    noon = datetime.combine(now + timedelta(days=1), time(12), ZONE)
     folder = tmp_path_factory.mktemp("bench")
-    site = example_site(folder / "own", datetime.now(ZoneInfo("Asia/Shanghai")).date())
+    site = example_site(folder / "own", now.date())
     text = site.read_text().replace(
         '"approvals_required" = 0',
         '"approvals_required" = 0, "written_notice_required" = false, '
@@ -75,7 +78,7 @@ def lived(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     kept = [row for row in rows if row.split(",")[0] in METERS.values()]
     contacts.write_text("\n".join([head, *kept]) + "\n")
     scenario = folder / "scenario.toml"
-    scenario.write_text(SCENARIO)
+    scenario.write_text(SCENARIO.format(dark_s=int((noon - now).total_seconds())))
     options = f"--days {DAYS} --deposit 2 --top-up 50 --pays dark --json --scenario".split()
     done = subprocess.run(
         [*METERD, "bench", str(site), *options, str(scenario)],

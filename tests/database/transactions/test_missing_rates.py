@@ -126,9 +126,9 @@ def test_a_reading_without_rates_on_the_first_day_that_needs_them_has_a_way_out(
         asked = Question(OPEN + 4 * DAY, ["line"], REMEMBERED)
         (found,) = await standstill.standing(connection, asked)
         assert found.reason == "no_rates"
-        step = REASONS["no_rates"].next_step
-        assert step.index("meterd quality withdraw {point}") < step.index(
-            "meterd quality substitute"
+        step = REASONS["no_rates"].next_step.format(found)
+        assert step.index(f"meterd quality withdraw P1 {found.held_to} ") < step.index(
+            f"meterd quality substitute P1 {found.held_to} "
         )
         withdrawn = Order("P1", OPEN + 2 * DAY, "withdraw", "li", "no rates", total=Decimal(108))
         await decide(connection, withdrawn)

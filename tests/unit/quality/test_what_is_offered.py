@@ -138,8 +138,9 @@ def test_who_types_only_what_is_so_is_never_billed_what_is_not_and_comes_to_an_e
         if "meterd collect" in taken.command:
             continue  # what the meter says again is nobody's word, and counts as that does
         assert site.false_links() <= links, taken
-        # What agrees with another wrong value that nobody has named yet may come to stand beside it.
-        assert site.false_days() <= days or site.false_days() & days, taken
+        # Who says that a value is wrong may lay bare another one, which agrees with what is beside it.
+        if "quality reject" not in taken.command:
+            assert site.false_days() <= days, taken
     # What waits for the next freeze is not a person's.
     assert [it for it in site.doubtful() if it.next_step != "wait"] == []
 
