@@ -10,6 +10,7 @@ from typing import Any, Final, Literal, cast
 
 from psycopg import AsyncConnection, errors
 
+from daemon.control.persons import is_same_person
 from daemon.quality.acceptance import refusal
 from daemon.quality.codes import NOT_SHOWN
 from daemon.quality.facts import Action, Decision, Facts, Installation, with_fact
@@ -167,7 +168,7 @@ async def approve(
     async with connection.transaction():
         await lock_chains(connection)
         found = await _waiting(connection, number)
-        if actor.lower() in {found.maker.lower(), *(it.lower() for it in found.approvers)}:
+        if any(is_same_person(actor, other) for other in (found.maker, *found.approvers)):
             raise DecisionRefused("same_person", actor=actor)
         await decisions.lock_point(connection, found.point)
         desk = await _desk(connection, found.point, found.point_id, found.day)

@@ -14,6 +14,7 @@ from psycopg.errors import IntegrityConstraintViolation
 
 from config.tariff_version import Versions
 from daemon.billing.rehearsal import total
+from daemon.control.persons import is_same_person
 from daemon.transactions.documents import filing
 from daemon.transactions.documents.desk import refuse
 from daemon.transactions.rehearsal import Rehearsal, rehearse, tried_tariffs
@@ -115,7 +116,11 @@ async def waiting_in_words(
     for it in await tariff_filing.versions(connection, "waits"):
         found = await _priced_anew(connection, it.tariff, it.effective_from, today)
         assert it.actor is not None, "what waits has a document"
-        file = f" in a file of {it.owner}" if it.owner and not _is_same(it.owner, it.actor) else ""
+        file = (
+            f" in a file of {it.owner}"
+            if it.owner and not is_same_person(it.owner, it.actor)
+            else ""
+        )
         what = f"; {anew_in_words(found)}" if found.days else ""
         typed = f"{shlex.quote(it.tariff)} {it.effective_from}"
         words.append(
@@ -160,10 +165,6 @@ async def _approve(
 
 def _version_of(stored: StoredDocument) -> tuple[str, date]:
     return stored.content["tariff"], date.fromisoformat(stored.content["from"])
-
-
-def _is_same(one: str, another: str) -> bool:
-    return one.lower() == another.lower()
 
 
 async def _waiting(connection: AsyncConnection[Any], tariff: str, start: date) -> FiledVersion:

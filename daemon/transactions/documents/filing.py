@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 from psycopg import AsyncConnection
 
 from daemon.billing.document_effect import NOTHING, Effect, Holding, Picture, effect
+from daemon.control.persons import is_same_person
 from daemon.quality.judge import judge
 from daemon.transactions.documents.correction import (
     AddressCorrection,
@@ -159,14 +160,14 @@ async def approve(
 async def to_approve(connection: AsyncConnection[Any], number: int, said: Said) -> StoredDocument:
     """A document that waits, for another person than who made it. DocumentRefused."""
     stored = await _waiting(connection, number)
-    if stored.actor.lower() == said.actor.lower():
+    if is_same_person(stored.actor, said.actor):
         refuse(
             "same_person",
             f"document {number} was made by {stored.actor}, and needs a second person: "
             f"meterd document approve {number} --actor NAME",
         )
     owner = stored.content.get("owner")
-    if owner is not None and owner.lower() == said.actor.lower():
+    if owner is not None and is_same_person(owner, said.actor):
         refuse(
             "same_person",
             f"the file that told document {number} is owned by {owner}, who may have written what "
