@@ -6,7 +6,7 @@ export PYTHONDONTWRITEBYTECODE =
 BENCHES = codec mqtt tcp serial judgement ledger ingest fleet day
 
 # Most tests wait for a wire, a process or a clock, so a few more of them than there are cores run at once.
-WORKERS ?= 4
+WORKERS ?= 5
 # What is pure: no server, no socket but the loopback's.
 QUICK = tests/unit tests/wire/dlt645 tests/wire/modbus tests/wire/mqtt/test_forms.py
 

@@ -9,7 +9,7 @@ skip. With pytest-xdist each worker has its own servers."""
 import itertools
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -39,6 +39,7 @@ settings.register_profile(
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
+WAITING = [Path(__file__).parent / it for it in ("acceptance", "faults")]
 SERVER_FIXTURES = {"server", "embedded_server", "timescale_server"}
 TIMESCALE = "timescale_server"
 DATABASE_NUMBERS = itertools.count(1)
@@ -82,7 +83,22 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         (kept if is_needed else left_out).append(item)
     if left_out:
         config.hook.pytest_deselected(items=left_out)
-        items[:] = kept
+    items[:] = mixed(kept)
+
+
+def mixed(items: Sequence[pytest.Item]) -> list[pytest.Item]:
+    """Tests that wait for a whole daemon, evenly among those that keep a core busy; each kind in its
+    order. They end before the others do: the last one to begin should not be a long one."""
+    waiting: list[pytest.Item] = []
+    busy: list[pytest.Item] = []
+    for item in items:
+        is_waiting = any(item.path.is_relative_to(it) for it in WAITING)
+        (waiting if is_waiting else busy).append(item)
+    found: list[pytest.Item] = []
+    step = max(1, len(busy) * 3 // (4 * len(waiting))) if waiting else len(busy)
+    for number, item in enumerate(waiting):
+        found += [item, *busy[number * step : (number + 1) * step]]
+    return [*found, *busy[len(waiting) * step :]]
 
 
 def is_on_timescaledb(item: pytest.Item) -> bool:

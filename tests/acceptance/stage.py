@@ -28,6 +28,7 @@ from daemon.transactions.archive import take_over_archive
 from daemon.transactions.payment import top_up
 from simulators.bench.remote import RemoteBench
 from storage import migrate
+from tests.servers import commands
 from tests.servers.commands import METERD
 from tests.servers.ports import free_port
 
@@ -162,9 +163,7 @@ class Stage:
         return self.daemon.wait(within_s)
 
     def meterd(self, *arguments: str, code: int = 0) -> str:
-        done = subprocess.run(
-            [METERD, *arguments, "-c", str(self.site)], capture_output=True, text=True, check=False
-        )
+        done = commands.run(*arguments, "-c", self.site)
         assert done.returncode == code, (
             f"{arguments}: exit {done.returncode}\n{done.stdout}{done.stderr}"
         )

@@ -17,6 +17,7 @@ import pytest
 
 from daemon.acquisition.planning.wanted import due_day
 from tests.acceptance.stage import ADDRESSES, DAYS, ZONE, Stage, stage
+from tests.servers import commands
 from tests.servers.commands import METERD
 
 pytestmark = [
@@ -88,9 +89,7 @@ def is_read(staged: Stage) -> bool:
 
 
 def told(staged: Stage, *arguments: str) -> list[dict[str, Any]]:
-    done = subprocess.run(
-        [METERD, *arguments, "--json", "-c", str(staged.site)], capture_output=True, text=True
-    )
+    done = commands.run(*arguments, "--json", "-c", staged.site)
     assert done.returncode in (0, 1), done.stderr
     return [json.loads(line) for line in done.stdout.splitlines()]
 

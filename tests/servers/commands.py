@@ -2,8 +2,8 @@
 
 `run("account", "list", cwd=folder)` is `subprocess.run` of the program with these words. A process
 has loaded what commands load; each command is a fork of it with arguments, a folder, an environment
-and standard streams of its own. What loading itself does, a
-terminal, a signal and a closed stream are tried on the program: tests/acceptance, tests/unit/cli.
+and standard streams of its own. What loading itself does, a terminal, a signal and a closed stream
+are tried on the program, in tests/acceptance and tests/unit/cli; the daemon is always the program.
 """
 
 from __future__ import annotations
