@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from heapq import heappop, heappush
 from itertools import count
 from math import inf
@@ -17,7 +18,9 @@ SLACK_S = 0.004
 """Deadlines that are no further apart are served at once."""
 LATE_S = 0.02
 """When the loop itself is later than this, what was waited for may lie unread: each deadline gets
-that time once more."""
+that time once more,"""
+MOST_S = 1.0
+"""but no more than this: a machine that slept for hours has its lines wait no further hours."""
 
 
 class Deadline(ABC):
@@ -51,9 +54,10 @@ class Deadline(ABC):
 
 
 class Deadlines:
-    """Holds the deadlines of one event loop."""
+    """Holds the deadlines of one event loop. `now`: seconds of its monotonic clock."""
 
-    def __init__(self) -> None:
+    def __init__(self, now: Callable[[], float] = monotonic) -> None:
+        self._now = now
         self._heap: list[tuple[float, int, Deadline]] = []
         self._number = count()
         self._timer: asyncio.TimerHandle | None = None
@@ -71,10 +75,10 @@ class Deadlines:
             self._timer.cancel()
         self._rings_at = at
         # The loop counts in whole milliseconds, and would be early by a part of one.
-        self._timer = asyncio.get_running_loop().call_later(at - monotonic() + 0.001, self._sweep)
+        self._timer = asyncio.get_running_loop().call_later(at - self._now() + 0.001, self._sweep)
 
     def _sweep(self) -> None:
-        now = monotonic()
+        now = self._now()
         late_s = now - self._rings_at
         self._rings_at = -inf
         self._timer = None
@@ -107,7 +111,7 @@ class Deadlines:
         is_over = deadline.at <= now
         is_excused = late_s > LATE_S and deadline.at != deadline.prolonged_to
         if is_over and is_excused:
-            deadline.prolonged_to = now + late_s
+            deadline.prolonged_to = now + min(late_s, MOST_S)
             deadline.at = deadline.prolonged_to
         elif is_over:
             deadline.at = inf

@@ -222,6 +222,23 @@ def test_a_loop_that_stalls_all_the_time_delays_a_deadline_only_once(held: Held)
     held(story())
 
 
+def test_who_slept_for_hours_does_not_wait_for_hours_more(held: Held) -> None:
+    """A machine that was suspended, a process that was stopped, a clock of a bench that is set."""
+    slept_s = 0.0
+
+    def now() -> float:
+        return time.monotonic() + slept_s
+
+    async def story() -> None:
+        nonlocal slept_s
+        alarm = Alarm(Deadlines(now))
+        alarm.set(now() + 0.02)
+        slept_s = 3600.0
+        await alarm.heard()
+
+    held(story())
+
+
 def test_thousands_share_one_timer(held: Held, monkeypatch: pytest.MonkeyPatch) -> None:
     async def story() -> int:
         rung, calling = 0, asyncio.get_running_loop().call_later
