@@ -68,16 +68,16 @@ def ask(data_directory: Path, request: Mapping[str, Any]) -> Generator[dict[str,
     path = socket_path(data_directory)
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         _connect(connection, path)
-        with suppress(OSError):  # the daemon hung up: told below
+        with suppress(OSError):  # it hung up, and may have said why
             connection.sendall(json.dumps(request).encode() + b"\n")
-            with connection.makefile("rb") as lines:
-                for line in lines:
-                    answer: dict[str, Any] = json.loads(line)
-                    if "error" in answer:
-                        raise RequestFailed(answer["error"], answer.get("kind", ""))
-                    yield answer
-                    if "end" in answer:
-                        return
+        with suppress(OSError), connection.makefile("rb") as lines:  # it hung up: told below
+            for line in lines:
+                answer: dict[str, Any] = json.loads(line)
+                if "error" in answer:
+                    raise RequestFailed(answer["error"], answer.get("kind", ""))
+                yield answer
+                if "end" in answer:
+                    return
     raise RequestFailed(
         "the daemon hung up: it was stopped, or this command did not read fast enough"
     )

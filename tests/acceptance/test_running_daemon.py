@@ -354,10 +354,12 @@ def test_a_trace_shows_frames_in_words_and_no_password(staged: Stage) -> None:
         told(staged, "collect", address, "--what", "clock")
     pieces: list[dict[str, Any]] = [json.loads(tracing.stdout.readline())]
     staged.meterd("topup", f"C{int(POOR)}", "500", "--key", "k")
+    is_sent = False
     for row in tracing.stdout:
         pieces.append(json.loads(row))
-        if "password" in pieces[-1].get("bytes", "") and pieces[-1]["direction"] == "tx":
-            break
+        is_sent |= "password" in pieces[-1].get("bytes", "") and pieces[-1]["direction"] == "tx"
+        if is_sent and any(frame.get("address") == POOR for frame in pieces[-1]["frames"]):
+            break  # its relay is looked at
     tracing.send_signal(signal.SIGINT)
     tracing.communicate(timeout=10)
     assert tracing.returncode == 0

@@ -4,6 +4,7 @@ import asyncio
 import json
 import socket
 import stat
+import threading
 import time
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
@@ -200,3 +201,21 @@ def test_one_client_too_many_is_told_so(folder: Path) -> None:
         next(first)
         with pytest.raises(RequestFailed, match="ask again later"):
             list(ask(folder, {"do": "count", "to": 0}))
+
+
+def test_who_was_refused_before_he_had_asked_is_told_why(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(tmp_path / NAME))
+        listening.listen()
+
+        def refuse() -> None:
+            connection, _ = listening.accept()
+            connection.sendall(b'{"error": "ask again later"}\n')
+            connection.close()
+
+        refusing = threading.Thread(target=refuse)
+        refusing.start()
+        asking_now = ask(tmp_path, {"do": "count", "much": "x" * 2**22})
+        with pytest.raises(RequestFailed, match="ask again later"):
+            next(asking_now)
+        refusing.join()
