@@ -76,6 +76,8 @@ def test_near_midnight_the_stamp_is_asked_again_and_not_remembered() -> None:
     site = Site(meters=1, days=1, at=(Site().at.replace(hour=0, minute=5)))
     run(site, HangingUp(site, 1), lambda: bool(site.days))
     told = [asked(frame)[:6] for frame in site.requests]
+    # The line may have gone on to another question.
+    told = [it for it in told if it.startswith("0506")]
     assert told[-3:] == ["050600", "050601", "050600"]
 
 
