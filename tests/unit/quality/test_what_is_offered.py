@@ -121,7 +121,7 @@ WRONG_DAYS_THAT_AGREE = Past(
 )
 
 
-@examples(300)
+@examples(150)
 @given(pasts())
 @example(BEGAN_ANEW_BEHIND_WRONG_DAYS)
 @example(WRONG_DAYS_THAT_AGREE)
