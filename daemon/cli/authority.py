@@ -6,17 +6,15 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Final
 
 import click
 
-from daemon.cli.gathered import gathered
+from daemon.cli.gathered import Command, gathered
 from protocols.dlt645.writing import Authority
 
 ENVIRONMENT: Final = "METERD_METER_PASSWORD"
-F = TypeVar("F", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +41,7 @@ class Writer:
         return authority
 
 
-def writer_options(command: F) -> F:
+def writer_options(command: Command) -> Command:
     """The options --level and --operator; the command gets them as `writer`."""
     command = gathered("writer", Writer)(command)
     for option in (

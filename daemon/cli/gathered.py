@@ -5,22 +5,21 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from dataclasses import fields
-from typing import Any, TypeVar
+from typing import Any
 
-F = TypeVar("F", bound=Callable[..., Any])
+Command = Callable[..., Any]
 
 
-def gathered(name: str, record: type[Any]) -> Callable[[F], F]:
+def gathered(name: str, record: type[Any]) -> Callable[[Command], Command]:
     """The command gets those of its options that are fields of this dataclass as one of it."""
     options = [field.name for field in fields(record)]
 
-    def gather(command: F) -> F:
+    def gather(command: Command) -> Command:
         @functools.wraps(command)
         def with_record(**given: Any) -> Any:
             said = {option: given.pop(option) for option in options}
             return command(**given, **{name: record(**said)})
 
-        found: Any = with_record
-        return found  # type: ignore[no-any-return]
+        return with_record
 
     return gather

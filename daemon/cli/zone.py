@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import click
 
-from daemon.cli.gathered import gathered
+from daemon.cli.gathered import Command, gathered
 from daemon.cli.site_option import site_option
-
-F = TypeVar("F", bound=Callable[..., Any])
 
 
 class ZoneName(click.ParamType[ZoneInfo]):
@@ -60,7 +57,7 @@ class Whose:
         return known
 
 
-def zone_options(command: F) -> F:
+def zone_options(command: Command) -> Command:
     """The options --zone and --config; the command gets them as `whose`."""
     named = click.option(
         "--zone", type=ZoneName(), help="Of the meters' clocks; default: that of the site."

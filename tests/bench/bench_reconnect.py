@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Final
+from typing import Any, Final
 
 import psycopg
 import structlog
@@ -95,7 +95,8 @@ def measure(
         begun = time.monotonic()
         for payer in range(payers):
             time.sleep(max(0.0, begun + payer * every_s - time.monotonic()))
-            paid[FIRST + payer] = pay(staged, FIRST + payer)
+            paid[FIRST + payer], told = pay(staged, FIRST + payer)
+            assert len(told["reconnects"]) == 1, told
         was_busy = busy(staged, run)
         staged.until("all are restored", lambda: restored(staged) == payers, 300)
         show(staged, run, paid, was_busy=was_busy)
@@ -178,12 +179,12 @@ def _count(staged: Stage, what: str) -> int:
     return int(count)
 
 
-def pay(staged: Stage, number: int) -> datetime:
-    """When the payment was handed in."""
+def pay(staged: Stage, number: int, amount_fen: int = 300_000) -> tuple[datetime, dict[str, Any]]:
+    """When the payment was handed in, and what the daemon said."""
     request = {
         "do": "topup",
         "account": f"C{number}",
-        "amount_fen": 300_000,
+        "amount_fen": amount_fen,
         "channel": "bench",
         "reference": f"r{number}",
         "actor": "person:bench",
@@ -191,8 +192,7 @@ def pay(staged: Stage, number: int) -> datetime:
     }
     at = datetime.now(UTC)
     (told, *_) = list(ask(staged.folder / "data", request))
-    assert len(told["reconnects"]) == 1, told
-    return at
+    return at, told
 
 
 def busy(staged: Stage, run: Run) -> bool:
