@@ -25,14 +25,6 @@ MOMENTS: Final = (
     "relay_seen_at",
     "clock_stepped_at",
 )
-COUNTS: Final = (
-    "approvals_required",
-    "min_debt_fen",
-    "max_failed_restores",
-    "max_moves_per_hour",
-    "max_moves_per_day",
-    "new_tariff_days",
-)
 REQUIRED: Final = ("now", "balance_fen", "trip_threshold_fen")
 MOST_TIME: Final = 10**6
 """Of hours or minutes: a century of hours is a slip."""
@@ -55,7 +47,7 @@ def _policy(config: Fields) -> Policy:
             given[MINUTES[name]] = timedelta(minutes=_some_time(config, name))
         elif name in ("holidays", "makeup_workdays"):
             given[name] = frozenset(_day(text) for text in config.texts(name))
-        elif name in COUNTS:
+        elif name in _named(Policy, "int"):
             given[name] = config.integer(name)
         elif name == "window":
             window = config.inside(name)

@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 import tomllib
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -116,7 +116,7 @@ def survivors_of(
         end_as(run_tests(folder, tests, [run]))
     if os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) != 0:
         sys.exit(f"{name}: its tests are red without a mutant:\n{output(folder)}")
-    limit_s, outcomes = json.loads(written.read_text())
+    limit_s, duration_s, outcomes = json.loads(written.read_text())
     for cached in target.parent.glob(f"__pycache__/{target.stem}.*.pyc"):
         cached.unlink()
     survivors = []
@@ -128,7 +128,7 @@ def survivors_of(
             if child == 0:
                 sys.dont_write_bytecode = True
                 resource.setrlimit(resource.RLIMIT_CPU, (limit_s, limit_s))
-                end_as(run_tests(folder, tests, []))
+                end_as(run_tests(folder, tests, [ShortestFirst(duration_s)]))
             code = wait_for(child)[0]
         if code == 0:
             survivors.append(mutant)
@@ -140,7 +140,7 @@ class EachInPlace:
     """A plugin of pytest: once the tests are loaded, each mutant is a fork that goes on with them, the
     shortest first.
 
-    Writes the limit of CPU time, and the exit code of each."""
+    Writes the limit of CPU time, how long each test takes, and the exit code of each mutant."""
 
     def __init__(self, asked: Sequence[Mutant], name: str, source: str, written: Path) -> None:
         self._asked = asked
@@ -177,8 +177,18 @@ class EachInPlace:
                     os._exit(NOT_IN_PLACE)
                 return (yield)
             outcomes.append(wait_for(child)[0])
-        self._written.write_text(json.dumps([limit_s, outcomes]))
+        self._written.write_text(json.dumps([limit_s, duration_s, outcomes]))
         os._exit(0)
+
+
+class ShortestFirst:
+    """A plugin of pytest: `duration_s` of each test, by its id."""
+
+    def __init__(self, duration_s: Mapping[str, float]) -> None:
+        self._duration_s = duration_s
+
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        items.sort(key=lambda it: self._duration_s.get(it.nodeid, 0))
 
 
 def wait_for(child: int) -> tuple[int, float]:

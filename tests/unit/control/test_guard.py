@@ -345,6 +345,13 @@ def test_every_input_of_the_guard_is_in_the_snapshot(kind: type[Policy | Facts],
     assert set(inputs) == {field.name for field in dataclasses.fields(kind)}
 
 
+def test_what_no_snapshot_can_hold_is_not_left_out_of_it() -> None:
+    of_a_third: Any = 1 / 3
+    facts = dataclasses.replace(ALLOWED, balance_fen=of_a_third)
+    with pytest.raises(TypeError, match=r"no plain value of 0\.3"):
+        snapshot(Policy(), facts, evaluate(Policy(), facts))
+
+
 RECORDS: dict[Any, type] = {tuple[Notice, ...]: Notice, tuple[Approval, ...]: Approval}
 FROM_TEXT: dict[Any, Any] = {
     time: time.fromisoformat,
