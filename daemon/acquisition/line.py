@@ -139,6 +139,10 @@ class Line(ABC):
         self._jobs.parts.commands.wake()
         self._interrupt()
 
+    def look_again(self) -> None:
+        """What it does next was planned by a clock that was wrong."""
+        self._interrupt()
+
     def ask(self, request: ReadRequest) -> None:
         """Read a meter on demand, after commands and before everything else."""
         self._jobs.requests.add(request)

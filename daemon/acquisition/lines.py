@@ -138,7 +138,7 @@ class Lines:
         for line in self:
             if line.clocks is not None:
                 line.clocks.forget_all()
-            line.wake()
+            line.look_again()
 
     def drain_failures(self) -> Failures:
         """What failed on any line since the last time, for somebody who writes it down."""
