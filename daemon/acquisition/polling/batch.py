@@ -1,5 +1,4 @@
-"""The prepared polls of many lines at once: answers that come in one turn of the event loop are
-judged together.
+"""The prepared polls of many lines at once: answers that come within a moment are judged together.
 
 With thousands of lines it is cold memory that costs time. So what a request needs lies in one array
 here, a row for each request that the poll of a line may have in flight, and every step is done for
@@ -31,6 +30,9 @@ from protocols.dlt645.prepared.steps import CLOCK, ENERGIES, STAMP
 
 FEW: Final = 16
 """Fewer lines that have something to do are served faster one by one."""
+GATHERED_S: Final = 0.001
+"""What comes within this time is judged together: of a turn of the event loop alone there are often
+fewer, while meters answer as fast as they are asked."""
 
 
 class BatchPoller(Deadline):
@@ -142,7 +144,11 @@ class BatchPoller(Deadline):
     def _call(self) -> None:
         if not self._is_called:
             self._is_called = True
-            asyncio.get_running_loop().call_soon(self._turn)
+            loop = asyncio.get_running_loop()
+            if self.least > 1:
+                loop.call_later(GATHERED_S, self._turn)
+            else:
+                loop.call_soon(self._turn)
 
     # --- one turn
 

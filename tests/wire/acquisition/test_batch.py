@@ -131,6 +131,27 @@ def test_few_go_on_by_themselves() -> None:
     assert batch_poller.is_empty
 
 
+def test_lines_that_have_something_to_do_within_a_moment_are_served_together() -> None:
+    async def story() -> list[int]:
+        batch_poller = Watched(least=2)
+        hand = ByHand(batch_poller)
+        lines = []
+        for number in range(2):
+            lines.append(hand.line(STAMP_FIRST[number]))
+            await hand.turns()
+        async with asyncio.timeout(20):
+            while not all(task.done() for task in hand.tasks):
+                for _, wire in lines:
+                    if wire.writes:
+                        await hand.answer(wire)  # each in a turn of its own
+                await hand.turns()
+        assert all(reader.took_the_truth() for reader, _ in lines)
+        assert batch_poller.is_empty
+        return batch_poller.served
+
+    assert asyncio.run(story()) == [2, 2, 2]
+
+
 def test_what_a_meter_usually_takes_is_learnt() -> None:
     def answer(frame: Frame) -> list[bytes | asyncio.Event]:
         event = asyncio.Event()
