@@ -66,6 +66,9 @@ AUDIT_S = 60 * 60
 GAP_SCAN_S = 15 * 60
 STANDSTILL_S = 5 * 60
 DAY_S = 24 * 60 * 60
+AGAIN_S = 5.0
+"""Before what the database failed is done again: a fault that is over is not felt for a period, or
+a day, more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +78,8 @@ class Tick:
     name: str
     run: Callable[[], Awaitable[None]]
     period_s: int
-    first_after_s: int = FIRST_S
+    first_after_s: float = FIRST_S
+    again_s: float = AGAIN_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +92,7 @@ class Daily:
     run: Callable[[], Awaitable[None]]
     at: time
     first_after_s: int
+    again_s: float = AGAIN_S
 
     def trigger(self, zone: ZoneInfo, started: datetime) -> OrTrigger:
         """When it is due."""
@@ -161,8 +166,8 @@ async def ticking(
         Daily("retention", partial(_forget, pool), time(4, 5), first_after_s=15 * 60),
     ]
     failing: set[str] = set()
-    async with _repeating(ticks, failing, work.achieved):
-        scheduler = _scheduled(dailies, authority.zone, failing, work.achieved)
+    async with repeating(ticks, failing, work.achieved):
+        scheduler = scheduled(dailies, authority.zone, failing, work.achieved)
         try:
             yield scheduler.wakeup
         finally:
@@ -177,14 +182,15 @@ async def telling(outbox: Outbox, work: WorkDone) -> AsyncIterator[None]:
         # Of all accounts, when the start is over.
         Tick("warnings", outbox.look_ahead, WARNINGS_S, first_after_s=5 * 60),
     ]
-    async with _repeating(ticks, set(), work.achieved):
+    async with repeating(ticks, set(), work.achieved):
         yield
 
 
 @asynccontextmanager
-async def _repeating(
+async def repeating(
     ticks: Iterable[Tick], failing: set[str], achieved: Achieved
 ) -> AsyncIterator[None]:
+    """Run them while the context is open."""
     async with Supervisor() as running:
         for tick in ticks:
             _begin(tick.name, tick.period_s)
@@ -193,7 +199,7 @@ async def _repeating(
         yield
 
 
-def _scheduled(
+def scheduled(
     dailies: Iterable[Daily], zone: ZoneInfo, failing: set[str], achieved: Achieved
 ) -> AsyncIOScheduler:
     """The scheduler that calls them, started: calendars and zones with summer time are its work."""
@@ -223,14 +229,27 @@ async def _repeat(tick: Tick, failing: set[str], achieved: Achieved) -> None:
     due_s = monotonic() + tick.first_after_s
     while True:
         await asyncio.sleep(due_s - monotonic())
+        began_s = monotonic()
         await _run(tick, failing, achieved)
         due_s = max(due_s + tick.period_s, monotonic())
+        if tick.name in failing:
+            due_s = min(due_s, monotonic() + _again_in_s(tick, began_s))
 
 
 async def _once(daily: Daily, failing: set[str], achieved: Achieved) -> None:
     # Cancelled is the end of the daemon, which the scheduler would log as a fault.
     with suppress(asyncio.CancelledError):
+        began_s = monotonic()
         await _run(daily, failing, achieved)
+        while daily.name in failing:
+            await asyncio.sleep(_again_in_s(daily, began_s))
+            began_s = monotonic()
+            await _run(daily, failing, achieved)
+
+
+def _again_in_s(tick: Tick | Daily, began_s: float) -> float:
+    """Half of the time at least is left to others, however long it takes to fail."""
+    return max(tick.again_s, monotonic() - began_s)
 
 
 async def _run(tick: Tick | Daily, failing: set[str], achieved: Achieved) -> None:

@@ -1,14 +1,17 @@
-"""When what is done once a day is due."""
+"""When what is done every so often, or once a day, is due."""
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime, time, timedelta
 from itertools import pairwise
 from zoneinfo import ZoneInfo
 
+import psycopg
 import pytest
 
-from daemon.ticks import Daily
+from daemon.runtime.purposes import Achieved
+from daemon.ticks import Daily, Tick, repeating, scheduled
 
 
 async def nothing() -> None:
@@ -28,3 +31,39 @@ def test_it_is_due_after_a_start_and_at_its_hour_of_the_site(zone: str) -> None:
     local = [moment.astimezone(place) for moment in due[1:]]
     assert {moment.time() for moment in local} == {time(3, 5)}
     assert all(b.date() - a.date() == timedelta(days=1) for a, b in pairwise(local))
+
+
+class Away:
+    """What the database fails so many times."""
+
+    def __init__(self, times: int) -> None:
+        self.left = times
+        self.is_done = asyncio.Event()
+
+    async def run(self) -> None:
+        if self.left:
+            self.left -= 1
+            raise psycopg.OperationalError("the database is away")
+        self.is_done.set()
+
+
+def test_what_the_database_failed_is_not_felt_for_a_period_more() -> None:
+    async def scene() -> None:
+        away = Away(3)
+        hourly = Tick("gap_scan", away.run, 3600, first_after_s=0, again_s=0)
+        async with repeating([hourly], set(), Achieved()), asyncio.timeout(20):
+            await away.is_done.wait()
+
+    asyncio.run(scene())
+
+
+def test_what_the_database_failed_at_its_hour_is_done_the_same_day() -> None:
+    async def scene() -> None:
+        away = Away(3)
+        daily = Daily("books", away.run, time(3, 5), first_after_s=0, again_s=0)
+        scheduler = scheduled([daily], ZoneInfo("Asia/Shanghai"), set(), Achieved())
+        async with asyncio.timeout(20):
+            await away.is_done.wait()
+        scheduler.shutdown(wait=False)
+
+    asyncio.run(scene())
