@@ -11,6 +11,7 @@ from typing import Final
 
 import click
 
+from daemon.cli.actor import actor_option
 from daemon.cli.gathered import Command, gathered
 from protocols.dlt645.writing import Authority
 
@@ -23,6 +24,7 @@ class Writer:
 
     level: str
     operator: str
+    actor: str | None
 
     def authority(self) -> Authority:
         """With the password from the environment, or asked for on a terminal.
@@ -42,9 +44,10 @@ class Writer:
 
 
 def writer_options(command: Command) -> Command:
-    """The options --level and --operator; the command gets them as `writer`."""
+    """The options --level, --operator and --actor; the command gets them as `writer`."""
     command = gathered("writer", Writer)(command)
     for option in (
+        actor_option,
         click.option(
             "--operator",
             default="00000000",

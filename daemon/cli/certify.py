@@ -15,6 +15,7 @@ from typing import Any, Final
 import click
 
 from daemon.cli.authority import Writer, writer_options
+from daemon.cli.cable import acting_over_a_cable
 from daemon.cli.connection import line_options
 from daemon.cli.gathered import gathered
 from daemon.cli.output import BAD_DATA, FAILED, as_json, echo, fail, print_json, print_table
@@ -148,6 +149,8 @@ def certify(
         run = _dlt645(connection, candidate.meter, permission.harm, only, writer, whose)
     else:
         run = _modbus(connection, candidate, permission.harm, only)
+    if permission.harm:
+        acting_over_a_cable(writer.actor, whose.site_path)
     results = asyncio.run(_all(run, silent=as_json))
     certificate = _certificate(candidate, paper.label or "", results)
     differences = [] if before is None else changes(before, results)

@@ -9,8 +9,8 @@ from zoneinfo import ZoneInfo
 
 import click
 
-from daemon.cli.actor import acting
 from daemon.cli.authority import Writer, writer_options
+from daemon.cli.cable import acting_over_a_cable
 from daemon.cli.connection import WhichMeters, line_options
 from daemon.cli.gathered import gathered
 from daemon.cli.output import USAGE, as_json, fail, print_json, print_table
@@ -90,10 +90,10 @@ def clock(
         if not yes:
             before = asyncio.run(read_clocks(connection, which.protocol, addresses, now))
             _confirm(before, meant, as_json=as_json)
-        acting()
+        acting_over_a_cable(writer.actor, whose.site_path)
         done = set_clocks(connection, which.protocol, addresses, authority, now)
     elif broadcast:
-        acting()
+        acting_over_a_cable(writer.actor, whose.site_path)
         done = broadcast_time(connection, which.protocol, addresses, now)
     else:
         done = read_clocks(connection, which.protocol, addresses, now)

@@ -12,6 +12,7 @@ from psycopg import AsyncConnection
 from config.contacts import row_of
 from config.load import load_site
 from config.settings_file import load_settings
+from daemon.cli.actor import acting, actor_option
 from daemon.cli.on_site import on_database
 from daemon.cli.output import as_json, echo, print_columns, print_json_rows
 from daemon.cli.site_option import site_option
@@ -29,13 +30,15 @@ def contact() -> None:
 
 
 @contact.command("import")
+@actor_option
 @site_option
-def import_contacts(site_path: Path) -> None:
+def import_contacts(actor: str | None, site_path: Path) -> None:
     """Make the contacts those of contacts.csv.
 
     What the file names no more is not used again."""
     site = load_site(site_path)
     rows = [row_of(it) for it in site.contacts]
+    acting(actor)
 
     async def ask(connection: AsyncConnection[Any]) -> int:
         return await storage.import_contacts(connection, rows)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 import click
 
-from daemon.cli.actor import acting
 from daemon.cli.authority import Writer, writer_options
+from daemon.cli.cable import acting_over_a_cable
 from daemon.cli.connection import line_options
 from daemon.cli.output import as_json, echo, fail, print_json, with_unit
+from daemon.cli.site_option import site_option
 from daemon.field.connection import Connection
 from daemon.field.write import (
     ParameterWrite,
@@ -44,14 +46,17 @@ from protocols.errors import FrameError
     help="As `meterd read` shows it, several parted by commas; or hex:BYTES.",
 )
 @writer_options
+@site_option
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @as_json
 def write(
+    *,
     connection: Connection,
     meter: str,
     identifier: str,
     value: str,
     writer: Writer,
+    site_path: Path,
     yes: bool,
     as_json: bool,
 ) -> None:
@@ -69,7 +74,7 @@ def write(
         raise click.UsageError(str(error)) from None
     if not yes:
         click.confirm(f"Write {value} to {identifier} of meter {meter}?", abort=True, err=True)
-    acting()
+    acting_over_a_cable(writer.actor, site_path)
     result = _run(ParameterWrite(connection, request), identifier)
     if as_json:
         _print_as_json(request, result)

@@ -129,6 +129,9 @@ apprise = { file = "apprise" }
     )
     staged.meterd("check")
     staged.meterd("contact", "import")
+    assert staged.ask("SELECT count(*) FROM act WHERE command LIKE %s", "% contact import%") == [
+        (1,)
+    ]
 
 
 def post_receipt(staged: Stage, body: dict[str, Any], *, key: str = KEY) -> int:

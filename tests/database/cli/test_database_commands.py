@@ -44,6 +44,9 @@ def test_migrate_makes_the_tables_as_their_owner_and_again_changes_nothing(empty
         done = meterd(empty, "migrate")
         assert (done.returncode, done.stderr) == (0, "")
         assert done.stdout == "schema 1; the daemon's role cannot change it\n"
+    with psycopg.connect((empty / "url").read_text()) as connection:
+        typed = connection.execute("SELECT command FROM act").fetchall()
+    assert [command.split(" -c ")[0] for (command,) in typed] == ["meterd migrate"] * 2
 
 
 def test_with_one_role_migrate_says_that_nothing_is_guarded(empty: Path) -> None:
