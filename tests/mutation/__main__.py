@@ -103,49 +103,38 @@ def survivors_of(
     tests: Sequence[str],
     folder: Path,
 ) -> list[Mutant]:
-    """Each is put into the loaded module, which is quick; those that cannot be, into the file.
-
-    So are survivors that nobody expects: tests may have called the function when they were loaded.
-    """
-    target = folder / name
-    source = target.read_text()
     written = folder / "outcomes.json"
-    run = EachInPlace(asked, name, source, written)
+    run = EachMutant(asked, listed, folder / name, tests, written)
     child = os.fork()
     if child == 0:
         end_as(run_tests(folder, tests, [run]))
     if os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) != 0:
         sys.exit(f"{name}: its tests are red without a mutant:\n{output(folder)}")
-    limit_s, duration_s, outcomes = json.loads(written.read_text())
-    for cached in target.parent.glob(f"__pycache__/{target.stem}.*.pyc"):
-        cached.unlink()
-    survivors = []
-    for mutant, code in zip(asked, outcomes, strict=True):
-        is_new = code == 0 and (mutant.was, mutant.now) not in listed
-        if is_new or code == NOT_IN_PLACE:
-            target.write_text(mutant.source)
-            child = os.fork()
-            if child == 0:
-                sys.dont_write_bytecode = True
-                resource.setrlimit(resource.RLIMIT_CPU, (limit_s, limit_s))
-                end_as(run_tests(folder, tests, [ShortestFirst(duration_s)]))
-            code = wait_for(child)[0]
-        if code == 0:
-            survivors.append(mutant)
-    target.write_text(source)
-    return survivors
+    outcomes = json.loads(written.read_text())
+    return [mutant for mutant, code in zip(asked, outcomes, strict=True) if code == 0]
 
 
-class EachInPlace:
+class EachMutant:
     """A plugin of pytest: once the tests are loaded, each mutant is a fork that goes on with them, the
-    shortest first.
+    shortest first. Writes the exit code of each.
 
-    Writes the limit of CPU time, how long each test takes, and the exit code of each mutant."""
+    It is put into the loaded module, which is quick. One that cannot be is written into the file,
+    and all of the project is loaded anew. So is a survivor that nobody expects: tests may have
+    called the function when they were loaded."""
 
-    def __init__(self, asked: Sequence[Mutant], name: str, source: str, written: Path) -> None:
+    def __init__(
+        self,
+        asked: Sequence[Mutant],
+        listed: Collection[tuple[str, str]],
+        target: Path,
+        tests: Sequence[str],
+        written: Path,
+    ) -> None:
         self._asked = asked
-        self._module = name.removesuffix(".py").replace("/", ".")
-        self._source = source
+        self._listed = listed
+        self._target = target
+        self._source = target.read_text()
+        self._tests = tests
         self._written = written
         self._duration_s: dict[str, float] = {}
 
@@ -163,11 +152,14 @@ class EachInPlace:
         code, used_s = wait_for(child)
         if code != 0:
             os._exit(code)
-        duration_s = json.loads(self._written.read_text())
-        session.items.sort(key=lambda it: duration_s[it.nodeid])
+        self._duration_s = json.loads(self._written.read_text())
+        shortest_first = ShortestFirst(self._duration_s)
+        shortest_first.pytest_collection_modifyitems(session.items)
         limit_s = round(5 + SLOWER * used_s)
-        module = sys.modules[self._module]
-        before = codes_of(self._source, str(module.__file__))
+        module = next(
+            it for it in sys.modules.values() if getattr(it, "__file__", "") == str(self._target)
+        )
+        before = codes_of(self._source, str(self._target))
         outcomes = []
         for mutant in self._asked:
             child = os.fork()
@@ -176,8 +168,17 @@ class EachInPlace:
                 if not put_in_place(module, before, mutant.source):
                     os._exit(NOT_IN_PLACE)
                 return (yield)
-            outcomes.append(wait_for(child)[0])
-        self._written.write_text(json.dumps([limit_s, duration_s, outcomes]))
+            code = wait_for(child)[0]
+            is_new = code == 0 and (mutant.was, mutant.now) not in self._listed
+            if is_new or code == NOT_IN_PLACE:
+                child = os.fork()
+                if child == 0:
+                    resource.setrlimit(resource.RLIMIT_CPU, (limit_s, limit_s))
+                    self._target.write_text(mutant.source)
+                    end_as(load_anew(self._target, self._tests, shortest_first))
+                code = wait_for(child)[0]
+            outcomes.append(code)
+        self._written.write_text(json.dumps(outcomes))
         os._exit(0)
 
 
@@ -189,6 +190,18 @@ class ShortestFirst:
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         items.sort(key=lambda it: self._duration_s.get(it.nodeid, 0))
+
+
+def load_anew(target: Path, tests: Sequence[str], plugin: object) -> int:
+    """Pytest's exit code of the tests after a file of the project was changed; what is not of the
+    project stays loaded."""
+    sys.dont_write_bytecode = True
+    for cached in target.parent.glob(f"__pycache__/{target.stem}.*.pyc"):
+        cached.unlink()
+    for name, module in list(sys.modules.items()):
+        if (getattr(module, "__file__", None) or "").startswith(f"{Path.cwd()}/"):
+            del sys.modules[name]
+    return int(pytest.main([*ARGUMENTS, *tests], [plugin]))
 
 
 def wait_for(child: int) -> tuple[int, float]:

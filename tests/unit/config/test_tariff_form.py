@@ -1,3 +1,5 @@
+import re
+import tomllib
 from collections.abc import Mapping
 from datetime import date, datetime
 from decimal import Decimal
@@ -5,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from config.tariff_form import read_version
+from config.tariff_form import DOES_IT, read_version
 from config.tariff_version import Fixed, Ladder, Surcharge, TariffVersion
 
 FLAT = {"mode": "flat", "price": "0.5"}
@@ -18,6 +20,7 @@ KERALA = {
     "whole_above_kwh": "250",
 }
 STEPS = {"cycle": "month", "method": "price", "bounds_kwh": ["240"], "prices": ["0.4", "0.5"]}
+SLABS = {**STEPS, "method": "slab", "whole_above_kwh": "240"}
 ADDER = {"cycle": "year", "method": "adder", "bounds_kwh": ["240"], "adders": ["0", "0.1"]}
 MATRIX = {
     "cycle": "year",
@@ -60,6 +63,10 @@ def mistakes(written: object) -> list[str]:
         version(ladder={**STEPS, "partial_year": "months"}),
         version(fixed={"monthly_yuan": "1000000"}, minimum={"monthly_yuan": "1000000"}),
         version(ladder={**STEPS, "bounds_kwh": ["1000000000"]}),
+        version(ladder={**STEPS, "bounds_kwh": ["123456789"]}),
+        version(ladder={**SLABS, "bounds_kwh": ["2000"], "whole_above_kwh": "2000"}),
+        version(ladder=STEPS, fixed={"by_slab": {"1": ["1", "1000000"]}}),
+        version(fixed={"daily_yuan": "1000000"}),
         version(effective_from="1990-01-01"),
         version(effective_from="2199-12-31", energy={"mode": "flat", "price": "1000"}),
         version(tax={"mode": "inclusive", "rate": "1"}),
@@ -103,6 +110,10 @@ def test_what_money_md_describes_can_be_written(written: Mapping[str, Any]) -> N
             "ladder.prices.6: above 300 kWh",
         ),
         ({"energy": TOU, "ladder": KERALA}, "ladder: slabs and time of use do not go together"),
+        (
+            {"ladder": {**STEPS, "bounds_kwh": ["9", "9"]}},
+            "ladder.prices: 2 bounds make 3 steps, here are 2",
+        ),
         ({"fixed": {"monthly_yuan": "1", "daily_yuan": "1"}}, "fixed: must hold exactly one of"),
         ({"fixed": {}}, "fixed: must hold exactly one of"),
         (
@@ -135,17 +146,22 @@ def test_what_money_md_describes_can_be_written(written: Mapping[str, Any]) -> N
         ),
         (
             {
-                "energy": {"mode": "tou", "prices": {**TOU["prices"], "sharp": "1"}},
+                "energy": {"mode": "tou", "prices": {**TOU["prices"], "sharp": "1", "top": "2"}},
                 "ladder": MATRIX,
             },
-            "ladder.matrix: leaves without a price: sharp",
+            "ladder.matrix: leaves without a price: sharp, top",
         ),
         (
             {"ladder": {**MATRIX, "matrix": [{"peak": "1"}, {"valley": "1"}]}},
             "ladder.matrix: every step must price the same rates",
         ),
-        ({"surcharges": [{"code": "tax", "per_kwh": "1"}]}, "surcharges.0.code: tax is the name"),
-        ({"surcharges": [{"code": "compensation", "per_kwh": "1"}]}, "compensation is the name of"),
+        *(
+            (
+                {"surcharges": [{"code": code, "per_kwh": "1"}]},
+                f"surcharges.0.code: {code} is the name of a component",
+            )
+            for code in ("energy", "tier", "fixed", "minimum", "tax", "compensation")
+        ),
         ({"surcharges": [{"code": "a", "per_kwh": "1"}] * 2}, "surcharges.1.code: a comes twice"),
         ({"tax": {"mode": "exclusive", "rate": "15"}}, "tax.rate: 15 is more than 1"),
         ({"effective_from": "2026-01-01T12:00"}, "effective_from: must be a date, its 00:00"),
@@ -209,7 +225,14 @@ def test_what_money_md_describes_can_be_written(written: Mapping[str, Any]) -> N
             {"ladder": {**STEPS, "partial_year": "x"}},
             "partial_year: must be full or months, is 'x'",
         ),
-        ({"fixed": {"monthly_yuan": "1", "proration": "x"}}, "proration: must be calendar or"),
+        (
+            {"fixed": {"monthly_yuan": "1", "proration": "x"}},
+            "proration: must be calendar or thirtieth, is 'x'",
+        ),
+        (
+            {"ladder": {**STEPS, "prices": ["x", "1"]}},
+            "prices.0: 'x' is not a number such as \"0.5283",
+        ),
         ({"tax": {"mode": "added", "rate": "0.1"}}, "tax.mode: must be exclusive or inclusive"),
         ({"fixed": {"by_slab": {}}, "ladder": STEPS}, 'fixed.by_slab: must hold the fees of "1"'),
         ({"price": "0.5"}, "price: energy has a price already"),
@@ -219,7 +242,10 @@ def test_what_money_md_describes_can_be_written(written: Mapping[str, Any]) -> N
         ),
         ({"surcharges": [{"code": "a b", "per_kwh": "1"}]}, "code: must be a word of letters"),
         ({"surcharges": {"code": "a"}}, "surcharges: must be a list; write surcharges = [{ code"),
-        ({"ladder": {**MATRIX, "matrix": {"peak": ["1"]}}}, "ladder.matrix: must be a list; write"),
+        (
+            {"ladder": {**MATRIX, "matrix": {"peak": ["1"]}}},
+            "ladder.matrix: must be a list; write matrix = [{",
+        ),
         ({"seasons": []}, "seasons: unknown key; a season is a version of its own"),
         ({"peak": ["06:00-22:00"]}, "peak: unknown key; the meter's own calendar"),
     ],
@@ -280,6 +306,7 @@ def test_every_key_is_read_as_what_it_says() -> None:
 
 
 def test_every_mistake_is_told_at_once() -> None:
+    assert mistakes(7) == [": must be a table"]
     wrong = mistakes({"effective_from": 7, "energy": {"mode": "flat"}, "minimum": {}, "vat": "1"})
     assert [line.split(":")[0] for line in wrong] == [
         "vat",
@@ -292,7 +319,6 @@ def test_every_mistake_is_told_at_once() -> None:
 @pytest.mark.parametrize(
     ("written", "told"),
     [
-        (7, [": must be a table"]),
         (version(energy="0.5"), ["energy: must be a table; write energy = { mode ="]),
         (version(ladder="slab"), ["ladder: must be a table; write ladder = {"]),
         (version(fixed="40"), ['fixed: must be a table; write fixed = { monthly_yuan = "40"']),
@@ -305,7 +331,17 @@ def test_every_mistake_is_told_at_once() -> None:
         (version(fixed={"by_slab": 7}, ladder=STEPS), ["fixed.by_slab: must be a table"]),
         (version(energy={"mode": "tou"}), ["energy.prices: must be a table"]),
         (version(ladder={**STEPS, "bounds_kwh": [240]}), ["ladder.bounds_kwh.0: must be a number"]),
-        (version(ladder={**STEPS, "bounds_kwh": "240"}), ["ladder.bounds_kwh: must be a list"]),
+        (
+            version(ladder={**STEPS, "bounds_kwh": "240"}),
+            ['ladder.bounds_kwh: must be a list; write bounds_kwh = ["1", "2"]'],
+        ),
+        (version(ladder={**STEPS, "method": "step"}), ["ladder.method: must be price or"]),
+        (
+            version(ladder={**SLABS, "whole_above_kwh": None}),
+            ['ladder.whole_above_kwh: is missing; a number as a text: "0.5283"'],
+        ),
+        ({"effective_from": "2026-01-01", "prices": {}}, ["prices: unknown key; write energy"]),
+        ({"effective_from": "2026-01-01", "steps": []}, ["steps: unknown key; write ladder"]),
         (version(ladder={**STEPS, "bounds_kwh": []}), ["ladder.bounds_kwh: holds no bound"]),
         (
             version(ladder={**STEPS, "bounds_kwh": ["3", "2", "1"], "prices": ["1"] * 4}),
@@ -332,3 +368,46 @@ def test_a_version_without_a_name_of_its_own_is_named_by_its_tariff_and_day() ->
     found, _ = read_version(version(), "home")
     assert found is not None
     assert (found.version_id, found.energy) == ("home@2026-01-01", {"total": Decimal("0.5")})
+
+
+MEANT = {
+    "write ladder = {": {"steps", "tiers", "blocks", "slabs"},
+    "write energy = {": {"prices", "price_day", "price_night"},
+    "the meter's own calendar tells rates apart; give their prices: energy = {": {
+        *("sharp", "peak", "flat", "valley", "day", "night", "hours"),
+    },
+    "write tax = {": {"vat", "vat_rate", "tax_rate"},
+    "write fixed = { monthly": {"fixed_per_month", "standing_per_month", "monthly_yuan"},
+    "write fixed = { daily": {"fixed_per_day", "standing_per_day", "daily_yuan"},
+    "write minimum = {": {"minimum_per_month", "minimum_yuan"},
+    "write effective_from = ": {"from", "valid_from", "start", "since", "date"},
+    "a version is in force until the next": {"effective_to", "valid_to", "to", "end", "until"},
+    "a season is a version of its own, with": {"season", "seasons", "special_days"},
+}
+
+
+def test_a_key_of_other_systems_is_told_what_does_it_and_what_is_advised_can_be_written() -> None:
+    assert {key for keys in MEANT.values() for key in keys} == {*DOES_IT}
+    for begin, keys in MEANT.items():
+        for key in keys:
+            (told,) = mistakes(version(**{key: "1"}))
+            assert told.startswith(f"{key}: unknown key; {begin}")
+            assert mistakes(version(**written_in(told))) == []
+    (told,) = mistakes(version(slabs="1"))
+    assert written_in(told)["ladder"]["method"] == "slab"
+    (told,) = mistakes(version(price_day="1"))
+    assert [*written_in(told)["energy"]["prices"]] == ["day", "night"]
+
+
+@pytest.mark.parametrize("key", ["energy", "ladder", "fixed", "minimum", "tax"])
+def test_how_a_table_is_written_can_be_written(key: str) -> None:
+    (told,) = mistakes(version(**{key: "1"}))
+    for text in told.partition("; write ")[2].split(" or "):
+        assert mistakes(version(**tomllib.loads(text))) == []
+
+
+def written_in(told: str) -> dict[str, Any]:
+    """What a mistake advises to write."""
+    _, _, text = told.partition("; ")
+    found = re.search("(?:write|prices:) (.*)", text)
+    return tomllib.loads(found[1]) if found else {}
