@@ -1,12 +1,12 @@
 """What does not fit between a point as we hold it and as its meter tells it."""
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from daemon.control.cases import HeldSupply, case_of, is_proven_dark
+from daemon.control.cases import CASE_LASTS, Case, HeldSupply, case_of, is_proven_dark
 
 SEEN = datetime(2026, 3, 11, 2, 30, tzinfo=UTC)
 CUT = HeldSupply(
@@ -50,11 +50,14 @@ def test_a_relay_or_a_register_that_contradicts_us_is_a_case(
 
 def test_a_case_of_a_relay_says_when_it_was_seen_and_one_of_a_register_what_was_used() -> None:
     relay = case_of(replace(CUT, relay_observed="closed"))
-    assert relay is not None
-    assert relay.seen_at == SEEN
+    told = "the relay is closed although we hold it open"
+    assert relay == Case("foreign_closed", told, SEEN)
+    relay = case_of(replace(CUT, supply_state="energised"))
+    assert relay == Case("foreign_open", "the relay is open, and not by us", SEEN)
     used = case_of(replace(CUT, used=1250))
     assert used is not None
     assert (used.cause, used.seen_at) == ("12.50 kWh were used while it is cut", None)
+    assert timedelta(hours=24) == CASE_LASTS
 
 
 @pytest.mark.parametrize(

@@ -19,3 +19,10 @@ def test_at_a_release_the_worse_of_two_comparisons_counts(
     found = clocks.beside(NOW + timedelta(seconds=host_s), NOW)
     assert found.apart == timedelta(seconds=found_s)
     assert clocks.apart == timedelta(seconds=apart_s)
+
+
+def test_a_host_that_is_ahead_is_told_so_and_nothing_else_speaks_against_it() -> None:
+    clocks = Clocks()
+    assert (clocks.apart, clocks.doubt()) == (timedelta(0), "")
+    clocks.see(NOW + timedelta(seconds=7), NOW)
+    assert clocks.apart == timedelta(seconds=7)

@@ -5,6 +5,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from daemon.control.commands import (
+    ALARM_AFTER,
+    RECONNECT_EXPIRY,
+    RECONNECT_LATE,
+    TRIP_EXPIRY,
+    Judgement,
     after_refusal,
     after_restart,
     ended_trip,
@@ -28,6 +33,14 @@ OPEN = RelayState(relay_open=True, command_open=True)
 PENDING = RelayState(relay_open=False, command_open=True)
 # It waits for the customer's button, or is about to close.
 READY = RelayState(relay_open=True, command_open=False)
+
+
+def test_the_times_are_those_of_the_specification() -> None:
+    """Control, command life cycle 3 and service levels."""
+    assert timedelta(minutes=10) == TRIP_EXPIRY
+    assert timedelta(hours=24) == RECONNECT_EXPIRY
+    assert timedelta(minutes=10) == RECONNECT_LATE
+    assert timedelta(minutes=15) == ALARM_AFTER
 
 
 def seconds(count: int) -> datetime:
@@ -85,23 +98,45 @@ def test_what_status_word_3_makes_of_a_command(
     )
 
 
+@pytest.mark.parametrize(
+    ("action", "relay", "detail"),
+    [
+        ("trip", OPEN, "relay open"),
+        ("trip", PENDING, "accepted, relay not open yet"),
+        ("trip", CLOSED, "relay closed, guard and send again"),
+        ("close", CLOSED, "relay closed"),
+        ("allow_close", READY, "ready, waits for the button"),
+        ("close", READY, "accepted, relay still open"),
+        ("close", OPEN, "not closed, sending again"),
+    ],
+)
+def test_what_the_relay_was_is_told(action: str, relay: RelayState, detail: str) -> None:
+    assert judge(action, relay, sends=2, checks=1, now=NOW, expires_at=LATER).detail == detail
+
+
 def test_a_trip_that_could_not_get_there_in_time_is_watched_and_not_sent_again() -> None:
     expires_at = NOW + timedelta(seconds=59)
     judgement = judge("trip", CLOSED, sends=1, checks=0, now=NOW, expires_at=expires_at)
     assert (judgement.state, judgement.supply_state) == ("verifying", None)
+    in_time = NOW + timedelta(seconds=60)
+    assert (
+        judge("trip", CLOSED, sends=1, checks=0, now=NOW, expires_at=in_time).state == "persisted"
+    )
 
 
 @pytest.mark.parametrize("sends", [1, 2, 3])
 def test_an_expired_trip_is_not_sent_again(sends: int) -> None:
     over_at = LATER + timedelta(minutes=5)
     judgement = judge("trip", CLOSED, sends=sends, checks=0, now=over_at, expires_at=LATER)
-    assert (judgement.state, judgement.supply_state) == ("failed", "energised")
+    detail = f"relay closed after {sends} sends, and the meter takes it no more"
+    assert judgement == Judgement("failed", "energised", over_at, detail)
 
 
 def test_a_trip_is_over_only_when_a_meter_whose_clock_was_set_back_takes_it_no_more() -> None:
     nearly = LATER + timedelta(minutes=5) - timedelta(microseconds=1)
     judgement = judge("trip", CLOSED, sends=3, checks=0, now=nearly, expires_at=LATER)
     assert (judgement.state, judgement.supply_state) == ("verifying", None)
+    assert judgement.detail == "relay closed after 3 sends, may come late"
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from daemon.control.commands import ALARM_AFTER, judge, look_again
+from daemon.control.commands import ALARM_AFTER, Judgement, judge, look_again
 from daemon.control.observation import (
     Answer,
     Finding,
@@ -41,8 +41,8 @@ def found(
 
 def test_a_silent_meter_leaves_the_command_unknown_and_is_asked_again() -> None:
     finding = found("trip", None)
-    assert (finding.judgement.state, finding.judgement.supply_state) == ("unknown", None)
-    assert finding.judgement.next_at == look_again(NOW, 1)
+    again = look_again(NOW, 1)
+    assert finding.judgement == Judgement("unknown", None, again, "meter is silent")
     assert (finding.alarm, finding.is_final) == (None, False)
     assert found("trip", None, created_at=NOW - ALARM_AFTER).alarm is None
     assert found("trip", None, created_at=LATE).alarm == "relay cannot be read"
