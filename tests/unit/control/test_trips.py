@@ -20,7 +20,9 @@ from daemon.control.restoration import (
     restorations,
     restore_step,
 )
+from daemon.control.sources import FarEnd
 from daemon.control.trips import guard_trip, is_any_possible, is_trip_due, trip_expires_at
+from protocols.peer import Peer, Proof
 
 SHANGHAI = ZoneInfo("Asia/Shanghai")
 NOW = datetime(2026, 3, 11, 2, 30, tzinfo=UTC)  # 10:30 in Shanghai, a Wednesday
@@ -70,6 +72,9 @@ EXHAUSTED = PointFacts(
 CUT = replace(EXHAUSTED, supply_state="disconnected")
 
 
+AGREED = (Approval("op-1", NOW, NOW + timedelta(hours=4), 100),)
+
+
 def marked(kind: str) -> dict[str, Said]:
     return {"said": Said(marks=frozenset({kind}))}
 
@@ -96,6 +101,12 @@ def test_the_guard_is_told_the_sites_time_and_what_is_missing() -> None:
     assert facts.episode_started_at == NOW - timedelta(days=1)
     assert {at.tzinfo for at in (facts.last_reading_at, facts.episode_started_at) if at} == {UTC}
     assert facts.running_for == timedelta(hours=1)
+    here = NOW.astimezone(SHANGHAI)
+    moments = replace(EXHAUSTED, relay_observed_at=here, relay_moves=(here,), span_grace_until=here)
+    facts = facts_for_guard(moments, AUTHORITY, here)
+    told = (facts.now, facts.relay_seen_at, *facts.relay_moves, facts.span_grace_until)
+    assert told == (NOW,) * 4
+    assert {at.tzinfo for at in told if at} == {UTC}
     unknown = replace(
         EXHAUSTED, newest_state=None, last_published_day=None, episode_started_at=None
     )
@@ -128,13 +139,20 @@ def test_the_guard_is_told_the_sites_time_and_what_is_missing() -> None:
         ({"has_agreement": False}, ("NO_AGREEMENT",)),
         ({"account_state": "closing"}, ("ACCOUNT_NOT_ACTIVE",)),
         ({"span_grace_until": NOW + timedelta(hours=1)}, ("SPAN_GRACE",)),
-        ({"sources": ((0, 0, 0),)}, ("SOURCE_CHANGED",)),
+        ({"sources": ((Proof.NONE, 0, 0),)}, ("SOURCE_CHANGED",)),
+        ({"sources": ((Proof.NETWORK, 1, 0),)}, ("SOURCE_CHANGED",)),
+        ({"sources": ((Proof.NETWORK, 0, 1),)}, ("SOURCE_CHANGED",)),
+        ({"sources": ((Proof.NETWORK, 0, 0), (Proof.CERTIFICATE, 1, 0))}, ()),
+        ({"meters": 2}, ("APPROVAL_MISSING",)),
+        ({"meters": 2, "said": Said(approvals=AGREED)}, ()),
+        ({"meters": 2, "said": Said(approvals=AGREED, requester="op-1")}, ("APPROVAL_MISSING",)),
         (marked("protected"), ("PROTECTED",)),
         (marked("life_support"), ("LIFE_SUPPORT",)),
         (marked("hold"), ("HOLD",)),
         (marked("amnesty"), ("HOLD",)),
         (marked("keep_power"), ("LOCKED",)),
         (marked("dispute"), ("DISPUTE",)),
+        (marked("wrongful_cut"), ("DISPUTE",)),
         (marked("payment_in_flight"), ("PAYMENT_IN_FLIGHT",)),
         (marked("weather"), ("WEATHER",)),
         (marked("planned_outage"), ("COMM_UNSTABLE",)),
@@ -150,6 +168,27 @@ def test_each_fact_of_a_point_reaches_the_guard(
     facts = trip.snapshot["facts"]
     assert isinstance(facts, dict)
     assert facts["balance_fen"] == -100
+
+
+@pytest.mark.parametrize(
+    ("known", "reasons"),
+    [
+        ({"shadow_mode": True}, ("SHADOW_MODE",)),
+        ({"clocks": Clocks(apart=timedelta(seconds=6))}, ("CLOCK_UNSURE",)),
+        ({"policy": replace(LENIENT, startup_hold=timedelta(minutes=61))}, ("STARTUP_HOLD",)),
+    ],
+)
+def test_each_fact_of_the_site_reaches_the_guard(
+    known: dict[str, Any], reasons: tuple[str, ...]
+) -> None:
+    assert guard_trip(EXHAUSTED, replace(AUTHORITY, **known), NOW).verdict.reasons == reasons
+
+
+def test_nobody_is_cut_over_a_session_that_did_not_tell_his_reading() -> None:
+    session = Peer("10.0.0.7", Proof.NETWORK, "T1", "", NOW)
+    for identity, reasons in ((session.identity, ()), ("10.0.0.8", ("SOURCE_CHANGED",))):
+        point = replace(EXHAUSTED, source_identity=identity)
+        assert guard_trip(point, AUTHORITY, NOW, FarEnd(session)).verdict.reasons == reasons
 
 
 @pytest.mark.parametrize("doubt", ["", "3 of 4 meters' clocks show +3600 s"])
