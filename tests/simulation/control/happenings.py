@@ -59,7 +59,8 @@ MARKS: Final = (
 )
 
 
-async def _reset(connection: AsyncConnection[Any], number: int) -> None:
+async def reset_breaker(connection: AsyncConnection[Any], number: int) -> None:
+    """Two persons look into why it opened."""
     await ask_to_reset(connection, number, Said("li", "looked into"))
     await agree_to_reset(connection, number, "wang")
 
@@ -234,7 +235,7 @@ class Happenings:
         """Two persons reset what is open."""
         for number, row in self.world.database.tables["breaker"].items():
             if row["reset_at"] is None:
-                self._said(partial(_reset, number=number), "reset")
+                self._said(partial(reset_breaker, number=number), "reset")
 
     def change_point(self) -> None:
         """What readings, documents and files say of a point."""

@@ -12,7 +12,7 @@ from daemon.acquisition.meter_port import Action
 from daemon.control.guard import MAX_TRIPS_PER_MINUTE
 from tests.simulation.control.kernel import Kernel
 from tests.simulation.control.meters import Meter
-from tests.simulation.control.model import Database, Key, Row, Session
+from tests.simulation.control.model import Database, Row, Session, Written
 from tests.simulation.control.processes import Daemon
 from tests.simulation.control.truth import (
     is_locked_off,
@@ -46,6 +46,8 @@ class Watch:
     """Commands and points of which a person was told."""
     told: dict[str, int] = field(default_factory=dict)
     """How often what happened."""
+    _waits_since_s: dict[Any, float] = field(default_factory=dict)
+    """By command since when, by the last frame of it or its first row."""
     _alarmed_s: dict[str, float] = field(default_factory=dict)
     _first_sends: deque[float] = field(default_factory=deque)
     _trips: deque[float] = field(default_factory=deque)
@@ -76,14 +78,15 @@ class Watch:
             if self.database.tables["command"][row["id"]]["action"] == "trip"
         }
 
-    def committed(self, session: Session, rows: Mapping[Key, Row | None]) -> None:
+    def committed(self, session: Session, rows: Written) -> None:
         """Before the rows of a transaction are seen by all."""
-        for (table, number), row in rows.items():
-            before = self.database.tables[table].get(number)
-            if table == "command" and row is not None:
-                self._command(session, before, row)
-            elif table == "supply" and row is not None and before is not None:
-                self._supply(number, before, row)
+        tables = self.database.tables
+        for number, row in rows.get("command", {}).items():
+            if row is not None:
+                self._command(session, number, row)
+        for number, row in rows.get("supply", {}).items():
+            if row is not None:
+                self._supply(number, tables["supply"][number], row)
         self._money(rows)
 
     def leaves(self, daemon: Daemon, meter: Meter, action: Action) -> None:
@@ -130,8 +133,11 @@ class Watch:
     def _account(self, point: int) -> Row:
         return self.database.tables["account"][self.database.tables["point"][point]["account_id"]]
 
-    def _command(self, session: Session, before: Row | None, row: Row) -> None:
+    def _command(self, session: Session, number: Any, row: Row) -> None:
+        before = self.database.tables["command"].get(number)
         sends = before["sends"] if before else 0
+        if before is None or row["sends"] != sends:
+            self._waits_since_s[number] = self.kernel.now_s
         if row["sends"] == sends:
             return
         point, owner = row["point_id"], self.kernel.running.owner
@@ -181,20 +187,22 @@ class Watch:
         if row["supply_state"] != before["supply_state"]:
             self.count(f"became {row['supply_state']}")
 
-    def _money(self, rows: Mapping[Key, Row | None]) -> None:
+    def _money(self, rows: Written) -> None:
         """I11, I15: balances move by what is posted under new keys, once."""
         moved: dict[int, int] = {}
-        for (table, number), row in rows.items():
-            if table == "balance" and row is not None:
+        for number, row in rows.get("balance", {}).items():
+            if row is not None:
                 before = self.database.tables["balance"].get(number, {"fen": 0})["fen"]
-                moved[number] = moved.get(number, 0) + row["fen"] - before
-            elif table == "journal" and row is not None:
-                if number in self.database.tables["journal"]:
-                    self.wrong(f"I11: {number} was posted twice")
-                for name, fen in row["legs"]:
-                    if name.startswith("customer:"):
-                        account = int(name.split(":")[1].removeprefix("A"))
-                        moved[account] = moved.get(account, 0) - fen
+                moved[number] = row["fen"] - before
+        for key, row in rows.get("journal", {}).items():
+            if row is None:
+                continue
+            if key in self.database.tables["journal"]:
+                self.wrong(f"I11: {key} was posted twice")
+            for name, fen in row["legs"]:
+                if name.startswith("customer:"):
+                    account = int(name.split(":")[1].removeprefix("A"))
+                    moved[account] = moved.get(account, 0) - fen
         if any(moved.values()):
             self.wrong(f"I15: balances moved by other than what was posted: {moved}")
 
@@ -202,7 +210,8 @@ class Watch:
         daemon, since_s = self._acting
         if daemon is None or daemon.terms.shadow_mode:
             return
-        age_s = (self.database.now() - (row["sent_at"] or row["created_at"])).total_seconds()
+        # By no clock of a host: the rows are dated by those.
+        age_s = self.kernel.now_s - self._waits_since_s[number]
         if self.kernel.now_s - self._alarmed_s.get(f"P{row['point_id']}", -1e9) < 300:
             return
         point = row["point_id"]

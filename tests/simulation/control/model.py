@@ -6,7 +6,7 @@ which another session may come between, as with READ COMMITTED."""
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from types import TracebackType
@@ -19,6 +19,8 @@ from tests.simulation.control.kernel import Kernel, Pause, Task
 Row = dict[str, Any]
 Key = tuple[str, Any]
 """Of a row: its table and its number. Of an advisory lock: `advisory` and its own."""
+Written = Mapping[str, Mapping[Any, Row | None]]
+"""By table and number what a transaction wrote; None: deleted."""
 Handler = Callable[["Session", Mapping[str, Any]], Awaitable[list[Any]]]
 
 
@@ -55,7 +57,7 @@ class Database:
     mirror: Beside | None = None
     """A real server that is told the same."""
     tables: defaultdict[str, dict[Any, Row]] = field(default_factory=lambda: defaultdict(dict))
-    committed: Callable[[Session, Mapping[Key, Row | None]], None] = lambda session, rows: None
+    committed: Callable[[Session, Written], None] = lambda session, rows: None
     """Called at each commit, before its rows are seen."""
     releasing: Callable[[Session], None] = lambda session: None
     """Called when a session is the one that may release a trip."""
@@ -136,9 +138,10 @@ class Session:
     """A connection: what the storage calls of psycopg's, and a transaction's own rows."""
 
     database: Database
-    own: dict[Key, Row | None] = field(default_factory=dict)
-    """Written and not committed; None: deleted."""
-    locked: list[Key] = field(default_factory=list)
+    own: defaultdict[str, dict[Any, Row | None]] = field(default_factory=lambda: defaultdict(dict))
+    """Written and not committed."""
+    locked: dict[Key, None] = field(default_factory=dict)
+    """In the order in which they were."""
     lines: list[str] = field(default_factory=list)
     """To be notified at the commit."""
     relays: list[int] = field(default_factory=list)
@@ -182,45 +185,43 @@ class Session:
 
     def get(self, table: str, number: Any) -> Row | None:
         """A row as this session sees it."""
-        key = (table, number)
-        return self.own[key] if key in self.own else self.database.tables[table].get(number)
+        if table in self.own and number in self.own[table]:
+            return self.own[table][number]
+        return self.database.tables[table].get(number)
 
-    def rows(self, table: str) -> Iterator[tuple[Any, Row]]:
+    def rows(self, table: str) -> list[tuple[Any, Row]]:
         """Those of a table as this session sees them, in order of their numbers."""
         known = self.database.tables[table]
-        if not any(name == table for name, _ in self.own):
-            yield from list(known.items())
-            return
-        for number in [*known, *(it for name, it in self.own if name == table and it not in known)]:
-            row = self.get(table, number)
-            if row is not None:
-                yield number, row
+        if table not in self.own:
+            return list(known.items())
+        seen = {**known, **self.own[table]}
+        return [(number, row) for number, row in seen.items() if row is not None]
 
     async def lock(self, table: str, number: Any) -> None:
         """Until the transaction ends."""
         key = (table, number)
         if key not in self.locked:
             await self.database.lock(key, self)
-            self.locked.append(key)
+            self.locked[key] = None
 
     def try_lock(self, table: str, number: Any) -> bool:
         """Without waiting; False if another has it."""
         key = (table, number)
         if key not in self.locked and self.database.try_lock(key, self):
-            self.locked.append(key)
+            self.locked[key] = None
         return key in self.locked
 
     async def put(self, table: str, number: Any, **changes: Any) -> Row:
         """Change a row, or add it."""
         await self.lock(table, number)
         row: Row = {**(self.get(table, number) or {}), **changes}
-        self.own[(table, number)] = row
+        self.own[table][number] = row
         return row
 
     async def delete(self, table: str, number: Any) -> None:
         """A row is no more."""
         await self.lock(table, number)
-        self.own[(table, number)] = None
+        self.own[table][number] = None
 
     def refuse_if_down(self) -> None:
         """psycopg.OperationalError once the server ended this session."""
@@ -236,11 +237,12 @@ class Session:
         database.committed(self, self.own)
         if database.mirror:
             database.mirror.commit(self)
-        for (table, number), row in self.own.items():
-            if row is None:
-                database.tables[table].pop(number, None)
-            else:
-                database.tables[table][number] = row
+        for table, rows in self.own.items():
+            for number, row in rows.items():
+                if row is None:
+                    database.tables[table].pop(number, None)
+                else:
+                    database.tables[table][number] = row
         for line in self.lines:
             database.notify(line)
         for meter in self.relays:

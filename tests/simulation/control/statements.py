@@ -5,6 +5,7 @@ Each does to rows what its SQL says; that it says the same is what the stories o
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -31,6 +32,7 @@ from tests.simulation.control.model import Handler, Row, Session
 
 Values = Mapping[str, Any]
 ANSWERS: Final[dict[str, Handler]] = {}
+SCOPES: Final = ("area", "line", "account_id", "point_id")
 OPEN_STATES: Final = ("persisted", "sent", "acked", "unknown", "verifying")
 IN_VAIN_STATES: Final = ("expired", "cancelled", "failed", "refused")
 
@@ -57,12 +59,10 @@ async def _lock_accounts(session: Session, values: Values) -> list[Any]:
 
 @answers(ledger.SQL["lock_accounts_by_number"])
 async def _lock_accounts_by_number(session: Session, values: Values) -> list[Any]:
-    wanted = [
-        number for number, row in session.rows("account") if row["number"] in values["numbers"]
-    ]
-    for number in sorted(wanted):
+    wanted = sorted(int(it.removeprefix("A")) for it in values["numbers"])
+    for number in wanted:
         await session.lock("account", number)
-    return [(number,) for number in sorted(wanted)]
+    return [(number,) for number in wanted]
 
 
 @answers(ledger.SQL["accounts"])
@@ -268,17 +268,33 @@ async def _agree_to_lift(session: Session, values: Values) -> list[Any]:
 
 @answers(supply.SQL["marks_that_hold"])
 async def _marks_that_hold(session: Session, values: Values) -> list[Any]:
-    holding = [row for _, row in session.rows("mark") if holds(row, values["now"])]
-    if not holding:
+    kinds: defaultdict[tuple[str, Any], set[str]] = defaultdict(set)
+    for _, row in session.rows("mark"):
+        if holds(row, values["now"]):
+            named = [(name, row[name]) for name in SCOPES if row[name] is not None]
+            for scope in named or [("site", None)]:
+                kinds[scope].add(row["kind"])
+    if not kinds:
         return []
     found = []
     for number in values["points"]:
         point = session.get("point", number)
         assert point is not None
-        kinds = sorted({row["kind"] for row in holding if is_of(row, number, point)})
-        if kinds:
-            found.append((number, kinds))
+        own = ((name, value) for name, value in scopes_of(number, point).items())
+        told = sorted(set().union(*(kinds[it] for it in own if it in kinds), kinds[("site", None)]))
+        if told:
+            found.append((number, told))
     return found
+
+
+def scopes_of(number: int, point: Row) -> Row:
+    """What a mark that is of this point names."""
+    return {
+        "area": point["area"],
+        "line": point["line"],
+        "account_id": point["account_id"],
+        "point_id": number,
+    }
 
 
 def holds(mark: Row, now: datetime) -> bool:
@@ -289,13 +305,8 @@ def holds(mark: Row, now: datetime) -> bool:
 
 def is_of(mark: Row, number: int, point: Row) -> bool:
     """Whether a mark is of this point, or of all."""
-    scope = {
-        "area": point["area"],
-        "line": point["line"],
-        "account_id": point["account_id"],
-        "point_id": number,
-    }
-    named = [name for name in scope if mark[name] is not None]
+    scope = scopes_of(number, point)
+    named = [name for name in SCOPES if mark[name] is not None]
     return not named or any(mark[name] == scope[name] for name in named)
 
 
@@ -410,7 +421,7 @@ async def _plan_as_usual(session: Session, values: Values) -> list[Any]:
 @answers(supply.SQL["control_facts"])
 async def _control_facts(session: Session, values: Values) -> list[Any]:
     wanted = set(values["accounts"])
-    of_site = _of_site(session, values["now"])
+    of_site = _of_site(session, values)
     return [
         _point_facts(session, number, point, values, of_site)
         for account in sorted(wanted)
@@ -427,8 +438,9 @@ def _points_of(session: Session, account: int) -> Iterator[tuple[int, Row]]:
         yield number, point
 
 
-def _of_site(session: Session, now: datetime) -> Row:
-    """What is counted over all points."""
+def _of_site(session: Session, values: Values) -> Row:
+    """What is counted over all points, and who told readings on each line."""
+    now = values["now"]
     minute_ago = session.database.now() - timedelta(minutes=1)
     trips = session.get("sent_trips", "site") or {"at": ()}
     overdue = 0
@@ -444,6 +456,7 @@ def _of_site(session: Session, now: datetime) -> Row:
         "overdue": overdue,
         "reconnecting": reconnecting,
         "breakers": {(it["scope"], it["name"]) for _, it in _open_breakers(session)},
+        "sources": _sources(session, values["sources_since"]),
     }
 
 
@@ -496,9 +509,8 @@ def _point_facts(
     assert account is not None
     episode = _open_episode(session, point["account_id"])
     lines = {it["line"] for _, it in _points_of(session, point["account_id"])}
-    told = [(line, _told_by(session, line)) for line in sorted(lines)]
-    own = _told_by(session, point["line"])
-    since = values["sources_since"]
+    sources = of_site["sources"]
+    identity, _ = sources.get(point["line"], (None, []))
     return PointFacts(
         **_supply_columns(session, number, point),
         relay_observed_at=now_there["relay_observed_at"],
@@ -521,8 +533,8 @@ def _point_facts(
         failed_restores=of_site["overdue"],
         trips_last_minute=of_site["trips"],
         meters=len(account["points"]),
-        source_identity=own[-1]["identity"] if own else None,
-        sources=[_source(rows, since) for _, rows in told if rows],
+        source_identity=identity,
+        sources=[sources[line][1] for line in sorted(lines) if line in sources],
     )
 
 
@@ -551,8 +563,12 @@ def _supply_columns(session: Session, number: int, point: Row) -> Row:
     }
 
 
-def _told_by(session: Session, line: str) -> list[Row]:
-    return [row for _, row in session.rows("teller") if row["line"] == line]
+def _sources(session: Session, since: datetime) -> dict[str, tuple[str, list[int]]]:
+    """By line who told readings last, and what is known of all who did."""
+    told: defaultdict[str, list[Row]] = defaultdict(list)
+    for _, row in session.rows("teller"):
+        told[row["line"]].append(row)
+    return {line: (rows[-1]["identity"], _source(rows, since)) for line, rows in told.items()}
 
 
 def _source(told: list[Row], since: datetime) -> list[int]:
@@ -590,12 +606,8 @@ async def _payers_to_look_at(session: Session, values: Values) -> list[Any]:
 
 @answers(supply.SQL["accounts_to_ask_about"])
 async def _accounts_to_ask_about(session: Session, values: Values) -> list[Any]:
-    found = {
-        point["account_id"]
-        for _, point, account, there in _points_with_supply(session)
-        if account["credit_state"] == "exhausted" and there["supply_state"] == "energised"
-    }
-    behind = [(account,) for account in sorted(found) if account > values["after"]]
+    found = sorted({point["account_id"] for _, point, _, _ in _energised_and_exhausted(session)})
+    behind = [(account,) for account in found if account > values["after"]]
     return behind[: values["most"]]
 
 
@@ -605,10 +617,8 @@ async def _accounts_that_may_be_cut(session: Session, values: Values) -> list[An
         return []
     found = {
         point["account_id"]
-        for _, point, account, there in _points_with_supply(session)
-        if account["credit_state"] == "exhausted"
-        and account["state"] == "active"
-        and there["supply_state"] == "energised"
+        for _, point, account, there in _energised_and_exhausted(session)
+        if account["state"] == "active"
         and there["relay_observed"] != "open"
         and point["has_relay"]
         and not (point["protected"] or point["life_support"])
@@ -635,20 +645,29 @@ def _are_notices_there(session: Session, account: int, profile: str | None, valu
     return True
 
 
-def _points_with_supply(session: Session) -> Iterator[tuple[int, Row, Row, Row]]:
-    for number, there in session.rows("supply"):
-        point = session.get("point", number)
-        assert point is not None
-        account = session.get("account", point["account_id"])
-        assert account is not None
-        yield number, point, account, there
+def _energised_and_exhausted(session: Session) -> Iterator[tuple[int, Row, Row, Row]]:
+    owing = [it for it in session.rows("account") if it[1]["credit_state"] == "exhausted"]
+    for account, row in owing:
+        for number, point in _points_of(session, account):
+            there = _there(session, number)
+            if there["supply_state"] == "energised":
+                yield number, point, row, there
 
 
 @answers(supply.SQL["accounts_to_restore"])
 async def _accounts_to_restore(session: Session, values: Values) -> list[Any]:
     found: set[int] = set()
-    for number, point, account, there in _points_with_supply(session):
-        if there["supply_state"] == "energised" and there["relay_observed"] == "open":
+    dark = [
+        (number, there)
+        for number, there in session.rows("supply")
+        if there["supply_state"] != "energised" or there["relay_observed"] == "open"
+    ]
+    for number, there in dark:
+        point = session.get("point", number)
+        assert point is not None
+        account = session.get("account", point["account_id"])
+        assert account is not None
+        if there["supply_state"] == "energised":
             found.add(point["account_id"])
         elif there["supply_state"] in ("disconnected", "trip_commanded"):
             is_paid = balance(session, point["account_id"]) >= account["reconnect_fen"]
@@ -922,8 +941,8 @@ async def _observe_relay(session: Session, values: Values) -> list[Any]:
 @answers(supply.SQL["trips_before"])
 async def _trips_before(session: Session, values: Values) -> list[Any]:
     found = []
-    for point, there in session.rows("supply"):
-        ids = (session.get("of_point", point) or {"ids": ()})["ids"]
+    for point, of_point in session.rows("of_point"):
+        there, ids = _there(session, point), of_point["ids"]
         commands = [session.get("command", it) for it in ids]
         until = [
             row["expires_at"]

@@ -34,8 +34,8 @@ def test_a_seed_is_one_life() -> None:
     assert live(3) == live(3)
 
 
-def test_a_week_of_a_small_utility() -> None:
-    utility = month(customers=60, days=9)
+def test_eleven_days_of_a_small_utility() -> None:
+    utility = month(customers=400, days=11)
     assert utility.world.watch.mistakes == []
-    assert cut_by_mood(utility)
+    assert cut_by_mood(utility)["never"]
     assert cut_by_mood(utility)["depends on supply"] == 0
