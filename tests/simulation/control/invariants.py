@@ -47,7 +47,7 @@ class Watch:
     told: dict[str, int] = field(default_factory=dict)
     """How often what happened."""
     _waits_since_s: dict[Any, float] = field(default_factory=dict)
-    """By command since when, by the last frame of it or its first row."""
+    """By command since when, by the last frame of it or the first look at it."""
     _alarmed_s: dict[str, float] = field(default_factory=dict)
     _first_sends: deque[float] = field(default_factory=deque)
     _trips: deque[float] = field(default_factory=deque)
@@ -136,10 +136,9 @@ class Watch:
     def _command(self, session: Session, number: Any, row: Row) -> None:
         before = self.database.tables["command"].get(number)
         sends = before["sends"] if before else 0
-        if before is None or row["sends"] != sends:
-            self._waits_since_s[number] = self.kernel.now_s
         if row["sends"] == sends:
             return
+        self._waits_since_s[number] = self.kernel.now_s
         point, owner = row["point_id"], self.kernel.running.owner
         assert isinstance(owner, Daemon)
         holder = self.database.holder
@@ -211,7 +210,7 @@ class Watch:
         if daemon is None or daemon.terms.shadow_mode:
             return
         # By no clock of a host: the rows are dated by those.
-        age_s = self.kernel.now_s - self._waits_since_s[number]
+        age_s = self.kernel.now_s - self._waits_since_s.setdefault(number, self.kernel.now_s)
         if self.kernel.now_s - self._alarmed_s.get(f"P{row['point_id']}", -1e9) < 300:
             return
         point = row["point_id"]
