@@ -1289,20 +1289,13 @@ BEGIN
     FROM (SELECT kind, account, sum(fen)::bigint AS fen, bool_or(fen < 0) AS debits, bool_or(fen > 0) AS credits
           FROM (SELECT kind, unnest(accounts) AS account, unnest(amounts) AS fen FROM new_journal) leg
           GROUP BY 1, 2 ORDER BY 2) x;
-    WITH leg AS (
-        SELECT k.kind, k.debits AS debited, k.credits AS credited, l.account, l.debits, l.credits
-        FROM unnest(used.kinds, used.accounts, used.debits, used.credits) AS l (number, account, debits, credits)
-        JOIN transaction_kind k ON k.id = l.number
-    ), locked AS MATERIALIZED (  -- always in order of id, so that two transactions never wait for each other
-        SELECT l.*, a.name, a.class FROM leg l JOIN ledger_account a ON a.id = l.account
-        WHERE l.account > 0 ORDER BY l.account FOR NO KEY UPDATE OF a
-    ), shared AS (
-        SELECT l.*, a.name, a.class FROM leg l JOIN ledger_account a ON a.id = l.account WHERE l.account < 0
-    )
+    -- What is known of an account beside its balance never changes: nothing is locked for it.
     SELECT count(*) AS legs,
-           coalesce(min(format('a %s must not debit %s', kind, name)) FILTER (WHERE debits AND class <> ALL (debited)),
-                    min(format('a %s must not credit %s', kind, name)) FILTER (WHERE credits AND class <> ALL (credited))) AS misuse
-    INTO known FROM (TABLE locked UNION ALL TABLE shared) l;
+           coalesce(min(format('a %s must not debit %s', k.kind, a.name)) FILTER (WHERE l.debits AND a.class <> ALL (k.debits)),
+                    min(format('a %s must not credit %s', k.kind, a.name)) FILTER (WHERE l.credits AND a.class <> ALL (k.credits))) AS misuse
+    INTO known
+    FROM unnest(used.kinds, used.accounts, used.debits, used.credits) AS l (number, account, debits, credits)
+    JOIN ledger_account a ON a.id = l.account JOIN transaction_kind k ON k.id = l.number;
     IF known.legs < cardinality(used.accounts) THEN
         RAISE EXCEPTION 'there is no ledger account %',
                         (SELECT l FROM unnest(used.accounts) l WHERE NOT EXISTS (SELECT FROM ledger_account a WHERE a.id = l) LIMIT 1)
@@ -1315,9 +1308,10 @@ BEGIN
         RAISE EXCEPTION 'a leg is for a month and a component that are not there'
             USING ERRCODE = 'foreign_key_violation', CONSTRAINT = 'leg_names_a_stream';
     END IF;
+    -- Always in order of id, so that two transactions never wait for each other.
     UPDATE ledger_account a SET balance_fen = a.balance_fen + m.fen
     FROM (SELECT account, sum(fen)::bigint AS fen FROM unnest(used.accounts, used.fens) AS l (account, fen)
-          WHERE account > 0 GROUP BY 1) m
+          WHERE account > 0 GROUP BY 1 ORDER BY 1) m
     WHERE a.id = m.account;
     RETURN NULL;
 END $$;
