@@ -1,8 +1,9 @@
--- plan_once -- a statement of so many tables takes twenty times as long to be planned as to be answered about one account
-SELECT set_config('plan_cache_mode', 'force_generic_plan', false)
+-- plan_once -- a statement of so many tables takes twenty times as long to be planned as to be answered about one account.
+-- Kept for a day, its plan looks up by index, whatever statistics say: a month that was empty then is full an hour later
+SELECT set_config('plan_cache_mode', 'force_generic_plan', false), set_config('enable_seqscan', 'off', false)
 
 -- plan_as_usual -- for what comes next on this connection
-SELECT set_config('plan_cache_mode', 'auto', false)
+SELECT set_config('plan_cache_mode', 'auto', false), set_config('enable_seqscan', 'on', false)
 
 -- control_facts -- all that the guard must know of the points of these accounts (whose rows the caller has locked)
 WITH trips AS (

@@ -40,7 +40,8 @@ class AlarmAges:
 
 async def held_supplies(connection: Connection, record: type[T]) -> list[T]:
     """Points that are cut, and those whose relay was seen open although we hold it closed."""
-    return await fetch_records(connection, record, SQL["held_supplies"])
+    # A plan that was kept knows nothing of a month that began since.
+    return await fetch_records(connection, record, SQL["held_supplies"], prepare=False)
 
 
 async def open_case(connection: Connection, case: NewCase) -> int | None:

@@ -15,7 +15,7 @@ from daemon.control.trips import guard_trip, is_trip_due
 from daemon.transactions.control_facts import control_facts
 from daemon.transactions.release import is_still_released
 from daemon.transactions.sweep import who_may_be_cut
-from tests.database.small_site import ARMED, CUT_AT_ANY_TIME, NOW, SHADOW, Site, on, rows
+from tests.database.small_site import ARMED, CUT_AT_ANY_TIME, NOW, SHADOW, TODAY, Site, on, rows
 from tests.database.transactions.test_supply import exhausted, sent
 
 POLICY = replace(CUT_AT_ANY_TIME, max_moves_per_hour=1, max_failed_restores=0)
@@ -329,5 +329,28 @@ def test_nothing_is_sent_after_somebody_said_so(database_url: str, kind: str, of
         assert await is_still_released(connection, command)
         await connection.execute(mark(kind, of).encode())
         assert not await is_still_released(connection, command)
+
+    on(database_url, story)
+
+
+SCANS = (
+    "SELECT sum(seq_scan)::integer FROM pg_stat_xact_user_tables"
+    " JOIN pg_inherits ON inhrelid = relid WHERE inhparent = 'slot'::regclass"
+)
+
+
+def test_what_was_planned_on_an_empty_month_reads_no_full_one(
+    database_url: str, owner_url: str
+) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        await exhausted(connection)
+        await connection.execute("SELECT make_partitions(%s)", [[TODAY.replace(day=1)]])
+        async with await AsyncConnection.connect(owner_url, autocommit=True) as owner:
+            await owner.execute("ANALYZE slot")
+        await control_facts(connection, [1], NOW)
+        async with connection.transaction():
+            before = await rows(connection, SCANS)
+            await control_facts(connection, [1], NOW)
+            assert await rows(connection, SCANS) == before
 
     on(database_url, story)
