@@ -26,6 +26,11 @@ from daemon.billing.proof.bill import (
     AgreedFact,
     BillFacts,
     LinkFact,
+    Measured,
+    MeterFact,
+    Money,
+    PointFact,
+    ReadingFact,
     Seals,
     _lines,
     _seals,
@@ -307,6 +312,127 @@ def test_use_that_was_agreed_is_priced_where_no_register_shows_it(tmp_path: Path
     more = agreed._replace(kwh=Decimal("6.6"))
     told = replace(bill, measured=bill.measured._replace(links=[*others, more]))
     assert wrong(written(tmp_path, told)).message == "the registers make {} yuan of it, not {}"
+
+
+def test_each_fact_is_a_line_and_an_instant_is_the_sites_time() -> None:
+    october, november = date(2026, 10, 1), date(2026, 11, 1)
+    at, day = datetime(2026, 11, 20, 23, tzinfo=UTC), timedelta(days=1)
+    late = timedelta(seconds=90)
+    bill = bill_of_case("O46")
+    charged = {
+        Stream(november, "fixed"): 600,
+        Stream(november, "energy"): 4550,
+        Stream(october, "tax"): -7,
+    }
+    told = replace(
+        bill,
+        zone=ZoneInfo("Europe/Berlin"),
+        terms=replace(bill.terms, last_day=date(2026, 11, 30)),
+        closed_days=[date(2026, 11, it) for it in (24, 23, 21, 23)],
+        measured=Measured(
+            [PointFact("P1", ("peak", "flat"), "flat")],
+            [MeterFact(4, "P1", "000000000007", Decimal("1.5"), 1_000_000, 1)],
+            [
+                ReadingFact(4, at, {"total": 127, "peak": 5}, "freeze", at + late, at + 2 * late),
+                ReadingFact(4, at + day, {"total": 200}, "by hand"),
+            ],
+            [
+                LinkFact(4, at, at + day, {"total": 127}, {"total": 200}, "span"),
+                AgreedFact("P1", at + day, at + 2 * day, Decimal("1E+1"), "no reading"),
+            ],
+        ),
+        money=Money([october, november], charged, 50_000, 5_143, 1_000),
+    )
+    *_, tariff, bonus, elsewhere = facts_of(told)[:8]
+    assert tariff["fact"] == "tariff"
+    assert (bonus, elsewhere) == (
+        {"fact": "bonus", "from": "2026-10-02", "kwh_per_month": "10"},
+        {"fact": "used_elsewhere", "cycle": "2026-11", "kwh": "95.00"},
+    )
+    began, ended = "2026-11-21T00:00:00+01:00", "2026-11-22T00:00:00+01:00"
+    assert [it for it in facts_of(told) if it not in (tariff, bonus, elsewhere)] == [
+        {
+            "fact": "bill",
+            "format": 1,
+            "account": "10010301",
+            "month": "2026-11",
+            "zone": "Europe/Berlin",
+            "phases": 3,
+            "opened": "2026-11-21",
+            "last_day": "2026-11-30",
+        },
+        {"fact": "rated_month", "month": "2026-10"},
+        {"fact": "rated_month", "month": "2026-11"},
+        {"fact": "utc_offset", "from": "2026-09-29T00:00:00+00:00", "seconds": 7200},
+        {"fact": "utc_offset", "from": "2026-10-25T01:00:00+00:00", "seconds": 3600},
+        {"fact": "closed_days", "from": "2026-11-21", "to": "2026-11-21"},
+        {"fact": "closed_days", "from": "2026-11-23", "to": "2026-11-24"},
+        {
+            "fact": "point",
+            "point": "P1",
+            "number": "P1",
+            "rates": ["peak", "flat"],
+            "residual_rate": "flat",
+        },
+        {
+            "fact": "meter",
+            "meter": 4,
+            "point": "P1",
+            "address": "000000000007",
+            "ratio": "1.5",
+            "modulus": "100000.0",
+            "decimals": 1,
+        },
+        {
+            "fact": "reading",
+            "meter": 4,
+            "at": began,
+            "registers": {"total": "12.7", "peak": "0.5"},
+            "source": "freeze",
+            "stamp": "2026-11-21T00:01:30+01:00",
+            "arrived_at": "2026-11-21T00:03:00+01:00",
+        },
+        {
+            "fact": "reading",
+            "meter": 4,
+            "at": ended,
+            "registers": {"total": "20.0"},
+            "source": "by hand",
+            "stamp": None,
+            "arrived_at": None,
+        },
+        {
+            "fact": "link",
+            "meter": 4,
+            "from": began,
+            "to": ended,
+            "begins": {"total": "12.7"},
+            "ends": {"total": "20.0"},
+            "held": "span",
+        },
+        {
+            "fact": "link",
+            "point": "P1",
+            "from": ended,
+            "to": "2026-11-23T00:00:00+01:00",
+            "agreed_kwh": "10",
+            "held": "no reading",
+        },
+        {"fact": "charge", "month": "2026-10", "component": "tax", "fen": -7},
+        {"fact": "charge", "month": "2026-11", "component": "energy", "fen": 4550},
+        {"fact": "charge", "month": "2026-11", "component": "fixed", "fen": 600},
+        {
+            "fact": "balance",
+            "opening_fen": 50_000,
+            "others_fen": 1_000,
+            "charged_fen": 5_143,
+            "closing_fen": 45_857,
+        },
+    ]
+
+
+def facts_of(bill: BillFacts) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in bill_files(bill)["bill.jsonl"].splitlines()]
 
 
 ZONES = ("Africa/Cairo", "America/Havana", "America/Santiago", "Asia/Beirut", "Asia/Shanghai")
