@@ -16,6 +16,7 @@ from daemon.control.guard import MAX_TRIPS_PER_MINUTE, Approval, Notice, Policy
 from daemon.control.restoration import (
     is_to_be_restored,
     missing_fen,
+    needs_job,
     renewed_expiry,
     restorations,
     restore_step,
@@ -162,6 +163,7 @@ def test_each_fact_of_a_point_reaches_the_guard(
     change: dict[str, Any], reasons: tuple[str, ...]
 ) -> None:
     trip = guard_trip(replace(EXHAUSTED, **change), AUTHORITY, NOW)
+    assert trip.point == replace(EXHAUSTED, **change)
     assert trip.verdict.reasons == reasons
     assert trip.is_allowed == (not reasons)
     assert trip.snapshot["reasons"] == list(reasons)
@@ -228,6 +230,8 @@ def test_a_trip_expires_with_its_approvals_and_its_final_notice() -> None:
     told = Said(notices=(Notice("final", day_ago), Notice("final", sooner), Notice("final")))
     warned = replace(LENIENT, final_required=True)
     assert expiry(NOW, warned, told) == NOW + soon
+    old = Said(notices=(Notice("final", NOW - timedelta(hours=24)),))
+    assert expiry(NOW, warned, old) == NOW
     assert expiry(NOW, LENIENT, told) == NOW + TRIP_EXPIRY
     planned = Notice("final", NOW - timedelta(hours=5), NOW - timedelta(hours=4) + soon)
     assert expiry(NOW, warned, Said(notices=(planned,))) == NOW + soon
@@ -321,6 +325,30 @@ def test_whatever_may_have_reached_the_meter_is_followed_by_a_reconnect(
 ) -> None:
     point = replace(EXHAUSTED, supply_state=supply_state)
     assert restore_step(point, trip_sends=trip_sends, was_just_tried=was_just_tried) == step
+
+
+def test_who_works_at_a_supply_that_is_off_is_not_closed_in_upon() -> None:
+    kept_off = replace(CUT, said=Said(marks=frozenset({"keep_off"})), balance_fen=10_000)
+    assert is_to_be_restored(kept_off)
+    assert restore_step(kept_off, trip_sends=None, was_just_tried=False) == "wait"
+    unsent = replace(kept_off, supply_state="trip_commanded")
+    assert restore_step(unsent, trip_sends=0, was_just_tried=False) == "cancel"
+
+
+@pytest.mark.parametrize(
+    ("supply_state", "age_s", "needs"),
+    [
+        ("reconnect_commanded", 599, False),
+        ("reconnect_commanded", 600, True),
+        ("disconnected", 600, True),
+        ("wait_customer_button", 599, False),
+        ("wait_customer_button", 6000, False),
+    ],
+)
+def test_somebody_goes_where_a_reconnect_has_not_come_in_ten_minutes(
+    supply_state: str, age_s: int, needs: bool
+) -> None:
+    assert needs_job(supply_state, timedelta(seconds=age_s)) is needs
 
 
 def test_the_points_of_an_account_are_restored_each_by_what_became_of_its_trip() -> None:
