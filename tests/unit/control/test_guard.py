@@ -10,7 +10,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from daemon.control.guard import Approval, Facts, Notice, Policy, evaluate, snapshot
+from daemon.control.guard import (
+    AFTER_A_STEP,
+    ANNOUNCED_FOR,
+    APPROVAL_LASTS,
+    MAX_TRIPS_PER_MINUTE,
+    SPAN_GRACE,
+    Approval,
+    Facts,
+    Notice,
+    Policy,
+    evaluate,
+    snapshot,
+)
 from tests.examples import examples
 
 NOW = datetime(2026, 3, 11, 10, 0)  # a Wednesday
@@ -343,6 +355,52 @@ def test_every_input_of_the_guard_is_in_the_snapshot(kind: type[Policy | Facts],
     inputs = stored[part]
     assert isinstance(inputs, dict)
     assert set(inputs) == {field.name for field in dataclasses.fields(kind)}
+
+
+def test_the_defaults_are_the_strict_profile_of_the_specification() -> None:
+    """Control, the table of profiles, with the ages of the guard's reasons and the amendments."""
+    assert Policy() == Policy(
+        max_reading_age=36 * HOUR,
+        window_start=time(9),
+        window_end=time(15),
+        working_days_only=True,
+        holidays=frozenset(),
+        makeup_workdays=frozenset(),
+        no_trip_on_eve=True,
+        written_required=True,
+        written_min=72 * HOUR,
+        written_max=168 * HOUR,
+        final_required=True,
+        final_min=HOUR / 2,
+        final_max=24 * HOUR,
+        approvals_required=1,
+        approvals_of_several=1,
+        shadow=False,
+        min_debt_fen=0,
+        startup_hold=timedelta(0),
+        max_relay_age=None,
+        max_failed_restores=5,
+        max_moves_per_hour=2,
+        max_moves_per_day=6,
+        max_clocks_apart=5 * SECOND,
+        new_tariff_days=2,
+    )
+    assert (APPROVAL_LASTS, ANNOUNCED_FOR) == (4 * HOUR, 4 * HOUR)
+    assert (SPAN_GRACE, AFTER_A_STEP, MAX_TRIPS_PER_MINUTE) == (24 * HOUR, HOUR, 10)
+
+
+def test_of_what_nobody_told_nothing_speaks_for_or_against_a_cut() -> None:
+    stored = snapshot(Policy(), Facts(NOW, 0, 0), evaluate(Policy(), Facts(NOW, 0, 0)))
+    facts: Any = stored["facts"]
+    told = {"account_state": "active", "reading_state": "published", "requested_by": "daemon"}
+    good = {"has_agreement": True, "has_relay": True, "meters": 1, "clocks_apart": 0.0}
+    known = {"now": NOW.isoformat(), "balance_fen": 0, "trip_threshold_fen": 0, **told, **good}
+    assert {name: it for name, it in facts.items() if name in known} == known
+    nothing: dict[Any, Any] = {"bool": False, "int": 0}
+    for it in dataclasses.fields(Facts):
+        if it.name not in known:
+            expected = [] if str(it.type).startswith("tuple") else nothing.get(it.type)
+            assert json.dumps(facts[it.name]) == json.dumps(expected), it.name
 
 
 def test_what_no_snapshot_can_hold_is_not_left_out_of_it() -> None:
