@@ -17,7 +17,7 @@ from daemon.cli.on_site import on_database
 from daemon.cli.output import as_json, echo, print_columns, print_json_rows, print_table
 from daemon.cli.site_option import site_option
 from daemon.cli.typed import Whole
-from daemon.quality.gap import Gap, gap_day
+from daemon.quality.gap import Gap, first_gap_day, gap_day
 from daemon.transactions.gaps import find_gaps
 from storage import readings
 
@@ -54,7 +54,10 @@ def gaps(days: int | None, withheld: bool, site_path: Path, as_json: bool) -> No
     settings = SettingsFile.read(site_path).validated(GapSettings)
     now = datetime.now(settings.site.zone)
     newest = gap_day(now)
-    since = newest - timedelta(days=(days or settings.collection.backfill_days) - 1)
+    if days is None:
+        since = first_gap_day(now, settings.collection.backfill_days)
+    else:
+        since = newest - timedelta(days=days - 1)
 
     async def ask(connection: AsyncConnection[Any]) -> tuple[list[Gap], Rows]:
         found = await find_gaps(connection, since, newest)

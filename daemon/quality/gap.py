@@ -99,6 +99,12 @@ def gap_day(local_now: datetime) -> date:
     return (local_now - GAP_AFTER).date()
 
 
+def first_gap_day(local_now: datetime, days: int) -> date:
+    """The oldest of so many days that are collected. Before 06:00 there is one less that may be a
+    gap: at midnight the oldest has gone."""
+    return min(gap_day(local_now), local_now.date() - timedelta(days=days - 1))
+
+
 def gaps_of(points: Iterable[Lacking], causes: Causes) -> list[Gap]:
     """The gaps of these points, each with the oldest first."""
     tried = {meter for meter, _ in causes.tries}

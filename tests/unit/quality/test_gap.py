@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from daemon.quality.gap import Causes, Gap, Lacking, Outage, Try, gap_day, gaps_of
+from daemon.quality.gap import Causes, Gap, Lacking, Outage, Try, first_gap_day, gap_day, gaps_of
 
 TODAY = date(2026, 5, 20)
 NOON = datetime(2026, 5, 20, 12, tzinfo=UTC)
@@ -88,6 +88,21 @@ def test_each_owed_day_that_is_not_published_is_in_one_gap(
 def test_a_freeze_is_a_gap_from_six_on(hour: int, minute: int, day: date) -> None:
     now = datetime(2026, 5, 20, hour, minute, tzinfo=ZoneInfo("Asia/Shanghai"))
     assert gap_day(now) == day
+
+
+@pytest.mark.parametrize(
+    ("now", "days", "first"),
+    [
+        (datetime(2026, 3, 16, 5, 59), 62, date(2026, 1, 14)),
+        (datetime(2026, 3, 16, 6, 0), 62, date(2026, 1, 14)),
+        (datetime(2026, 3, 15, 23, 59), 62, date(2026, 1, 13)),
+        (datetime(2026, 3, 16, 0, 0), 1, date(2026, 3, 15)),
+    ],
+)
+def test_what_a_meter_forgot_at_midnight_is_no_gap_until_the_morning(
+    now: datetime, days: int, first: date
+) -> None:
+    assert first_gap_day(now, days) == first
 
 
 def test_a_gap_tells_the_cause_of_its_last_try_and_all_tries() -> None:
