@@ -14,6 +14,7 @@ from typing import Final
 import psycopg
 from psycopg.conninfo import make_conninfo
 
+from storage.site_lock import SITE_LOCK
 from tests.acceptance.stage import ADDRESSES, METERS
 from tests.faults.database_faults import Fault
 from tests.faults.scene import LINE, Scene, Watch, scene
@@ -28,6 +29,10 @@ HEALTHZ_P99_S: Final = 0.2
 PAYER: Final = f"C{int(ADDRESSES[0])}"
 PAID_YUAN: Final = "5"
 PATIENCE_S: Final = 120.0
+RENEWED_HOLDS: Final = """
+SELECT count(*) FROM pg_stat_activity JOIN pg_locks USING (pid)
+WHERE locktype = 'advisory' AND objid = %(lock)s AND query LIKE '%%idle_session_timeout%%'
+"""
 IMPATIENT: Final = "-c statement_timeout=2000"
 
 
@@ -123,6 +128,16 @@ def _start_with_cut_lines(played: Scene) -> None:
         played.staged.bench.cut(line)
     played.staged.start_daemon()
     played.staged.until("it is ready", lambda: played.staged.health()["database"] == "ok")
+    # A hold that was never renewed ends with the server's keepalives alone, which a proxy answers.
+    played.staged.until("its hold is renewed", lambda: _renewed_holds(played) == 1)
+
+
+def _renewed_holds(played: Scene) -> int:
+    url = make_conninfo(played.staged.url, user="postgres")
+    with psycopg.connect(url) as connection:
+        row = connection.execute(RENEWED_HOLDS, {"lock": SITE_LOCK}).fetchone()
+        assert row is not None
+        return int(row[0])
 
 
 def _mend_lines(played: Scene) -> None:
