@@ -25,6 +25,7 @@ UNITS_OF_TCP: Final = range(256)
 MOST_RATES: Final = 63
 """DL/T 645-2007 has 63 tariff registers of each energy (table A.1)."""
 ADDRESS_DIGITS: Final = 12
+_SMALL: Final = frozenset("⁰¹²³⁴⁵⁶⁷⁸⁹₀₁₂₃₄₅₆₇₈₉½¼¾")
 _RATE_NAME: Final = re.compile(r"[\w-]+")
 _NUMBER: Final = re.compile(r"[+-]?[0-9]+(\.[0-9]*)?|[+-]?\.[0-9]+")
 """ASCII digits with one point: what Python takes besides is a number that nobody meant."""
@@ -36,6 +37,7 @@ _YEAR_FIRST: Final = re.compile(
     r"([0-9]{4})[-/.年]([0-9]{1,2})[-/.月]([0-9]{1,2})日?( 0?0:00(:00)?)?"
 )
 _YEAR_LAST: Final = re.compile(r"([0-9]{1,2})[-/.]([0-9]{1,2})[-/.]([0-9]{4})")
+_SPREADSHEET_TEXT: Final = re.compile("=?[\"']?([0-9][0-9 .-]*)[\"']?")
 _FIRST_DAY_OF_EXCEL: Final = date(1899, 12, 30)
 _DAYS_OF_EXCEL: Final = range(30_000, 80_000)
 """Numbers of days from 1982 to 2119."""
@@ -67,7 +69,9 @@ def _how_to_write_address(cell: str) -> str:
             "a spreadsheet rounded it and its digits are lost; make the column a text and copy "
             "the label of the meter again"
         )
-    plain = plain.removesuffix(".0")
+    # As a spreadsheet is told that it is a text, and as labels part the digits.
+    plain = _SPREADSHEET_TEXT.sub(r"\1", plain).removesuffix(".0")
+    plain = re.sub("[ -]", "", plain)
     if _is_digits(plain) and len(plain) <= ADDRESS_DIGITS:
         zeros = "" if len(plain) == ADDRESS_DIGITS else ", with zeros in front as on the label"
         return f"write {plain:0>{ADDRESS_DIGITS}}{zeros}"
@@ -79,8 +83,8 @@ def _is_digits(cell: str) -> bool:
 
 
 def _plain_width(cell: str) -> str:
-    """Full-width letters and digits as plain ones."""
-    return unicodedata.normalize("NFKC", cell)
+    """Full-width letters and digits as plain ones. A small digit is another number: 3² is no 32."""
+    return unicodedata.normalize("NFKC", cell) if _SMALL.isdisjoint(cell) else cell
 
 
 def unit(cell: str, line: str, protocol: str) -> str:
@@ -108,6 +112,8 @@ def day(cell: str) -> date:
 
 def _how_to_write_day(cell: str) -> str:
     """The day that was meant, where that is clear."""
+    if _YEAR_FIRST.fullmatch(cell):
+        return "the calendar has no such day"
     found = _YEAR_LAST.fullmatch(cell)
     if found is not None:
         first, second, year = int(found[1]), int(found[2]), int(found[3])

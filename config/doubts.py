@@ -29,6 +29,9 @@ MEMORY: Final = timedelta(days=62)
 MOST_YUAN_PER_KWH: Final = Decimal(10)
 """The dearest hours of the dearest tariff have a seventh of it."""
 SHOWN: Final = 5
+FRIDAY: Final = 5
+MOST_LETTERS: Final = 82
+"""Of the folder of the embedded database, whose socket is in it."""
 CHINA: Final = "CN"
 TOLD_BEFORE: Final = timedelta(days=31)
 """So long before a year begins its days off should be known."""
@@ -46,6 +49,9 @@ def doubts_of(site: LoadedSite, today: date) -> Doubts:
     """What is to be said of a site that has no mistake in its files by themselves."""
     doubts = Doubts()
     doubts.mistakes += _zone(site)
+    doubts.mistakes += _data_directory(site)
+    doubts.mistakes += _ports(site)
+    doubts.mistakes += _days_off(site)
     doubts.mistakes += _prices(site)
     doubts.mistakes += _installations(site, today)
     mistakes, warnings = _openings(site, today)
@@ -67,6 +73,44 @@ def _zone(site: LoadedSite) -> Iterator[Problem]:
     )
     file = SettingsFile.read(site.path)
     yield file.problem(("site", "zone"), "site.zone", message)
+
+
+def _data_directory(site: LoadedSite) -> Iterator[Problem]:
+    folder = site.settings.site.data_directory
+    embedded = site.settings.database.url is None
+    message = ""
+    if "~" in folder.parts or any(part.startswith("$") for part in folder.parts):
+        message = f"{folder}: write ~ and $NAME out, nothing takes their place here"
+    elif folder.exists() and not folder.is_dir():
+        message = f"{folder} is no folder"
+    elif embedded and len(str(folder)) > MOST_LETTERS:
+        message = f"has {len(str(folder))} letters: the embedded database takes {MOST_LETTERS}"
+    if message:
+        file = SettingsFile.read(site.path)
+        yield file.problem(("site", "data_directory"), "site.data_directory", message)
+
+
+def _ports(site: LoadedSite) -> Iterator[Problem]:
+    file = SettingsFile.read(site.path)
+    for number, listener in enumerate(site.settings.listener):
+        if not listener.listen[1]:
+            where = ("listener", number, "listen")
+            message = "port 0 is another one at each start: no terminal finds it"
+            yield file.problem(where, f"listener.{listener.name}.listen", message)
+
+
+def _days_off(site: LoadedSite) -> Iterator[Problem]:
+    control = site.settings.control
+    file = SettingsFile.read(site.path)
+    where = ("control", "makeup_workdays")
+    for day in sorted(control.makeup_workdays):
+        message = ""
+        if day in control.holidays:
+            message = f"{day} is a day off in holidays"
+        elif day.isoweekday() <= FRIDAY and not control.calendar:
+            message = f"{day} is no Saturday or Sunday: it is worked anyway"
+        if message:
+            yield file.problem(where, "control.makeup_workdays", message)
 
 
 def _prices(site: LoadedSite) -> Iterator[Problem]:

@@ -23,8 +23,9 @@ from config.values import (
     Networks,
     OperatorCode,
     PasswordLevel,
+    ReconnectSeconds,
     RegistrationForm,
-    Seconds,
+    RetrySeconds,
     SecretValue,
     SerialDevice,
     ShellyComponent,
@@ -289,8 +290,8 @@ class CollectionPart(Part):
 class LineCollectionSection(CollectionPart, Section):
     """The keys of `[collection]` that every line is built of."""
 
-    retry: Seconds = Field(default=timedelta(minutes=30), alias="retry_s")
-    reconnect: Seconds = Field(default=timedelta(seconds=60), alias="reconnect_s")
+    retry: RetrySeconds = Field(default=timedelta(minutes=30), alias="retry_s")
+    reconnect: ReconnectSeconds = Field(default=timedelta(seconds=60), alias="reconnect_s")
     set_clocks: bool = False
 
 

@@ -51,11 +51,18 @@ def line_name(value: str) -> str:
     return value
 
 
+_NO_PLACE: Final = re.compile("localtime|Factory|posixrules|(posix|right)/.*")
 _YUAN: Final = re.compile(r"[0-9]{1,12}(\.[0-9]{1,2}0*)?")
 """ASCII digits and one point: what Python takes besides is an amount that nobody meant."""
 
 
-def _zone(name: object) -> ZoneInfo:
+def zone(name: object) -> ZoneInfo:
+    """A zone with days and years of its own. ValueError otherwise."""
+    if _NO_PLACE.fullmatch(str(name)):
+        raise ValueError(
+            f"{name!r} is the time of this machine, or counts leap seconds: name a place, as "
+            "Asia/Shanghai"
+        )
     try:
         return ZoneInfo(str(name))
     except (ZoneInfoNotFoundError, ValueError, OSError):
@@ -96,12 +103,15 @@ def network(value: object) -> Network:
     if not isinstance(value, str):
         raise ValueError('must be a network as text: "10.20.0.0/16"')
     try:
-        return ip_network(value.strip())
+        found = ip_network(value.strip())
     except ValueError:
         hint = ""
         with suppress(ValueError):
             hint = f'; write "{ip_network(value.strip(), strict=False)}"'
         raise ValueError(f'"{value}" is no network, as "10.20.0.0/16" is{hint}') from None
+    if not found.prefixlen:
+        raise ValueError(f'"{value}" is every address there is: that permits nobody in particular')
+    return found
 
 
 def _networks(value: object) -> tuple[Network, ...]:
@@ -134,7 +144,7 @@ def _yuan(value: object) -> int:
     return int(Decimal(value).scaleb(2))
 
 
-def _duration(unit: timedelta, name: str) -> BeforeValidator:
+def _duration(unit: timedelta, name: str, least: float = 0) -> BeforeValidator:
     def parse(value: object) -> timedelta:
         if (
             isinstance(value, bool)
@@ -142,6 +152,8 @@ def _duration(unit: timedelta, name: str) -> BeforeValidator:
             or not 0 <= value <= LONGEST / unit
         ):
             raise ValueError(f"{value!r} is no number of {name}")
+        if value < least:
+            raise ValueError(f"{value!r} is too small: at least {least}")
         return value * unit
 
     return BeforeValidator(parse)
@@ -188,7 +200,7 @@ def _country(value: str) -> str:
     return value
 
 
-Zone = Annotated[ZoneInfo, BeforeValidator(_zone)]
+Zone = Annotated[ZoneInfo, BeforeValidator(zone)]
 SitePath = Annotated[Path, BeforeValidator(_path)]
 SecretValue = Annotated[Secret, BeforeValidator(_secret)]
 DatabaseUrl = Annotated[Secret, BeforeValidator(_database_url)]
@@ -196,6 +208,9 @@ Endpoint = Annotated[tuple[str, int], BeforeValidator(_endpoint)]
 Clock = Annotated[time, BeforeValidator(_clock)]
 YuanAsFen = Annotated[int, BeforeValidator(_yuan)]
 Seconds = Annotated[timedelta, _duration(timedelta(seconds=1), "seconds")]
+RetrySeconds = Annotated[timedelta, _duration(timedelta(seconds=1), "seconds", 1)]
+ReconnectSeconds = Annotated[timedelta, _duration(timedelta(seconds=1), "seconds", 0.1)]
+"""Who is asked again without a pause is flooded."""
 Hours = Annotated[timedelta, _duration(timedelta(hours=1), "hours")]
 Minutes = Annotated[timedelta, _duration(timedelta(minutes=1), "minutes")]
 RegistrationForm = Annotated[Registration, BeforeValidator(registration_form)]

@@ -49,7 +49,7 @@ async def _asked(
 ) -> T:
     try:
         connection = await connect(url)
-    except psycopg.OperationalError as error:
+    except psycopg.Error as error:
         raise MeterdError(f"the database cannot be reached: {str(error).strip()}") from None
     try:
         async with connection:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo
 
 import click
 
+from config.values import zone
 from daemon.cli.gathered import Command, gathered
 from daemon.cli.site_option import site_option
 
@@ -23,9 +24,9 @@ class ZoneName(click.ParamType[ZoneInfo]):
     ) -> ZoneInfo:
         """The zone; a wrong use for a name that nobody knows."""
         try:
-            return ZoneInfo(str(value))
-        except (ZoneInfoNotFoundError, ValueError, OSError):
-            self.fail(f"{value!r} is no IANA time zone, write Asia/Shanghai", param, ctx)
+            return zone(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
 
 
 @dataclass(frozen=True, slots=True)

@@ -126,6 +126,18 @@ def test_a_sound_site_leaves_one_doubt(tmp_path: Path) -> None:
             "meterd.toml:3: site.zone: Etc/GMT+8 is 8 h WEST of Greenwich",
         ),
         (
+            {"meterd": ('"data"', '"~/data"')},
+            "meterd.toml:4: site.data_directory: ",
+        ),
+        (
+            {"meterd": ('"data"', f'"{"d" * 90}"')},
+            "meterd.toml:4: site.data_directory: has ",
+        ),
+        (
+            {"meterd": ('"data"', '"tariffs.toml"')},
+            "meterd.toml:4: site.data_directory: ",
+        ),
+        (
             {"tariffs": ("0.5283", "52.83")},
             "tariffs.toml:1: tariff.home: version from 2026-01-01: 52.83 yuan/kWh cannot be meant",
         ),

@@ -240,7 +240,10 @@ def test_all_mistakes_of_all_files_are_told_at_once(tmp_path: Path) -> None:
     )
     expected = [
         ("archive/accounts.csv:3: row", "has 5 cells, the head has 4"),
-        ("archive/accounts.csv:4: open_from", '"2026-13-01" is no date, write the year first'),
+        (
+            "archive/accounts.csv:4: open_from",
+            '"2026-13-01" is no date, the calendar has no such day',
+        ),
         ("archive/meters.csv:2: address", '"1" is not 12 digits'),
         (
             "archive/meters.csv:2: line",

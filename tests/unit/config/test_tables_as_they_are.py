@@ -121,7 +121,7 @@ def test_a_date_with_its_year_first_is_read(tmp_path: Path, written: str) -> Non
         ("13/01/2026", "is no date, write 2026-01-13"),
         ("01/03/2026", "is no date, write 2026-03-01 or 2026-01-03"),
         ("46082", "is no date, but Excel's number of one: write 2026-03-01"),
-        ("2026-02-30", "is no date, write the year first, as 2026-03-01"),
+        ("2026-02-30", "is no date, the calendar has no such day"),
         ("soon", "is no date, write the year first"),
     ],
 )
@@ -140,6 +140,10 @@ def test_another_date_is_explained_with_the_day_that_was_meant(
         ("1101", "write 000000001101, with zeros in front as on the label"),
         ("1101.0", "write 000000001101"),
         ("０００００００００００１", "write 000000000001"),
+        ("=000000000001", "write 000000000001"),
+        ("'000000000001", "write 000000000001"),
+        ("0000-0000-0001", "write 000000000001"),
+        ("0000 0000 0001", "write 000000000001"),
         ("no. 7", "write those on the label of the meter"),
     ],
 )
@@ -167,6 +171,7 @@ def test_yes_and_no_as_spreadsheets_have_them(tmp_path: Path, yes: str, no: str)
         ("１２", "is no number: write 12, digits with one point"),
         ("١٢", "is no number: write digits with one point"),
         ("150/5", "is no number: write 30"),
+        ("3²", "is no number: write digits with one point"),
         ('"1,000"', "is no number: write 1000"),
         ("0", "is not greater than zero"),
         ("-30", "is not greater than zero"),
