@@ -66,10 +66,9 @@ async def post_charges(connection: Connection, charges: Charges) -> Integers:
     sizes, begins = np.unique(charges.legs[order], return_index=True)
     groups = np.split(order, begins[1:])
     packed = [_rows(charges, group, int(size)) for group, size in zip(groups, sizes, strict=True)]
-    before = await _drawn(connection)
     await copy(connection, SQL["add_charges"], b"".join(packed))
     ids = np.empty(count, dtype=np.int64)
-    ids[order] = await _added(connection, before, count)
+    ids[order] = await _added(connection, count)
     return ids
 
 
@@ -87,15 +86,9 @@ def _rows(charges: Charges, group: Integers, size: int) -> bytes:
     return rows(TYPES, columns, len(group))
 
 
-async def _drawn(connection: Connection) -> int:
-    row = await fetch_row(connection, SQL["drawn"])
-    assert row is not None
-    return int(row[0])
-
-
-async def _added(connection: Connection, before: int, count: int) -> Integers:
+async def _added(connection: Connection, count: int) -> Integers:
     """The ids that the last COPY drew, in the order of its rows: others may draw between them."""
-    row = await fetch_row(connection, SQL["added"], {"before": before}, binary=True)
+    row = await fetch_row(connection, SQL["added"], {"count": count}, binary=True)
     assert row is not None
     ids = np.frombuffer(row[0], dtype=">i8").astype(np.int64)
     assert len(ids) == count

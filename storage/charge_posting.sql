@@ -1,6 +1,3 @@
--- drawn -- up to which place was drawn before
-SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM journal_place
-
 -- add_charges -- transactions of settlement
 COPY journal (value_date, kind, accounts, amounts, streams) FROM STDIN (FORMAT BINARY)
 
@@ -9,4 +6,5 @@ WITH last AS MATERIALIZED (
     SELECT id, xmin FROM journal WHERE id = (SELECT currval('journal_place'))  -- asked once, so that it is found by its index
 )
 SELECT coalesce(string_agg(int8send(id), '' ORDER BY id), '')
-FROM journal WHERE id > %(before)s AND id <= (SELECT id FROM last) AND xmin = (SELECT xmin FROM last)
+FROM (SELECT id FROM journal WHERE id <= (SELECT id FROM last) AND xmin = (SELECT xmin FROM last)
+      ORDER BY id DESC LIMIT %(count)s) x

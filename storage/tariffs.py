@@ -13,11 +13,13 @@ SQL = load("tariffs")
 
 
 class CountingVersion(NamedTuple):
-    """A version that counts. `number`: by which use refers to it. `form`: JSON."""
+    """A version that counts. `number`: by which use refers to it. `form`: JSON. `is_used`: use was
+    billed by it, so it stays as it is."""
 
     tariff: str
     number: int
     form: str
+    is_used: bool
 
 
 async def counting_versions(

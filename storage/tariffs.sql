@@ -1,5 +1,5 @@
 -- counting -- the versions of tariffs that count, in order of their start
-SELECT tariff_id, number, form::text FROM tariff_version
+SELECT tariff_id, number, form::text, is_used FROM tariff_version
 WHERE tariff_id = ANY(%(tariffs)s) AND state = 'counts'
 ORDER BY tariff_id, effective_from
 

@@ -12,10 +12,12 @@ from config.tariff_version import TariffVersion, Versions
 
 @dataclass(frozen=True, slots=True)
 class StoredTariff:
-    """The versions that count, in order of their start, and the number of each."""
+    """The versions that count, in order of their start, and the number of each. `unused`: the
+    numbers of those by which nothing was billed yet."""
 
     versions: Versions
     numbers: tuple[int, ...]
+    unused: frozenset[int] = frozenset()
 
 
 def composed(pieces: Sequence[tuple[date, StoredTariff]]) -> StoredTariff:
@@ -36,5 +38,7 @@ def composed(pieces: Sequence[tuple[date, StoredTariff]]) -> StoredTariff:
             numbered = numbered[first + 1 :]
         found += [it for it in numbered if it[0].effective_from < end]
     return StoredTariff(
-        Versions(tuple(version for version, _ in found)), tuple(number for _, number in found)
+        Versions(tuple(version for version, _ in found)),
+        tuple(number for _, number in found),
+        frozenset().union(*(stored.unused for _, stored in pieces)),
     )

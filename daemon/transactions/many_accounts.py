@@ -127,8 +127,8 @@ async def put(
     await remember_old(connection, list(_old_charges(bills, numbers, today, now)), zone, now)
     await _put_links(connection, settled, bills, numbers)
     await stored.put_months(connection, [kept for it in settled for kept in _kept(it)])
-    versions = {number for it in settled for number in it.charged.versions}
-    await tariffs.mark_used(connection, versions)
+    used = {n for it in settled for n in it.charged.versions if n in it.tariff.unused}
+    await tariffs.mark_used(connection, used)
     return await _update_credit(connection, settled, now)
 
 

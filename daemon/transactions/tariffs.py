@@ -57,7 +57,8 @@ async def tariffs_of_accounts(
 
 def _stored(rows: list[storage.CountingVersion]) -> StoredTariff:
     versions = tuple(stored_version(row.form, row.tariff) for row in rows)
-    return StoredTariff(Versions(versions), tuple(row.number for row in rows))
+    unused = frozenset(row.number for row in rows if not row.is_used)
+    return StoredTariff(Versions(versions), tuple(row.number for row in rows), unused)
 
 
 @lru_cache(MOST_KNOWN)
