@@ -1,0 +1,494 @@
+"""The verifier of a bill, part by part: what it reads, what it reckons, and what it tells is wrong."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import date
+from fractions import Fraction
+from typing import Any
+
+import pytest
+
+from daemon.billing.proof import verify
+from daemon.billing.proof.bill import bill_files
+from daemon.billing.proof.verify import Fact, Ladder, Version, Wrong
+from tests.unit.billing.test_bill_proof import bill_of_case, facts
+
+MISSING = "{} is missing, or not what it must be"
+
+
+def wrong(call: Callable[[], object]) -> tuple[Any, ...]:
+    with pytest.raises(Wrong) as caught:
+        call()
+    told = caught.value
+    assert (told.place, told.message, told.values) == told.args
+    assert told.message in verify.ZH
+    return told.place, told.message, *told.values
+
+
+def fact(**values: Any) -> Fact:
+    return Fact("f:1", values)
+
+
+# A line, and what is asked of it.
+
+
+def test_what_is_told_is_read_as_what_it_is() -> None:
+    told = fact(
+        text="x",
+        whole=7,
+        yes=True,
+        number="-1.50",
+        numbers=["1", "2.5"],
+        registers={"total": "1.00", "peak": "0"},
+        day="2026-02-28",
+        month="2026-02",
+        instant="1970-01-02T01:00:00.000001+01:00",
+        tables=[{"a": "b"}],
+        none=None,
+    )
+    assert (told.text("text"), told.whole("whole"), told.number("number")) == (
+        "x",
+        7,
+        Fraction(-3, 2),
+    )
+    assert (told.flag("yes"), told.flag("none"), told.flag("other")) == (True, False, False)
+    assert (told.has("text"), told.has("none"), told.has("other")) == (True, False, False)
+    assert told.numbers("numbers") == [1, Fraction(5, 2)]
+    assert told.registers("registers") == {"total": 1, "peak": 0}
+    assert (told.day("day"), told.month("month")) == (date(2026, 2, 28), date(2026, 2, 1))
+    assert told.instant("instant") == verify.DAY_US + 1
+    assert [it.text("a") for it in told.tables("tables")] == ["b"]
+    assert (told.tables("none"), told.tables("tables")[0].place) == ([], "f:1")
+    assert [fact(d=it).day("d").year for it in ("1970-01-01", "2199-12-31")] == [1970, 2199]
+
+
+@pytest.mark.parametrize(
+    ("values", "ask", "told"),
+    [
+        ({}, lambda it: it.text("k"), (MISSING, "k")),
+        ({"k": 1}, lambda it: it.text("k"), (MISSING, "k")),
+        ({"k": "1"}, lambda it: it.whole("k"), (MISSING, "k")),
+        ({"k": True}, lambda it: it.whole("k"), (MISSING, "k")),
+        ({"k": 0.0}, lambda it: it.whole("k"), (MISSING, "k")),
+        ({"k": 1}, lambda it: it.flag("k"), (MISSING, "k")),
+        ({"k": []}, lambda it: it.table("k"), (MISSING, "k")),
+        ({"k": {}}, lambda it: it.tables("k"), (MISSING, "k")),
+        ({"k": [1]}, lambda it: it.tables("k"), ("is not an object of JSON",)),
+        ({"k": "1e3"}, lambda it: it.number("k"), ("{} is not a number", "k")),
+        ({"k": "1" * 21}, lambda it: it.number("k"), ("{} is not a number", "k")),
+        ({"k": 1}, lambda it: it.number("k"), (MISSING, "k")),
+        ({"k": "1"}, lambda it: it.numbers("k"), (MISSING, "k")),
+        ({"k": [1]}, lambda it: it.numbers("k"), (MISSING, "k")),
+        ({"k": ["x"]}, lambda it: it.numbers("k"), ("{} is not a number", "k")),
+        ({"k": {"total": 1}}, lambda it: it.registers("k"), (MISSING, "total")),
+        ({"k": "2026-02-30"}, lambda it: it.day("k"), ("{} is not a date", "k")),
+        ({"k": "1969-12-31"}, lambda it: it.day("k"), ("{} is not a date", "k")),
+        ({"k": "2200-01-01"}, lambda it: it.day("k"), ("{} is not a date", "k")),
+        ({"k": "2026-13"}, lambda it: it.month("k"), ("{} is not a date", "k")),
+        *(
+            (
+                {"k": text},
+                lambda it: it.instant("k"),
+                ("{} is not an instant with its offset from UTC", "k"),
+            )
+            for text in ("2026-01-01T00:00:00", "noon")
+        ),
+        ({"k": "x"}, lambda it: verify.hash_in(it, "k"), ("{} is not a hash", "k")),
+        ({"k": "A" * 64}, lambda it: verify.hash_in(it, "k"), ("{} is not a hash", "k")),
+        ({"path": ["=" + "0" * 64]}, lambda it: verify.root_from(b"", it), (MISSING, "path")),
+        ({"path": ["<" + "0" * 63]}, lambda it: verify.root_from(b"", it), (MISSING, "path")),
+        ({"path": [1]}, lambda it: verify.root_from(b"", it), (MISSING, "path")),
+        ({}, lambda it: verify.sent(it, ">l", 2**31), ("{} is too large", 2**31)),
+        ({"k": ["1"]}, lambda it: verify.sent_list(it, "k", ">l", 23), (MISSING, "k")),
+        (
+            {},
+            lambda it: verify.in_steps(it, Fraction(1, 1000), 2),
+            ("{} is no register with {} decimals", 0.001, 2),
+        ),
+        (
+            {},
+            lambda it: verify.in_steps(it, Fraction(-1), 2),
+            ("{} is no register with {} decimals", -1.0, 2),
+        ),
+    ],
+)
+def test_what_is_not_of_its_kind_is_told_with_its_place(
+    values: dict[str, Any], ask: Callable[[Fact], object], told: tuple[object, ...]
+) -> None:
+    assert wrong(lambda: ask(fact(**values))) == ("f:1", *told)
+
+
+@pytest.mark.parametrize("line", [b"{", b"\xff", b"[" * 100_000])
+def test_a_line_that_is_no_json_is_told(line: bytes) -> None:
+    assert wrong(lambda: verify.parsed("f:1", line)) == ("f:1", "is not a line of JSON")
+
+
+# The tariff.
+
+STEPS = {"cycle": "month", "method": "price", "bounds_kwh": ["50"], "prices": ["1", "2"]}
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"method": "x"}, ("{} is no method of a ladder", "x")),
+        ({"prices": ["1"]}, ("{} bounds make {} steps", 1, 2)),
+        ({"prices": ["1", "2", "3"]}, ("{} bounds make {} steps", 1, 2)),
+        ({"method": "matrix", "matrix": [{}]}, ("{} bounds make {} steps", 1, 2)),
+        (
+            {"method": "slab", "whole_above_kwh": "51"},
+            ("whole_above_kwh is none of the bounds",),
+        ),
+        ({"method": "adder"}, (MISSING, "adders")),
+        ({"method": "slab"}, (MISSING, "whole_above_kwh")),
+        ({"cycle": None}, (MISSING, "cycle")),
+    ],
+)
+def test_a_ladder_that_can_not_be_is_told(change: dict[str, Any], told: tuple[object, ...]) -> None:
+    assert wrong(lambda: Ladder(fact(**{**STEPS, **change}))) == ("f:1", *told)
+
+
+def test_a_ladder_is_read_by_its_method_and_cycle() -> None:
+    march = date(2026, 3, 1)
+    steps: Any = Ladder(fact(**STEPS))
+    assert (steps.place, steps.method, steps.bounds, steps.prices) == ("f:1", "price", [50], [1, 2])
+    assert (steps.cycle(march), steps.scales_at_close, steps.whole_above) == (
+        "2026-03",
+        False,
+        None,
+    )
+    yearly = Ladder(fact(**{**STEPS, "cycle": "year", "partial_year": "months"}))
+    assert (yearly.cycle(march), yearly.scales_at_close) == ("2026", True)
+    assert not Ladder(fact(**STEPS, partial_year="full")).scales_at_close
+    assert Ladder(fact(**{**STEPS, "method": "adder"}, adders=["0", "3"])).prices == [0, 3]
+    for whole in ("0", "50"):
+        slab = Ladder(fact(**{**STEPS, "method": "slab"}, whole_above_kwh=whole))
+        assert slab.whole_above == int(whole)
+    matrix: Any = Ladder(
+        fact(**{**STEPS, "method": "matrix"}, matrix=[{"peak": "1"}, {"peak": "2"}])
+    )
+    assert (matrix.matrix, matrix.prices) == ([{"peak": 1}, {"peak": 2}], [])
+
+
+def version(**keys: Any) -> Any:
+    return Version(fact(effective_from="2026-01-01", **keys))
+
+
+def test_a_version_is_read_with_what_it_adds_and_without_what_it_includes() -> None:
+    flat = {"mode": "flat", "price": "0.5"}
+    told = version(energy=flat, tax={"mode": "exclusive", "rate": "0.15"})
+    assert (told.place, told.start, told.energy) == (
+        "f:1",
+        date(2026, 1, 1),
+        {"total": Fraction(1, 2)},
+    )
+    assert (told.tax_rate, told.rates(), told.ladder, told.fixed) == (
+        Fraction(3, 20),
+        [],
+        None,
+        None,
+    )
+    assert (told.minimum, told.surcharges) == (None, [])
+    assert version(tax={"mode": "inclusive", "rate": "0.15"}).tax_rate == 0
+    assert version().energy == {}
+    assert version(minimum={"monthly_yuan": "15"}).minimum == 15
+    added, included = {"code": "a", "per_kwh": "1"}, {"code": "b", "per_kwh": "2", "included": True}
+    assert version(surcharges=[added, included]).surcharges == [("a", 1)]
+    tou = {"mode": "tou", "prices": {"peak": "1", "valley": "0.5"}}
+    assert version(energy=tou).rates() == ["peak", "valley"]
+    adder = {**STEPS, "method": "adder", "adders": ["0", "1"]}
+    assert version(energy=tou, ladder=adder).rates() == ["peak", "valley"]
+    assert version(energy=tou, ladder=STEPS).rates() == []
+    matrix = {**STEPS, "method": "matrix", "matrix": [{"peak": "1"}, {"peak": "2"}]}
+    assert version(energy=flat, ladder=matrix).rates() == ["peak"]
+
+
+# What PostgreSQL hashed: a record as it sends it.
+
+
+def test_a_line_is_hashed_as_the_database_did() -> None:
+    name = fact(place=258, account=-3, name="é")
+    assert verify.leaf_of(name) == bytes.fromhex(
+        "0000000300000014 00000008 000000000000010200000017 00000004 fffffffd00000011 00000002 c3a9"
+    )
+    stream = fact(place=1, stream=2, month="2000-02", component="tax")
+    assert verify.leaf_of(stream) == bytes.fromhex(
+        "00000004"
+        "00000014 00000008 0000000000000001"
+        "00000017 00000004 00000002"
+        "0000043a 00000004 0000001f"
+        "00000011 00000003 746178"
+    )
+    transaction: dict[str, Any] = {
+        "place": 1,
+        "recorded_at": "2000-01-01T00:00:01.000002+00:00",
+        "value_date": "1999-12-31",
+        "kind": "k",
+        "accounts": [5, -6],
+        "fen": [-7, 7],
+        "streams": [None, 8],
+        "actor": None,
+        "key": "a",
+        "channel": "b",
+        "content": "",
+        "document": 9,
+        "reverses": 10,
+    }
+    assert verify.leaf_of(fact(**transaction)) == bytes.fromhex(
+        "0000000d"
+        "00000014 00000008 0000000000000001"
+        "000004a0 00000008 00000000000f4242"
+        "0000043a 00000004 ffffffff"
+        "00000011 00000001 6b"
+        "000003ef 00000024 00000001 00000000 00000017 00000002 00000001"
+        " 00000004 00000005 00000004 fffffffa"
+        "000003f8 0000002c 00000001 00000000 00000014 00000002 00000001"
+        " 00000008 fffffffffffffff9 00000008 0000000000000007"
+        "000003ef 00000020 00000001 00000001 00000017 00000002 00000001"
+        " ffffffff 00000004 00000008"
+        "00000011 ffffffff"
+        "00000011 00000001 61"
+        "00000011 00000001 62"
+        "00000011 00000000"
+        "00000017 00000004 00000009"
+        "00000014 00000008 000000000000000a"
+    )
+    bare = {**transaction, "streams": None, "document": None, "reverses": None}
+    assert verify.leaf_of(fact(**bare))[-16:] == bytes.fromhex(
+        "00000017 ffffffff 00000014 ffffffff"
+    )
+
+
+# The bill: each contradiction is told with its line, its reason and what it is about.
+
+
+def told_wrong(name: str, change: Callable[[list[Any]], object]) -> tuple[Any, ...]:
+    """What is wrong with the bill of a case once its facts were changed."""
+    files = bill_files(bill_of_case(name))
+    lines = [json.loads(line) for line in files["bill.jsonl"].splitlines()]
+    change(lines)
+    files["bill.jsonl"] = "".join(json.dumps(line) + "\n" for line in lines).encode()
+    place, *told = wrong(lambda: verify.verify_files(files, lambda *_: None))
+    number = int(place.removeprefix("bill.jsonl:"))
+    return lines[number - 1]["fact"], *told
+
+
+def first(kind: str, **change: Any) -> Callable[[list[Any]], object]:
+    return lambda lines: facts(lines, fact=kind)[0].update(change)
+
+
+def last(kind: str, **change: Any) -> Callable[[list[Any]], object]:
+    return lambda lines: facts(lines, fact=kind)[-1].update(change)
+
+
+def dropped(kind: str) -> Callable[[list[Any]], object]:
+    def drop(lines: list[Any]) -> None:
+        lines[:] = [it for it in lines if it["fact"] != kind]
+
+    return drop
+
+
+def doubled(kind: str, **change: Any) -> Callable[[list[Any]], object]:
+    def double(lines: list[Any]) -> None:
+        found = facts(lines, fact=kind)[-1]
+        lines.insert(lines.index(found) + 1, {**found, **change})
+
+    return double
+
+
+TOLD = {"registers": {"total": "1.00"}}
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (first("bill", format=2), ("bill", "is not of format {}", 1)),
+        (doubled("bill"), ("bill", "must hold one line of the kind {}", "bill")),
+        (dropped("balance"), ("bill", "must hold one line of the kind {}", "balance")),
+        (
+            dropped("utc_offset"),
+            ("bill", "the offsets of the zone are missing, or out of order"),
+        ),
+        (
+            doubled("utc_offset", **{"from": "1980-01-01T00:00:00+00:00"}),
+            ("bill", "the offsets of the zone are missing, or out of order"),
+        ),
+        (doubled("tariff"), ("tariff", "the versions of the tariff are out of order")),
+        (
+            dropped("tariff"),
+            ("link", "no version of the tariff is in force on {}", date(2026, 3, 1)),
+        ),
+        (first("meter", decimals=9), ("meter", MISSING, "decimals")),
+        (first("meter", decimals=-1), ("meter", MISSING, "decimals")),
+        (
+            first("meter", decimals=1),
+            ("link", "{} is no register with {} decimals", 1007.31, 1),
+        ),
+        (
+            doubled("reading", **TOLD),
+            ("reading", "the meter told something else at the same instant"),
+        ),
+        (first("link", meter=2), ("link", "there is no meter {}", 2)),
+        (
+            first("link", begins={"total": "1000.01"}),
+            ("link", "{} is not what the meter told then", "begins"),
+        ),
+        (
+            last("link", ends={"total": "1018.66"}),
+            ("link", "{} is not what the meter told then", "ends"),
+        ),
+        (
+            first("link", ends={}),
+            ("link", "begins and ends do not hold the same registers"),
+        ),
+        (
+            first("link", begins={}, ends={}),
+            ("link", "begins and ends do not hold the same registers"),
+        ),
+        (doubled("link"), ("link", "begins before the link before it ends")),
+        (
+            last("link", held="span"),
+            ("charge", "the registers make {} yuan of it, not {}", "6.38", "9.85"),
+        ),
+        (
+            first("charge", fen=984),
+            ("charge", "the registers make {} yuan of it, not {}", "9.85", "9.84"),
+        ),
+        (
+            first("charge", month="2026-02"),
+            ("charge", "{} yuan were posted of it, not {}", "0.00", "9.85"),
+        ),
+        (dropped("charge"), ("bill", "there is no charge {} of {}", "energy", "2026-03")),
+        (
+            first("balance", charged_fen=1),
+            ("balance", "{} must be {}, is {}", "charged_fen", 985, 1),
+        ),
+        (first("balance", others_fen=1), ("balance", "{} must be {}, is {}", "others_fen", 0, 1)),
+        (
+            first("balance", opening_fen=10_001),
+            ("balance", "{} must be {}, is {}", "closing_fen", 9_016, 9_015),
+        ),
+    ],
+)
+def test_a_fact_that_contradicts_another_is_told_with_its_reason(
+    change: Callable[[list[Any]], object], told: tuple[object, ...]
+) -> None:
+    assert told_wrong("O01", change) == told
+
+
+def test_a_register_that_went_back_further_than_it_rolls_over_is_told() -> None:
+    def back(lines: list[Any]) -> None:
+        begins, ends = facts(lines, fact="reading")[-2:]
+        facts(lines, fact="meter")[0]["modulus"] = "1000.00"
+        ends["registers"] = facts(lines, fact="link")[-1]["ends"] = {"total": "12.07"}
+        assert begins["registers"] == {"total": "1012.08"}
+
+    assert told_wrong("O01", back) == ("link", "the register {} went back", "total")
+
+
+@pytest.mark.parametrize(
+    ("rates", "residual", "name"),
+    [
+        (["peak"], None, "valley"),
+        (["peak", "valley", "sharp"], None, "sharp"),
+        (["peak"], "x", "valley"),
+    ],
+)
+def test_a_rate_without_a_register_or_a_price_is_told(
+    rates: list[str], residual: str | None, name: str
+) -> None:
+    tou = version(energy={"mode": "tou", "prices": {"peak": "1", "valley": "2"}})
+    steps = {"total": 5, **dict.fromkeys(rates, 2)}
+    link = verify.Link("f:7", "P1", 0, 10, Fraction(1), steps, held=False)
+    told = wrong(lambda: verify.priced_registers(link, steps, tou, residual))
+    assert told == ("f:7", "the rate {} has no register, or no price", name)
+
+
+def test_a_fee_by_slab_needs_a_ladder_with_as_many_steps() -> None:
+    def without(lines: list[Any]) -> None:
+        del facts(lines, fact="tariff")[0]["version"]["ladder"]
+
+    def short(lines: list[Any]) -> None:
+        facts(lines, fact="tariff")[0]["version"]["fixed"]["by_slab"]["3"] = ["1"]
+
+    assert told_wrong("O46", without) == ("tariff", "a fee by slab needs a ladder")
+    assert told_wrong("O46", short) == ("tariff", "{} bounds make {} steps", 2, 3)
+
+
+@pytest.mark.parametrize(
+    ("steps", "shares"), [(3, [0, 1, 2, 2, 3]), (-3, [0, -1, -1, -2, -3]), (0, [0, 0, 0, 0, 0])]
+)
+def test_a_link_is_shared_out_by_time_half_up(steps: int, shares: list[int]) -> None:
+    link = verify.Link("f:1", "P1", 100, 104, Fraction(1), {}, held=False)
+    assert [verify.share(steps, link, 100 + it) for it in range(5)] == shares
+
+
+@pytest.mark.parametrize(
+    ("exact", "text"),
+    [
+        (Fraction(1), "1.00"),
+        (Fraction(-1, 8), "-0.125"),
+        (Fraction(1, 3), "0.33333333..."),
+        (Fraction(5, 10**39), "0." + "0" * 38 + "5"),
+        (Fraction(5, 10**40), "0.00000000..."),
+    ],
+)
+def test_an_exact_amount_is_written_with_all_its_decimals(exact: Fraction, text: str) -> None:
+    assert verify.decimal(exact) == text
+
+
+@pytest.mark.parametrize(
+    ("fen", "text"), [(0, "0.00"), (5, "0.05"), (-5, "-0.05"), (12345, "123.45"), (-100, "-1.00")]
+)
+def test_fen_are_written_as_money(fen: int, text: str) -> None:
+    assert verify.yuan(fen) == text
+
+
+def test_a_block_that_was_published_is_compared_and_told() -> None:
+    told: list[tuple[object, ...]] = []
+    blocks = {3: b"\xab" * 32}
+    bill = verify.Verified("A", date(2026, 3, 1), 0, 0, blocks)
+    verify.check_published(bill, "3:" + "AB" * 32, lambda *it: told.append(it))
+    assert told == [("the hash of block {} is the published one", "3")]
+    for published, reason in (
+        ("4:" + "ab" * 32, "the chain does not hold block {}"),
+        ("3:" + "ac" * 32, "block {} has another hash than was published"),
+    ):
+        found = wrong(lambda it=published: verify.check_published(bill, it, print))  # type: ignore[misc]
+        assert found == ("seals.jsonl", reason, published[0])
+
+
+def test_bills_of_one_account_that_follow_each_other_hand_on_the_balance() -> None:
+    told: list[tuple[object, ...]] = []
+    first = verify.Verified("A", date(2026, 12, 1), 0, 5, {})
+    second = first._replace(month=date(2027, 1, 1), opening_fen=5)
+    verify.check_followed([first, second], lambda *it: told.append(it))
+    assert told == [("{} opens with the balance of {}", "2027-01", "2026-12")]
+    other = second._replace(opening_fen=6)
+    found = wrong(lambda: verify.check_followed([first, other], print))
+    assert found == ("A", "{} does not open with the balance of {}", "2027-01", "2026-12")
+    verify.check_followed([first, other._replace(account="B")], print)
+    verify.check_followed([first, other._replace(month=date(2027, 2, 1))], print)
+
+
+def test_what_is_right_is_told_line_by_line() -> None:
+    told: list[str] = []
+    verify.verify_files(
+        bill_files(bill_of_case("O01")),
+        lambda message, *values: told.append(message.format(*values)),
+    )
+    head = bill_of_case("O01").seals.head
+    assert told == [
+        f"3 transactions are sealed before {head.head.number}:{head.hash.hex()}",
+        "3 links join what the meters told; 2026-03: 18.65 kWh",
+        "2026-03 energy: the registers make 9.852795 yuan, 9.85 were posted",
+        "balance 100.00 + 0.00 paid - 9.85 charged = 90.15 yuan",
+    ]
+
+
+def test_what_was_posted_to_another_account_is_told() -> None:
+    files = bill_files(replace(bill_of_case("O01"), account="1"))
+    place, *told = wrong(lambda: verify.verify_files(files, lambda *_: None))
+    assert place.startswith("transactions.jsonl:")
+    assert told == ["is not of account {}", "1"]
