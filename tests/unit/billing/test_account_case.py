@@ -764,12 +764,37 @@ def test_a_new_ratio_counts_from_the_register_at_its_moment() -> None:
 # Section 14 and 15
 
 
+EXCHANGE = {
+    "type": "exchange",
+    "point": "P1",
+    "at": "2026-03-02T00:00",
+    "old_final": {"total": "1"},
+    "new_initial": {"total": "0"},
+}
+
+
 def test_a_key_with_another_amount_is_refused_and_an_unknown_one_not_reversed() -> None:
     def topup(key: str, fen: int) -> Event:
         return {"type": "topup", "key": key, "amount_fen": fen}
 
     result = story(topup("a", 100), topup("a", 200), {"type": "reverse_topup", "key": "b"})
     assert told(result) == [("accepted", 100), ("suspect:conflict", 0), ("suspect:conflict", 0)]
+    assert told(story(topup("a", 1), topup("a", 1))) == [("accepted", 1), ("duplicate", 0)]
+    back = {"type": "reverse_topup", "key": "a"}
+    assert told(story(topup("a", 7), back, back))[1:] == [("accepted", -7), ("duplicate", 0)]
+
+
+def test_an_account_begins_with_what_is_told_and_with_nothing_where_nothing_is() -> None:
+    for opening_fen, balance_fen in ((None, 0), (0, 0), (-250, -250)):
+        result = story(opening_balance_fen=opening_fen)
+        assert result["final"]["balance_fen"] == balance_fen
+
+
+def test_who_has_one_point_need_not_name_it_and_who_has_two_must() -> None:
+    nameless = {name: it for name, it in reading("2026-03-01", "1").items() if name != "point"}
+    assert statuses(story(nameless)) == ["accepted"]
+    with pytest.raises(CaseError, match=r"^input\.events\[0\]\.point: is missing$"):
+        story(nameless, points=[POINT, {**POINT, "id": "P2"}])
 
 
 @pytest.mark.parametrize(
@@ -781,6 +806,34 @@ def test_a_key_with_another_amount_is_refused_and_an_unknown_one_not_reversed() 
             {"type": "household", "from": "2026-03-01", "bonus_kwh_per_month": "-1"},
             "bonus_kwh_per_month: -1 is below 0",
         ),
+        (
+            {"type": "read"},
+            r"^input\.events\[0\]\.type: 'read' is none of reading, correct_reading, ",
+        ),
+        ({"type": "household", "bonus_kwh_per_month": "1"}, r"\.from: is missing$"),
+        ({"type": "household", "from": "2026-03-01"}, r"\.bonus_kwh_per_month: is missing$"),
+        ({"type": "topup", "amount_fen": 1}, r"\.key: is missing$"),
+        ({"type": "topup", "key": "a"}, r"\.amount_fen: is missing$"),
+        ({"type": "reverse_topup"}, r"\.key: is missing$"),
+        ({"type": "day_close", "to": "2026-03-01"}, r"\.from: is missing$"),
+        ({"type": "day_close", "from": "2026-03-01"}, r"\.to: is missing$"),
+        ({"type": "close"}, r"\.at: is missing$"),
+        ({"type": "reading", "registers": {"total": "1"}}, r"\.at: is missing$"),
+        ({"type": "reading", "at": "2026-03-01T00:00"}, r"\.registers: is missing$"),
+        ({**reading("2026-03-01", "1"), "point": "P9"}, r"\.point: there is no point 'P9'$"),
+        (reading("2026-03-01", "1.001"), r"\.registers\.total: 1\.001 has more than 2 decimals$"),
+        (
+            reading("2026-03-01", "1000000"),
+            r"\.registers\.total: 1000000 is not between 0 and the modulus 1000000$",
+        ),
+        ({**EXCHANGE, "old_final": None}, r"\.old_final: must be an object, is null$"),
+        (
+            {**EXCHANGE, "new_initial": {"total": "-1"}},
+            r"\.new_initial\.total: -1 is not between 0",
+        ),
+        ({**EXCHANGE, "new_ratio": "0"}, r"\.new_ratio: 0 is not above 0$"),
+        ({**EXCHANGE, "new_modulus": "0"}, r"\.new_modulus: 0 is not above 0$"),
+        ({**EXCHANGE, "new_decimals": 10}, r"\.new_decimals: 10 is not between 0 and 9$"),
     ],
 )
 def test_an_event_that_can_not_be_says_where_and_what(event: Event, message: str) -> None:
@@ -794,6 +847,24 @@ def test_an_event_that_can_not_be_says_where_and_what(event: Event, message: str
         ({"points": [POINT, POINT]}, "input.points: two have the id 'P1'"),
         ({"version": [FLAT, FLAT]}, "input.tariff_versions: two versions start on the same day"),
         ({"point": {"phases": 2}}, r"points\[0\].phases: 2 is neither 1 nor 3"),
+        ({"point": {"id": 7}}, r"^input\.points\[0\]\.id: must be a text"),
+        ({"point": {"ratio": "0"}}, r"^input\.points\[0\]\.ratio: 0 is not above 0$"),
+        ({"point": {"modulus": "0"}}, r"\.modulus: 0 is not above 0$"),
+        ({"point": {"decimals": 10}}, r"\.decimals: 10 is not between 0 and 9$"),
+        ({"point": {"max_daily_kwh": "0"}}, r"\.max_daily_kwh: 0 is not above 0$"),
+        ({"point": {"allow_rollover": 1}}, r"\.allow_rollover: must be true or false"),
+        ({"point": {"residual_rate": 7}}, r"\.residual_rate: must be a text"),
+        ({"point": {"tou_tolerance_kwh": "-1"}}, r"\.tou_tolerance_kwh: -1 is below 0$"),
+        ({"rates": [7]}, r"^input\.rates\[0\]: must be a text"),
+        ({"open_date": "1 May"}, r"^input\.open_date: '1 May' is not a day"),
+        (
+            {"version": {**FLAT, "energy": 7}},
+            r"^input\.tariff_versions\.0\.energy: must be a table",
+        ),
+        (
+            {"version": [{**FLAT, "energy": 7}, {**FLAT, "vat": 1}]},
+            r"^input\.tariff_versions\.0\.energy: .*; input\.tariff_versions\.1\.vat: unknown key",
+        ),
         (
             {"household": [{"from": "2026-03-01", "bonus_kwh_per_month": "1"}] * 2},
             "input.household: two entries begin on the same day",
