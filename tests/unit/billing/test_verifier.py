@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import date
 from fractions import Fraction
+from functools import partial
 from typing import Any
 
 import pytest
@@ -119,9 +120,9 @@ def test_what_is_not_of_its_kind_is_told_with_its_place(
     assert wrong(lambda: ask(fact(**values))) == ("f:1", *told)
 
 
-@pytest.mark.parametrize("line", [b"{", b"\xff", b"[" * 100_000])
-def test_a_line_that_is_no_json_is_told(line: bytes) -> None:
-    assert wrong(lambda: verify.parsed("f:1", line)) == ("f:1", "is not a line of JSON")
+def test_a_line_that_is_no_json_is_told() -> None:
+    for line in (b"{", b"\xff", b"[" * 100_000):
+        assert wrong(partial(verify.parsed, "f:1", line)) == ("f:1", "is not a line of JSON")
 
 
 # The tariff.
@@ -455,7 +456,7 @@ def test_a_block_that_was_published_is_compared_and_told() -> None:
         ("4:" + "ab" * 32, "the chain does not hold block {}"),
         ("3:" + "ac" * 32, "block {} has another hash than was published"),
     ):
-        found = wrong(lambda it=published: verify.check_published(bill, it, print))  # type: ignore[misc]
+        found = wrong(partial(verify.check_published, bill, published, print))
         assert found == ("seals.jsonl", reason, published[0])
 
 
