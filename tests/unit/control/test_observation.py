@@ -27,6 +27,7 @@ def found(
     created_at: datetime = NOW,
     sends: int = 3,
     checks: int = 1,
+    expires_at: datetime = EXPIRES,
 ) -> Finding:
     return judge_observation(
         action,
@@ -34,7 +35,7 @@ def found(
         sends=sends,
         checks=checks,
         created_at=created_at,
-        expires_at=EXPIRES,
+        expires_at=expires_at,
         now=NOW,
     )
 
@@ -87,3 +88,9 @@ def test_a_refusal_ends_a_trip_that_was_not_sent_before_and_never_a_reconnect(
     action: str, answer: Answer, sends_before: int, state: str
 ) -> None:
     assert state_after_answer(action, answer, sends_before=sends_before) == state
+
+
+def test_a_trip_that_the_meter_takes_no_more_is_over() -> None:
+    finding = found("trip", CLOSED, created_at=LATE, expires_at=NOW - timedelta(hours=1))
+    assert (finding.judgement.state, finding.is_final) == ("failed", True)
+    assert finding.alarm is None
