@@ -89,14 +89,19 @@ def trip_expires_at(trip: GuardedTrip, zone: ZoneInfo, now: datetime) -> datetim
 def _limits(policy: Policy, facts: Facts) -> Iterator[datetime]:
     if approvals_needed(policy, facts):
         yield from (it.expires_at for it in facts.approvals if it.expires_at > facts.now)
-    finals = [until for it in facts.notices if it.kind == "final" for until in _until(it, policy)]
-    good = [until for until in finals if until >= facts.now]
+    finals = [_span(it, policy) for it in facts.notices if it.kind == "final"]
+    # One that allows no cut yet does not prolong one that still does.
+    good = [span[1] for span in finals if span is not None and span[0] <= facts.now <= span[1]]
     if policy.final_required and good:
         yield max(good)
 
 
-def _until(notice: Notice, policy: Policy) -> Iterator[datetime]:
-    if notice.delivered_at is not None:
-        until = notice.delivered_at + policy.final_max
-        planned = notice.planned_at
-        yield until if planned is None else min(until, planned + ANNOUNCED_FOR)
+def _span(notice: Notice, policy: Policy) -> tuple[datetime, datetime] | None:
+    """From when to when a final notice allows a cut, both included; never while it is only sent."""
+    at, planned = notice.delivered_at, notice.planned_at
+    if at is None:
+        return None
+    begin, end = at + policy.final_min, at + policy.final_max
+    if planned is None:
+        return begin, end
+    return max(begin, planned), min(end, planned + ANNOUNCED_FOR)

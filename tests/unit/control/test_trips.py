@@ -232,6 +232,13 @@ def test_a_trip_expires_with_its_approvals_and_its_final_notice() -> None:
     assert expiry(NOW, warned, told) == NOW + soon
     old = Said(notices=(Notice("final", NOW - timedelta(hours=24)),))
     assert expiry(NOW, warned, old) == NOW
+    for newer in (
+        Notice("final", NOW - timedelta(minutes=29)),
+        Notice("final", NOW - timedelta(hours=1), NOW + soon / 3),
+    ):
+        assert expiry(NOW, warned, Said(notices=(*told.notices, newer))) == NOW + soon
+    just_good = (*told.notices, Notice("final", NOW - timedelta(minutes=30)))
+    assert expiry(NOW, warned, Said(notices=just_good)) == NOW + TRIP_EXPIRY
     assert expiry(NOW, LENIENT, told) == NOW + TRIP_EXPIRY
     planned = Notice("final", NOW - timedelta(hours=5), NOW - timedelta(hours=4) + soon)
     assert expiry(NOW, warned, Said(notices=(planned,))) == NOW + soon
