@@ -27,7 +27,6 @@ from storage.database import DAEMON, OWNER
 from tests.acceptance import stage as stages
 from tests.acceptance.stage import Stage, stage
 from tests.acceptance.test_clock_steps import sweeps
-from tests.bench.bench_reconnect import pay
 from tests.servers.postgres import Server, embedded_server
 
 FIRST: Final = 3001
@@ -42,13 +41,19 @@ FAULTS: Final = (
     'faults = [{{ kind = "lost_answer", chance = 0.02 }}, '
     '{{ kind = "split", chance = 0.1, delay_ms = 5 }}]\n'
 )
+AT_ONCE: Final = "reply_delay_ms = [1, 6]"
+SLOWLY: Final = "reply_delay_ms = [30, 60]"
+"""Days that come one after the other: the first trips leave before the money of all has run out."""
 WRONG_PRICE: Final = "500"
+RIGHT_VERSION: Final = '\n[[tariff.home.version]]\neffective_from = {opens}\nprice = "{price}"\n'
+STOPPED_BY_BREAKER_ALONE: Final = """
+    (SELECT DISTINCT ON (point_id) reasons FROM guard_verdict ORDER BY point_id, at DESC, id DESC) v
+    WHERE reasons = '{BREAKER_OPEN}'"""
 TRIP: Final = "1A"
 KW: Final = 4
 HELD: Final = 15
 """Who is to be cut when everybody is held: fewer than what opens the breaker."""
 SETTLES_S: Final = 900.0
-PAID_FEN: Final = 2_000_000
 SWEEPS: Final = 6
 """After so many more whoever was to be cut is."""
 
@@ -66,9 +71,9 @@ def main() -> None:
         with staged(server, "amnesty", given.restores) as site:
             amnesty(site, given.restores, given.a_minute)
         right_price, stages.PRICE = stages.PRICE, WRONG_PRICE
+        stages.SCENARIO = stages.SCENARIO.replace(AT_ONCE, SLOWLY, 1)
         with staged(server, "tariff", given.accounts) as site:
-            wrong_tariff(site, given.accounts)
-        stages.PRICE = right_price
+            wrong_tariff(site, given.accounts, right_price)
 
 
 @contextmanager
@@ -86,24 +91,37 @@ def staged(server: Server, name: str, count: int) -> Iterator[Stage]:
     print(f"  load {os.getloadavg()[0]:.1f}", flush=True)
 
 
-def wrong_tariff(site: Stage, accounts: int) -> None:
-    """The breaker opens, few trips leave; who is dark is lit when the money is put right."""
+def wrong_tariff(site: Stage, accounts: int, right_price: str) -> None:
+    """The first trips leave, the breaker opens and alone stops the others; who is dark is lit when
+    a second person agrees to the right price."""
     site.start_daemon()
     site.until("it opens", lambda: count(site, "breaker WHERE reset_at IS NULL") > 0, SETTLES_S)
     exhausted = "account WHERE credit_state = 'exhausted'"
     site.until("all owe", lambda: count(site, exhausted) >= accounts, SETTLES_S)
     sweep_on(site)
-    trips = len(frames(site, is_trip=True))
-    allowed = max(Limits().hour, Limits().hour_permille * accounts // 1000)
-    assert trips <= allowed, f"{trips} trips left, {allowed} may"
+    trips, allowed = len(frames(site, is_trip=True)), trips_allowed(accounts)
+    assert 0 < trips <= allowed, f"{trips} trips left, {allowed} may"
+    stopped = count(site, STOPPED_BY_BREAKER_ALONE)
+    assert stopped >= accounts - allowed, f"the breaker alone stops {stopped} of {accounts}"
+    opens = site.today - timedelta(days=1)
+    with (site.folder / "tariffs.toml").open("a", encoding="utf-8") as tariffs:
+        tariffs.write(RIGHT_VERSION.format(opens=opens, price=right_price))
+    site.meterd("reload")
+    site.until("it waits", lambda: count(site, "tariff_version WHERE state = 'waits'") > 0)
     began = time.monotonic()
-    for number in range(FIRST, FIRST + accounts):
-        pay(site, number, PAID_FEN)
+    site.meterd("tariff", "approve", "home", str(opens), "--actor", "wang")
+    site.until("nobody owes", lambda: count(site, exhausted) == 0, SETTLES_S)
     site.until("all are lit", lambda: dark(site) == 0, SETTLES_S)
     print(
-        f"wrong tariff: {accounts} accounts exhausted, {trips} trips left (allowed {allowed}), "
-        f"all lit {time.monotonic() - began:.0f} s after the first of {accounts} payments"
+        f"wrong tariff: {accounts} accounts exhausted, {trips} trips left (allowed {allowed}), the "
+        f"breaker alone stopped {stopped}; all lit {time.monotonic() - began:.0f} s after the "
+        "right price was approved"
     )
+
+
+def trips_allowed(points: int) -> int:
+    """Within an hour."""
+    return max(Limits().hour, Limits().hour_permille * points // 1000)
 
 
 def amnesty(site: Stage, restores: int, a_minute: int) -> None:
