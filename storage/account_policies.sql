@@ -1,7 +1,7 @@
--- newest_policies -- of an account the row that counts and the newest one, which may wait
+-- newest_policies -- of an account the row that counts and the newest one, which may wait: for four hours, as an approval lives
 SELECT a.id,
        (SELECT y.profile FROM account_policy y WHERE y.account_id = a.id AND NOT y.waits ORDER BY y.rev DESC LIMIT 1) AS profile,
-       n.rev, n.profile AS newest, coalesce(n.waits, false) AS waits, n.actor, n.reason
+       n.rev, n.profile AS newest, coalesce(n.waits AND n.at > now() - interval '4 hours', false) AS waits, n.actor, n.reason
 FROM account a
 LEFT JOIN LATERAL (SELECT * FROM account_policy y WHERE y.account_id = a.id ORDER BY y.rev DESC LIMIT 1) n ON true
 WHERE a.number = %(account)s FOR NO KEY UPDATE OF a

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import fields, replace
-from datetime import date, time, timedelta
+from datetime import date, datetime, time, timedelta
 from typing import Any, Final
 
 from config.problems import quoted
@@ -26,6 +27,10 @@ MOMENTS: Final = (
     "clock_stepped_at",
 )
 REQUIRED: Final = ("now", "balance_fen", "trip_threshold_fen")
+UNKNOWN: Final = {"account_state": "unknown", "reading_state": "unknown"}
+"""What a case does not say speaks against a cut."""
+SIGNED: Final = ("balance_fen", "trip_threshold_fen")
+"""Any other sum or number is none below 0: credit never raises the floor."""
 MOST_TIME: Final = 10**6
 """Of hours or minutes: a century of hours is a slip."""
 END_OF_DAY: Final = "24:00"
@@ -48,7 +53,7 @@ def _policy(config: Fields) -> Policy:
         elif name in ("holidays", "makeup_workdays"):
             given[name] = frozenset(_day(text) for text in config.texts(name))
         elif name in _named(Policy, "int"):
-            given[name] = config.integer(name)
+            given[name] = config.count(name)
         elif name == "window":
             window = config.inside(name)
             given["window_start"] = _clock(window, "start")
@@ -61,19 +66,23 @@ def _policy(config: Fields) -> Policy:
 
 
 def _facts(facts: Fields) -> Facts:
-    given: dict[str, Any] = {}
+    given: dict[str, Any] = {**UNKNOWN}
     approvers: list[str] = []
     for name in facts.names():
         if name in MOMENTS:
-            given[name] = facts.wall_time(name)
+            given[name] = facts.time_as_written(name)
         elif name == "notices":
             given[name] = tuple(map(_notice, facts.each(name)))
         elif name == "approved_by":
             approvers = facts.texts(name)
-        elif name in ("account_state", "reading_state", "requested_by"):
+        elif name in UNKNOWN:
+            given[name] = facts.text(name, None) or UNKNOWN[name]
+        elif name == "requested_by":
             given[name] = facts.text(name)
-        elif name in _named(Facts, "int"):
+        elif name in SIGNED:
             given[name] = facts.integer(name)
+        elif name in _named(Facts, "int"):
+            given[name] = facts.count(name)
         elif name in _named(Facts, "bool"):
             given[name] = facts.flag(name)
         else:
@@ -81,6 +90,8 @@ def _facts(facts: Fields) -> Facts:
     missing = [it for it in REQUIRED if given.get(it) is None]
     if missing:
         raise facts.error(missing[0], "is missing")
+    if len({it.tzinfo is None for it in _moments(given)}) > 1:
+        raise facts.error("now", "has an offset and other times have none, or the other way round")
     found = Facts(**given)
     return replace(found, approvals=tuple(_approval(it, found) for it in approvers))
 
@@ -93,9 +104,15 @@ def _approval(approver: str, facts: Facts) -> Approval:
 def _notice(given: Fields) -> Notice:
     return Notice(
         given.choice("kind", ("written", "final")),
-        given.wall_time("delivered_at"),
-        given.wall_time("planned_at"),
+        given.time_as_written("delivered_at"),
+        given.time_as_written("planned_at"),
     )
+
+
+def _moments(given: dict[str, Any]) -> Iterator[datetime]:
+    yield from (given[name] for name in MOMENTS if given.get(name))
+    for notice in given.get("notices", ()):
+        yield from (it for it in (notice.delivered_at, notice.planned_at) if it)
 
 
 def _named(of: type[Policy] | type[Facts], kind: str) -> set[str]:

@@ -187,8 +187,13 @@ class Fields:
 
     def wall_time(self, name: str) -> datetime | None:
         """What a clock showed; None if it is not there."""
+        found = self.time_as_written(name)
+        return None if found is None else found.replace(tzinfo=None)
+
+    def time_as_written(self, name: str) -> datetime | None:
+        """With its offset if it names one; None if it is not there."""
         found = self.text(name, None)
-        return None if found is None else self._time(name, found).replace(tzinfo=None)
+        return None if found is None else self._time(name, found)
 
     def zone(self, name: str) -> ZoneInfo:
         """A zone by its IANA name."""

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from psycopg import AsyncConnection
 
@@ -61,6 +62,21 @@ def test_a_stricter_one_counts_at_once_and_the_way_back_needs_two(place: Place) 
 def test_a_contract_without_written_notice_waits_for_a_second_person(place: Place) -> None:
     assert "written_required" in said(place, "account", "policy", "A1", "prepay_contract", *SAID)
     assert counting(place) == []
+
+
+@pytest.mark.parametrize(("age", "code"), [("3 hours 58 minutes", 0), ("4 hours", 1)])
+def test_who_asked_for_a_wider_one_did_so_for_four_hours(
+    place: Place, owner_url: str, age: str, code: int
+) -> None:
+    with psycopg.connect(owner_url, autocommit=True) as owner:
+        owner.execute(
+            "INSERT INTO account_policy (account_id, rev, profile, waits, actor, reason, at)"
+            " VALUES (1, 0, 'prepay_contract', true, 'li', 'signed', now() - %s::interval)",
+            [age],
+        )
+    told_so = said(place, "account", "policy", "A1", "--agree", "--actor", "wang", code=code)
+    assert ("no policy of account A1 waits" in told_so) == bool(code)
+    assert counting(place) == ([] if code else ["prepay_contract"])
 
 
 @pytest.mark.parametrize(

@@ -74,7 +74,9 @@ def told(kind: str, **moments: str) -> dict[str, Any]:
         ({}, {"credit_limit_fen": 1250}, ["BALANCE_OK"]),
         ({}, {"emergency_available_fen": 1250}, ["BALANCE_OK"]),
         ({}, {"account_state": "closing"}, ["ACCOUNT_NOT_ACTIVE"]),
+        ({}, {"account_state": None}, ["ACCOUNT_NOT_ACTIVE"]),
         ({}, {"reading_state": "suspect"}, ["READING_NOT_PUBLISHED"]),
+        ({}, {"reading_state": None}, ["READING_NOT_PUBLISHED"]),
         ({}, {"last_reading_at": None}, ["STALE_READING"]),
         ({}, {"last_reading_at": "2026-03-11T10:01"}, ["CLOCK_UNSURE"]),
         ({}, {"span_grace_until": "2026-03-11T10:01"}, ["SPAN_GRACE"]),
@@ -118,6 +120,7 @@ def test_what_a_case_leaves_out_is_what_the_strict_profile_says() -> None:
         ("config", "written_min_h", -1, r"\.written_min_h: -1 is less than 0"),
         ("config", "written_min_h", 10**6 + 1, r"\.written_min_h: 1000001 is more than 1000000$"),
         ("config", "final_min_min", 10**6 + 1, r"\.final_min_min: 1000001 is more than 1000000$"),
+        ("config", "approvals_required", -1, r"\.approvals_required: -1 is less than 0"),
         ("config", "approvals_required", "1", r"\.approvals_required: must be a whole number"),
         ("config", "shadow", 1, r"\.shadow: must be true or false"),
         ("config", "holidays", ["1 May"], r": '1 May' is not a day, as 2026-03-01$"),
@@ -129,6 +132,9 @@ def test_what_a_case_leaves_out_is_what_the_strict_profile_says() -> None:
         ("facts", "zone", "UTC", r"\.zone: is not known"),
         ("facts", "now", None, r"\.now: is missing"),
         ("facts", "trip_threshold_fen", "0", r"\.trip_threshold_fen: must be a whole number"),
+        ("facts", "credit_limit_fen", -1, r"\.credit_limit_fen: -1 is less than 0"),
+        ("facts", "now", "2026-03-11T10:00Z", r"\.now: has an offset and other times have none"),
+        ("facts", "notices", told("final", delivered_at="2026-03-11T09:20Z")["notices"], r"\.now: has an offset"),
         ("facts", "protected", 1, r"\.protected: must be true or false"),
         ("facts", "account_state", 1, r"\.account_state: must be a text"),
         ("facts", "requested_by", 1, r"\.requested_by: must be a text"),
@@ -149,6 +155,30 @@ def test_a_moment_a_balance_and_a_threshold_have_to_be_there(field: str) -> None
     facts = {name: value for name, value in ALLOWED["facts"].items() if name != field}
     with pytest.raises(CaseError, match=rf"^facts\.{field}: is missing$"):
         decided(Fields({"config": {}, "facts": facts}))
+
+
+@pytest.mark.parametrize(
+    ("field", "reason"),
+    [("account_state", "ACCOUNT_NOT_ACTIVE"), ("reading_state", "READING_NOT_PUBLISHED")],
+)
+def test_what_is_not_said_of_a_state_speaks_against_a_cut(field: str, reason: str) -> None:
+    facts = {name: value for name, value in ALLOWED["facts"].items() if name != field}
+    assert decided(Fields({"config": {}, "facts": facts}))["reasons"] == [reason]
+
+
+def test_times_with_offsets_are_moments_and_the_window_is_that_of_now() -> None:
+    """A final notice of 09:20 where it was delivered is one of 17:20 where its customer lives."""
+    zoned = {
+        name: f"{ALLOWED['facts'][name]}+08:00"
+        for name in ("now", "last_reading_at", "episode_started_at")
+    }
+    notices = [
+        {"kind": it["kind"], "delivered_at": f"{it['delivered_at']}+08:00"}
+        for it in ALLOWED["facts"]["notices"]
+    ]
+    assert changed({}, {**zoned, "notices": notices})["reasons"] == []
+    later = [notices[0], {"kind": "final", "delivered_at": "2026-03-11T09:20+00:00"}]
+    assert changed({}, {**zoned, "notices": later})["reasons"] == ["FINAL_NOTICE_MISSING"]
 
 
 def test_hours_of_a_century_are_no_slip_yet() -> None:
