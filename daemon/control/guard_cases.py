@@ -27,7 +27,7 @@ MOMENTS: Final = (
     "clock_stepped_at",
 )
 REQUIRED: Final = ("now", "balance_fen", "trip_threshold_fen")
-UNKNOWN: Final = {"account_state": "unknown", "reading_state": "unknown"}
+UNKNOWN: Final[dict[str, Any]] = {"account_state": "unknown", "reading_state": "unknown"}
 """What a case does not say speaks against a cut."""
 SIGNED: Final = ("balance_fen", "trip_threshold_fen")
 """Any other sum or number is none below 0: credit never raises the floor."""
@@ -66,27 +66,9 @@ def _policy(config: Fields) -> Policy:
 
 
 def _facts(facts: Fields) -> Facts:
-    given: dict[str, Any] = {**UNKNOWN}
-    approvers: list[str] = []
-    for name in facts.names():
-        if name in MOMENTS:
-            given[name] = facts.time_as_written(name)
-        elif name == "notices":
-            given[name] = tuple(map(_notice, facts.each(name)))
-        elif name == "approved_by":
-            approvers = facts.texts(name)
-        elif name in UNKNOWN:
-            given[name] = facts.text(name, None) or UNKNOWN[name]
-        elif name == "requested_by":
-            given[name] = facts.text(name)
-        elif name in SIGNED:
-            given[name] = facts.integer(name)
-        elif name in _named(Facts, "int"):
-            given[name] = facts.count(name)
-        elif name in _named(Facts, "bool"):
-            given[name] = facts.flag(name)
-        else:
-            raise facts.error(name, "is not known")
+    names = facts.names()
+    approvers = facts.texts("approved_by") if "approved_by" in names else []
+    given = UNKNOWN | {name: _fact(facts, name) for name in names if name != "approved_by"}
     missing = [it for it in REQUIRED if given.get(it) is None]
     if missing:
         raise facts.error(missing[0], "is missing")
@@ -94,6 +76,22 @@ def _facts(facts: Fields) -> Facts:
         raise facts.error("now", "has an offset and other times have none, or the other way round")
     found = Facts(**given)
     return replace(found, approvals=tuple(_approval(it, found) for it in approvers))
+
+
+def _fact(facts: Fields, name: str) -> Any:
+    if name in MOMENTS:
+        return facts.time_as_written(name)
+    if name == "notices":
+        return tuple(map(_notice, facts.each(name)))
+    if name in UNKNOWN:
+        return facts.text(name, None) or UNKNOWN[name]
+    if name == "requested_by":
+        return facts.text(name)
+    if name in _named(Facts, "int"):
+        return facts.integer(name) if name in SIGNED else facts.count(name)
+    if name in _named(Facts, "bool"):
+        return facts.flag(name)
+    raise facts.error(name, "is not known")
 
 
 def _approval(approver: str, facts: Facts) -> Approval:
