@@ -368,6 +368,7 @@ class ControlSection(ControlPart, PolicyPart, Section):
     password: SecretValue | None = None
     level: PasswordLevel = "02"
     operator: OperatorCode = "00000000"
+    signer: SitePath | None = None
     startup_hold: Minutes = Field(default=timedelta(minutes=15), alias="startup_hold_min")
     trips_over_plain_text: tuple[str, ...] = Field(default=(), strict=False)
     left_dark_by: str | None = Field(default=None, min_length=1)

@@ -143,14 +143,12 @@ async def _send(
     if command.action == "trip" and reason:
         await step.abandon(reason)
         return
-    # I4: a payment may have taken the trip back while the clock was read.
-    if await step.is_still_released():
-        await _transmit(
-            step,
-            meter,
-            meter_clock or clock.local_now(),
-            clock.now(),
-        )
+    await _transmit(
+        step,
+        meter,
+        meter_clock or clock.local_now(),
+        clock.now(),
+    )
 
 
 async def _transmit(
@@ -159,17 +157,22 @@ async def _transmit(
     meter_clock: datetime,
     now: datetime,
 ) -> None:
-    """Send the frame, once; the step gets what came back."""
+    """Send the frame, once, unless the command was taken back; the step gets what came back."""
     command = step.command
     validity = valid_for(command.action, now, command.expires_at)
     # A gateway does an id once: a command that is sent again after its relay was seen is a new one.
     send_id = uuid5(command.id, str(command.sends))
     try:
+        signed = await meter.sign(command.action, meter_clock, validity)
+        # I4: a payment may have taken the trip back while the clock was read, or somebody signed.
+        if not await step.is_still_released():
+            return
         detail = await meter.control(
             command.action,
             send_id,
             meter_clock,
             validity,
+            signed,
         )
     except MeterRefused as refusal:
         is_ours = UNAUTHORISED in refusal.bits

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from daemon.acquisition.meter_port import Registers
+from daemon.acquisition.signing import SigningHook
 from protocols.dlt645.exchanges import FrozenRegisters, RelayAction
 from protocols.dlt645.settings import MeterSettings
 from protocols.exchange import Codec, Exchange
@@ -33,6 +34,7 @@ class Driver:
     read_settings: Callable[[], Exchange[Any, MeterSettings]] | None = None
     control: Callable[[RelayAction, datetime], Exchange[Any, None]] | None = None
     """(action, expiry by the meter's clock)."""
+    signing: SigningHook | None = None
     clock_setters: tuple[Callable[[datetime], Exchange[Any, None]], ...] = ()
     """Ways to set the clock without a password, the most careful first; none is answered."""
     is_stateless: bool = True

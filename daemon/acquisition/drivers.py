@@ -12,6 +12,7 @@ from typing import Any
 
 from config.secret import Secret
 from daemon.acquisition.driver import Driver
+from daemon.acquisition.signing import SigningHook
 from protocols.dlt645 import exchanges, exchanges_1997
 from protocols.dlt645.exchanges import CODEC_2007, RelayAction
 from protocols.dlt645.settings import read_settings
@@ -28,6 +29,7 @@ class Credentials:
     level: str
     operator: str
     password: Secret
+    signing: SigningHook | None = None
 
 
 def driver_of(
@@ -83,6 +85,7 @@ def _dlt645_2007(address: str, credentials: Credentials | None) -> Driver:
         read_identity=partial(exchanges.read_identity, address),
         read_settings=partial(read_settings, address),
         control=partial(_control_2007, address, credentials),
+        signing=credentials.signing if credentials else None,
         # Broadcast time (08H), to the meter's own address first: a neighbour's clock is left alone.
         clock_setters=(partial(exchanges.set_clock, address=address), exchanges.set_clock),
     )

@@ -125,18 +125,26 @@ class MeterPort(Protocol):
     async def read_settings(self) -> SettingsRead:
         """What is set in the meter and what it settled, as far as it tells that."""
 
+    async def sign(
+        self, action: Action, meter_clock: datetime, valid_for: timedelta
+    ) -> bytes | None:
+        """What another than us makes for the control frame to carry; None where a password does.
+
+        NotSent: it does not."""
+
     async def control(
         self,
         action: Action,
         send_id: UUID,
         meter_clock: datetime,
         valid_for: timedelta,
+        signed: bytes | None,
     ) -> str:
         """Send one control frame, once; the answer in words, for the record.
 
         `send_id` differs from send to send. `meter_clock`: what the meter's clock shows now;
-        `valid_for`: after this time the command must not be executed any more.
-        """
+        `valid_for`: after this time the command must not be executed any more. `signed`: what
+        `sign` returned."""
 
 
 MeterPorts = Callable[[int, Urgency], MeterPort]

@@ -26,6 +26,8 @@ from daemon.quality.arrival import MonthEndFreeze, SettingsRead
 from daemon.quality.freeze import CLOCK_LIMIT, freeze_day, is_astray
 from daemon.quality.month_end import settled_at
 from protocols.dlt645.exchanges import FrozenRegisters, RelayAction
+from protocols.dlt645.functions import CONTROL, SECURITY
+from protocols.dlt645.writing import send_opaque
 from protocols.errors import FrameError, MeterRefused, NoReply, SecretWithheld
 from protocols.exchange import Exchange
 from protocols.reading import MeterIdentity, RelayState
@@ -179,18 +181,41 @@ class WireMeter:
         month_end = MonthEndFreeze(moment, settings.settled)
         return SettingsRead(settings.ratio, month_end, settings.rates)
 
+    async def sign(
+        self, action: Action, meter_clock: datetime, valid_for: timedelta
+    ) -> bytes | None:
+        """See MeterPort."""
+        if self.driver.signing is None:
+            return None
+        order = {
+            "address": self.meter.address,
+            "action": action,
+            "n1": f"{RelayAction[action.upper()].value:02X}",
+            "expires": f"{meter_clock + valid_for:%Y-%m-%dT%H:%M:%S}",
+        }
+
+        async def ask(payload: bytes) -> bytes:
+            return await self._run(send_opaque(self.meter.address, SECURITY, payload))
+
+        return await self.driver.signing.payload(order, ask)
+
     async def control(
         self,
         action: Action,
         send_id: UUID,
         meter_clock: datetime,
         valid_for: timedelta,
+        signed: bytes | None,
     ) -> str:
         """See MeterPort."""
         assert self.driver.control, "a meter without relay was to be controlled"
         # DL/T 645-2007, 1CH: the meter refuses what has expired by its own clock.
         expires = meter_clock + valid_for
-        exchange = self.driver.control(RelayAction[action.upper()], expires)
+        exchange: Exchange[Any, Any] = (
+            self.driver.control(RelayAction[action.upper()], expires)
+            if signed is None
+            else send_opaque(self.meter.address, CONTROL, signed)
+        )
         try:
             await self._run(exchange)
         except SecretWithheld as error:

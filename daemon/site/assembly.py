@@ -30,6 +30,7 @@ from daemon.acquisition.line import Line
 from daemon.acquisition.parts import LineParts, Pace
 from daemon.acquisition.polling.batch import BatchPoller
 from daemon.acquisition.polling.deadlines import Deadlines
+from daemon.acquisition.signing import SigningHook
 from daemon.acquisition.site_clock import SiteClock
 from daemon.acquisition.wire_line import WireLine, WireParts
 from daemon.control.authority import Authority, SiteHold
@@ -179,7 +180,8 @@ def credentials_of(section: ControlSection) -> Credentials | None:
     """What a meter asks of one who sends control frames; None without a password."""
     if section.password is None:
         return None
-    return Credentials(section.level, section.operator, section.password)
+    signing = SigningHook(section.signer) if section.signer else None
+    return Credentials(section.level, section.operator, section.password, signing)
 
 
 def policy_of(section: PolicyPart, startup_hold: timedelta, *modes: ApprovalMode) -> Policy:

@@ -165,12 +165,19 @@ class BrokerMeter:
         """See MeterPort. No family tells it."""
         return SettingsRead()
 
+    async def sign(
+        self, action: Action, meter_clock: datetime, valid_for: timedelta
+    ) -> bytes | None:
+        """See MeterPort. A gateway has keys of its own."""
+        return None
+
     async def control(
         self,
         action: Action,
         send_id: UUID,
         meter_clock: datetime,
         valid_for: timedelta,
+        signed: bytes | None,
     ) -> str:
         """See MeterPort. Accepted does not mean that the relay moved."""
         assert self.family.control, "a meter without relay was to be controlled"

@@ -145,8 +145,19 @@ class Port:
         await self._carry_back()
         return state
 
+    async def sign(
+        self, action: Action, meter_clock: datetime, valid_for: timedelta
+    ) -> bytes | None:
+        """Its password is known."""
+        return None
+
     async def control(
-        self, action: Action, send_id: UUID, meter_clock: datetime, valid_for: timedelta
+        self,
+        action: Action,
+        send_id: UUID,
+        meter_clock: datetime,
+        valid_for: timedelta,
+        signed: bytes | None,
     ) -> str:
         """Its frame, once; on the way it may be lost, late or doubled."""
         meter, line = self.meter, self.meter.line

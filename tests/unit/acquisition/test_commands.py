@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -47,6 +48,7 @@ class Meter:
     on_clock: Exception | None = None
     on_relay: Exception | None = None
     is_away: bool = False
+    on_sign: Callable[[], None] = lambda: None
     sent: list[tuple[Action, UUID, datetime, timedelta]] = field(default_factory=list)
 
     def unsupported(self, what: str) -> str:
@@ -80,8 +82,19 @@ class Meter:
     async def read_doubts(self) -> list[str]:
         raise NotImplementedError
 
+    async def sign(
+        self, action: Action, meter_clock: datetime, valid_for: timedelta
+    ) -> bytes | None:
+        self.on_sign()
+        return None
+
     async def control(
-        self, action: Action, send_id: UUID, meter_clock: datetime, valid_for: timedelta
+        self,
+        action: Action,
+        send_id: UUID,
+        meter_clock: datetime,
+        valid_for: timedelta,
+        signed: bytes | None,
     ) -> str:
         self.sent.append((action, send_id, meter_clock, valid_for))
         if self.on_control:
@@ -220,3 +233,14 @@ def test_a_relay_is_told_as_it_was_read_or_as_unknown(
 def test_the_steps_of_the_database_are_steps_of_a_line() -> None:
     kind: type[CommandStep] = LineCommandStep  # the type checker is who compares
     assert kind is LineCommandStep
+
+
+def test_what_is_taken_back_while_it_is_signed_does_not_leave() -> None:
+    step = Step()
+
+    def take_back() -> None:
+        step.is_released = False
+
+    meter = Meter(on_sign=take_back)
+    assert told(step, meter) == []
+    assert meter.sent == []

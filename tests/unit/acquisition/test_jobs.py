@@ -76,8 +76,18 @@ class Port:
     async def read_doubts(self) -> list[str]:
         raise NotImplementedError
 
+    async def sign(
+        self, action: Action, meter_clock: datetime, valid_for: timedelta
+    ) -> bytes | None:
+        raise AssertionError(NOT_ASKED)
+
     async def control(
-        self, action: Action, send_id: Any, meter_clock: datetime, valid_for: timedelta
+        self,
+        action: Action,
+        send_id: Any,
+        meter_clock: datetime,
+        valid_for: timedelta,
+        signed: bytes | None,
     ) -> str:
         raise AssertionError(NOT_ASKED)
 

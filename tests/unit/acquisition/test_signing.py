@@ -1,0 +1,80 @@
+"""What a program that signs may say, and what comes of one that does not."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+
+import pytest
+
+from daemon.acquisition.meter_port import NotSent
+from daemon.acquisition.signing import MOST_FRAMES, SigningHook
+from protocols.errors import NoReply
+
+ORDER = {"address": "000000000001", "action": "trip", "n1": "1A", "expires": "2026-03-11T10:10:00"}
+HEAD = f"#!{sys.executable}\nimport json, sys\n"
+ASKS = 'print(json.dumps({"function": "03", "payload": "0a"}), flush=True)\n'
+SIGNS = (
+    'print(json.dumps({"function": "1C", "payload": sys.stdin.readline().strip().encode().hex()}))'
+)
+
+
+def payload(folder: Path, program: str, answer: bytes | Exception = b"\x01\x02") -> bytes | None:
+    path = folder / "sign"
+    path.write_text(HEAD + program)
+    path.chmod(0o700)
+
+    async def ask(asked: bytes) -> bytes:
+        assert asked == b"\n"
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    return asyncio.run(SigningHook(path, within_s=5).payload(ORDER, ask))
+
+
+def test_it_is_told_what_to_sign_and_what_the_meter_answered(tmp_path: Path) -> None:
+    signed = payload(tmp_path, SIGNS)
+    assert signed is not None
+    assert signed.decode() == (
+        '{"address": "000000000001", "action": "trip", "n1": "1A", "expires": "2026-03-11T10:10:00"}'
+    )
+    assert payload(tmp_path, f"sys.stdin.readline()\n{ASKS}{SIGNS}") == b'{"answer": "0102"}'
+
+
+def test_who_says_nothing_leaves_it_to_the_password(tmp_path: Path) -> None:
+    assert payload(tmp_path, "") is None
+
+
+@pytest.mark.parametrize(
+    ("program", "words"),
+    [
+        ("raise SystemExit(3)", "ended with exit code 3"),
+        ("print('key 77')", "did not answer with a frame$"),
+        ("""print('{"function": "1C"}')""", "did not answer with a frame"),
+        ("""print('{"function": "14", "payload": ""}')""", "asks for function 14"),
+        ("while sys.stdin.readline():\n    " + ASKS, f"more than {MOST_FRAMES} frames"),
+    ],
+)
+def test_anything_else_lets_nothing_leave(tmp_path: Path, program: str, words: str) -> None:
+    with pytest.raises(NotSent, match=words):
+        payload(tmp_path, program)
+
+
+def test_a_meter_that_does_not_answer_gets_no_command(tmp_path: Path) -> None:
+    with pytest.raises(NotSent, match="the meter would not speak with"):
+        payload(tmp_path, ASKS + SIGNS, NoReply("silent"))
+
+
+def test_a_program_that_is_not_there_or_never_ends_signs_nothing(tmp_path: Path) -> None:
+    async def never(asked: bytes) -> bytes:
+        raise AssertionError("it asks for nothing")
+
+    with pytest.raises(NotSent, match="cannot be started: No such file"):
+        asyncio.run(SigningHook(tmp_path / "none").payload(ORDER, never))
+    hangs = tmp_path / "hangs"
+    hangs.write_text(f"{HEAD}sys.stdin.read()\n")
+    hangs.chmod(0o700)
+    with pytest.raises(NotSent, match=r"did not sign within 0\.2 s"):
+        asyncio.run(SigningHook(hangs, within_s=0.2).payload(ORDER, never))
