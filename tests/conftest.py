@@ -6,6 +6,7 @@ hypertables matter (marker `hypertables`) its first case runs a second time on o
 with `--all-servers` every case of every test does. A server that can not be had is an error, not a
 skip. With pytest-xdist each worker has its own servers."""
 
+import gc
 import itertools
 import os
 import tempfile
@@ -17,6 +18,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from psycopg.conninfo import make_conninfo
 
+from daemon.runtime.garbage import spare_what_is_there
 from storage.database import DAEMON, OWNER
 from tests.servers.postgres import Server
 from tests.servers.postgres import embedded_server as start_embedded_server
@@ -84,6 +86,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if left_out:
         config.hook.pytest_deselected(items=left_out)
     items[:] = mixed(kept)
+
+
+def pytest_collection_finish() -> None:
+    """Ten thousand tests and all that they import stay: a tenth of a run was to look through them
+    for garbage."""
+    gc.collect()
+    spare_what_is_there()
 
 
 def mixed(items: Sequence[pytest.Item]) -> list[pytest.Item]:

@@ -19,9 +19,9 @@ STANDARD_TIME_S = -3600
 SIGNED = "--reason WHY --actor YOU"
 NEAR_ZERO = 20
 """A register that fell to less than a twentieth was restarted, rather than exchanged."""
-EXCHANGED = "it was exchanged and the value before that is right"
-BEGAN_ANEW = "it began anew and the value before that is right"
-"""The final register that is told bills what the old meter went since that value, however far."""
+EXCHANGED = "it was exchanged and no value before that is wrong"
+BEGAN_ANEW = "it began anew and no value before that is wrong"
+"""The final register that is told bills what the old meter went since those values, however far."""
 
 
 @dataclass(frozen=True, slots=True)

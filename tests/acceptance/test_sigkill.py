@@ -20,7 +20,7 @@ from tests.acceptance.stage import PATIENCE_S, POOR, Stage, stage
 from tests.servers.postgres import Server
 
 RUNS_OF_A_SERVER = 10
-RUNS_IN_SHORT = 4
+RUNS_IN_SHORT = 2
 """Of these in a run of the suite that does not ask for all servers."""
 AT_ONCE = 5
 KILLS = (2, 5)

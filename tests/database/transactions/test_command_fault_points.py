@@ -31,7 +31,7 @@ FIRST: Final = {"trip": CLOSED, "allow_close": OPENED}
 LAST: Final = {"trip": OPENED, "allow_close": READY}
 LOOK: Final = timedelta(seconds=6)
 MOST_LOOKS: Final = 60
-STEP: Final = 12
+STEP: Final = 24
 """Places inside transactions at which the wire breaks, besides all their ends."""
 OPEN_COMMANDS: Final = (
     "SELECT FROM command WHERE state IN ('persisted', 'sent', 'acked', 'unknown', 'verifying')"

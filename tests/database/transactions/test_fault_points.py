@@ -206,7 +206,7 @@ async def until_settled(pipeline: Pipeline, pool: Pool, watching: AsyncConnectio
 @pytest.mark.parametrize(
     # In one transaction a break before a statement is one after the statement before it.
     ("how", "step"),
-    [(Break.BEFORE, LONG_STEP), (Break.AFTER, 3), (Break.TERMINATED, LONG_STEP)],
+    [(Break.BEFORE, LONG_STEP), (Break.AFTER, STEP), (Break.TERMINATED, LONG_STEP)],
 )
 def test_a_batch_and_its_money_are_there_once_wherever_the_connection_breaks(
     past: Stage, how: Break, step: int

@@ -26,8 +26,10 @@ __all__ = ["past"]
 CHAINS: Final = "chains"
 """The lock of whoever judges: two that hold it are never there at once."""
 TABLES: Final = """
-    SELECT c.relname FROM pg_class c WHERE c.relnamespace = 'public'::regnamespace
-    AND c.relkind IN ('r', 'p') AND NOT c.relispartition ORDER BY 1"""
+    SELECT DISTINCT c.relname FROM pg_class c JOIN pg_locks l ON l.relation = c.oid
+    WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition
+    AND l.mode <> 'AccessShareLock' AND l.pid <> pg_backend_pid() ORDER BY 1"""
+"""Of which somebody may have locked rows: who does has locked the table for it."""
 ADVISORY: Final = "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND granted)"
 
 

@@ -190,10 +190,13 @@ class Site:
         raise AssertionError(f"who knows whether {step.when!r}?")
 
     def _is_right_before(self, day: date) -> bool:
-        """Whether what the old meter told last was so; what is withheld may be believed by its
-        final register."""
-        told = [on for on, it in self.verdict.days.items() if on < day and it.state != "rejected"]
-        return not told or self.truth.registers[told[-1]] == self.verdict.days[told[-1]].total
+        """Whether all that is shown of the old meter is so: its use goes on from there to the final
+        register, which no limit stops, and what is withheld may be believed by it."""
+        return all(
+            self.truth.registers[on] == it.total
+            for on, it in self.verdict.days.items()
+            if on < day and it.state != "rejected"
+        )
 
     def obey(self, step: Step) -> bool:
         """Type it. Whether it was taken, and is not what was typed already."""

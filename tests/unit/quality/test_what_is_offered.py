@@ -120,11 +120,21 @@ WRONG_DAYS_THAT_AGREE = Past(
     LIMIT // 3,
 )
 
+WRONG_DAYS_THAT_USED_MUCH = Past(
+    5_000,
+    (0, 0, 0, 14) + (0,) * (DAYS - 4),
+    dict.fromkeys(range(1, 5), (-30_000, False)),
+    frozenset(),
+    (5, 0),
+    LIMIT // 3,
+)
+
 
 @examples(150)
 @given(pasts())
 @example(BEGAN_ANEW_BEHIND_WRONG_DAYS)
 @example(WRONG_DAYS_THAT_AGREE)
+@example(WRONG_DAYS_THAT_USED_MUCH)
 def test_who_types_only_what_is_so_is_never_billed_what_is_not_and_comes_to_an_end(
     past: Past,
 ) -> None:
@@ -138,8 +148,9 @@ def test_who_types_only_what_is_so_is_never_billed_what_is_not_and_comes_to_an_e
         if "meterd collect" in taken.command:
             continue  # what the meter says again is nobody's word, and counts as that does
         assert site.false_links() <= links, taken
-        # Who says that a value is wrong may lay bare another one, which agrees with what is beside it.
-        if "quality reject" not in taken.command:
+        # Who says that a value is wrong, or how much a day can use, may lay bare another one, which
+        # agrees with what is beside it.
+        if not any(it in taken.command for it in ("quality reject", "max_daily_kwh")):
             assert site.false_days() <= days, taken
     # What waits for the next freeze is not a person's.
     assert [it for it in site.doubtful() if it.next_step != "wait"] == []
