@@ -410,12 +410,12 @@ async def _supply_facts(session: Session, values: Values) -> list[Any]:
 
 @answers(supply.SQL["plan_once"])
 async def _plan_once(session: Session, values: Values) -> list[Any]:
-    return [("force_generic_plan",)]
+    return [("force_generic_plan", "off")]
 
 
 @answers(supply.SQL["plan_as_usual"])
 async def _plan_as_usual(session: Session, values: Values) -> list[Any]:
-    return [("auto",)]
+    return [("auto", "on")]
 
 
 @answers(supply.SQL["control_facts"])
