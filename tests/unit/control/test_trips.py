@@ -102,6 +102,7 @@ def test_the_guard_is_told_the_sites_time_and_what_is_missing() -> None:
     assert facts.episode_started_at == NOW - timedelta(days=1)
     assert {at.tzinfo for at in (facts.last_reading_at, facts.episode_started_at) if at} == {UTC}
     assert facts.running_for == timedelta(hours=1)
+    assert facts.requested_by == "daemon"
     here = NOW.astimezone(SHANGHAI)
     moments = replace(EXHAUSTED, relay_observed_at=here, relay_moves=(here,), span_grace_until=here)
     facts = facts_for_guard(moments, AUTHORITY, here)
