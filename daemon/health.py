@@ -28,6 +28,9 @@ daemon."""
 LATE_AFTER_S = 120.0
 """A reading that waits longer to be stored is late."""
 
+BATCH_LATE_S = 20.0
+"""One that has taken longer is held up: by a lock, or by a standby that does not confirm."""
+
 COMMAND_LATE_AFTER_S = 120.0
 """A line looks at a due command within seconds; longer, and somebody may be dark who paid."""
 
@@ -183,7 +186,8 @@ def _database(authority: Authority, waiting: Mapping[str, Any]) -> str:
         return "away"
     if not waiting["stores"]:
         return "cannot store"
-    return "ok" if waiting["oldest_unstored_s"] < LATE_AFTER_S else "late"
+    is_late = waiting["oldest_unstored_s"] > LATE_AFTER_S or waiting["batch_s"] > BATCH_LATE_S
+    return "late" if is_late else "ok"
 
 
 def _disk(free_bytes: int | None) -> str:

@@ -24,7 +24,7 @@ from psycopg import AsyncConnection
 from daemon import metrics
 from daemon.acquisition.line import Line
 from daemon.acquisition.lines import Lines
-from daemon.billing.standstill import REASONS, REMEMBERED
+from daemon.billing.standstill import REASONS, REMEMBERED, oldest_unwanted
 from daemon.control.alarms import ALARMS, news
 from daemon.control.authority import Authority
 from daemon.figures import Recent, show_totals
@@ -66,6 +66,9 @@ AUDIT_S = 60 * 60
 GAP_SCAN_S = 15 * 60
 STANDSTILL_S = 5 * 60
 DAY_S = 24 * 60 * 60
+UNWANTED_S = 10.0
+UNWANTED_SHARE = 0.1
+"""Of the time, at the most, for looks that come before their period."""
 AGAIN_S = 5.0
 """Before what the database failed is done again: a fault that is over is not felt for a period, or
 a day, more."""
@@ -73,10 +76,12 @@ a day, more."""
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """What is done every so many seconds."""
+    """What is done every so many seconds.
+
+    `run` may say in how many seconds it wants to be done again already."""
 
     name: str
-    run: Callable[[], Awaitable[None]]
+    run: Callable[[], Awaitable[float | None]]
     period_s: int
     first_after_s: float = FIRST_S
     again_s: float = AGAIN_S
@@ -89,7 +94,7 @@ class Daily:
     `first_after_s`: and so long after a start, for a daemon that never runs at that hour."""
 
     name: str
-    run: Callable[[], Awaitable[None]]
+    run: Callable[[], Awaitable[float | None]]
     at: time
     first_after_s: int
     again_s: float = AGAIN_S
@@ -229,39 +234,34 @@ async def _repeat(tick: Tick, failing: set[str], achieved: Achieved) -> None:
     due_s = monotonic() + tick.first_after_s
     while True:
         await asyncio.sleep(due_s - monotonic())
-        began_s = monotonic()
-        await _run(tick, failing, achieved)
+        again_in_s = await _run(tick, failing, achieved)
         due_s = max(due_s + tick.period_s, monotonic())
-        if tick.name in failing:
-            due_s = min(due_s, monotonic() + _again_in_s(tick, began_s))
+        if again_in_s is not None:
+            due_s = min(due_s, monotonic() + again_in_s)
 
 
 async def _once(daily: Daily, failing: set[str], achieved: Achieved) -> None:
     # Cancelled is the end of the daemon, which the scheduler would log as a fault.
     with suppress(asyncio.CancelledError):
-        began_s = monotonic()
-        await _run(daily, failing, achieved)
-        while daily.name in failing:
-            await asyncio.sleep(_again_in_s(daily, began_s))
-            began_s = monotonic()
-            await _run(daily, failing, achieved)
+        while (again_in_s := await _run(daily, failing, achieved)) is not None:  # noqa: ASYNC110
+            await asyncio.sleep(again_in_s)
 
 
-def _again_in_s(tick: Tick | Daily, began_s: float) -> float:
-    """Half of the time at least is left to others, however long it takes to fail."""
-    return max(tick.again_s, monotonic() - began_s)
+async def _run(tick: Tick | Daily, failing: set[str], achieved: Achieved) -> float | None:
+    """In how many seconds it is to be done again, where that is sooner than its period.
 
-
-async def _run(tick: Tick | Daily, failing: set[str], achieved: Achieved) -> None:
-    """`failing`: the ticks that the database failed the last time, each told once."""
+    `failing`: the ticks that the database failed the last time, each told once."""
+    began_s = monotonic()
     try:
         with metrics.TICK_SECONDS.labels(tick.name).time():
-            await tick.run()
+            again_in_s = await tick.run()
     except psycopg.Error as error:
         if tick.name not in failing:
             log.warning("tick failed, the next tries again", tick=tick.name, error=str(error))
             failing.add(tick.name)
         metrics.TICKS.labels(tick.name, "failed").inc()
+        # Half of the time at least is left to others, however long it takes to fail.
+        return max(tick.again_s, monotonic() - began_s)
     except Exception:
         log.exception("tick failed", tick=tick.name)
         metrics.TICKS.labels(tick.name, "failed").inc()
@@ -270,6 +270,8 @@ async def _run(tick: Tick | Daily, failing: set[str], achieved: Achieved) -> Non
         achieved.note(tick.name)
         metrics.TICK_SUCCESS.labels(tick.name).set_to_current_time()
         metrics.TICKS.labels(tick.name, "ok").inc()
+        return again_in_s
+    return None
 
 
 @dataclass(slots=True)
@@ -314,8 +316,11 @@ async def _forget(pool: Pool) -> None:
 
 async def _show_standstill(
     pool: Pool, authority: Authority, lines: Iterable[Line], work: WorkDone
-) -> None:
-    """Billed or named: whoever is not billed to yesterday is counted with the reason."""
+) -> float | None:
+    """Billed or named: whoever is not billed to yesterday is counted with the reason.
+
+    What makes health bad is looked for again soon: it may be settled."""
+    began_s = monotonic()
     asked = standstill.Question(
         due=gap_day(datetime.now(authority.zone)),
         lines=[line.name for line in lines],
@@ -333,6 +338,9 @@ async def _show_standstill(
         points, age_days = work.counts.get(reason, (0, 0))
         metrics.STANDSTILL.labels(reason).set(points)
         metrics.STANDSTILL_AGE.labels(reason).set(age_days)
+    if oldest_unwanted(work.counts) <= work.most_days:
+        return None
+    return max(UNWANTED_S, (monotonic() - began_s) / UNWANTED_SHARE)
 
 
 async def _write_failures(pool: Pool, lines: Lines) -> None:

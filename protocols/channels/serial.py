@@ -115,6 +115,8 @@ class SerialChannel(StreamChannel):
         except OSError as error:
             hint = " (is this user in the group dialout?)" if error.errno == errno.EACCES else ""
             words = os.strerror(error.errno) if error.errno else reason(error)
+            if isinstance(error.__context__, termios.error):
+                words = "it is no serial port"
             raise LineDown(f"{self.name}: cannot open: {words}{hint}") from error
         except (ValueError, termios.error) as error:
             raise LineDown(f"{self.name}: refuses these settings: {error}") from error

@@ -28,6 +28,9 @@ _FORMATS: Final[dict[RegisterType, str]] = {
     "float32": ">f",
     "float64": ">d",
 }
+LONG: Final = frozenset({"uint32", "uint64"})
+FULL: Final = b"\xff" * 8
+"""No counter of 32 bits is ever full: an erased cell is, or what the meter does not have."""
 FLOATS: Final = frozenset({"float32", "float64"})
 BCD: Final = "bcd"
 MOD10K: Final = "mod10k"
@@ -47,7 +50,7 @@ def decode(item: Item, registers: Sequence[int], scale: int | None = None) -> De
     of ten, or when digits are none."""
     data = ordered(registers, item.order)
     # 7FC00000 and FFFFFFFF (Schneider, Janitza), of INT64 8000000000000000: the profile says which.
-    if data in item.not_available:
+    if data in item.not_available or (item.type in LONG and data == FULL[-len(data) :]):
         return None
     number = interpret(data, item.type)
     if number is None or scale == NO_SCALE:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
@@ -22,6 +23,7 @@ OTHERS_OUT: Final = (
     "WHERE datname = current_database() AND pid <> pg_backend_pid()"
 )
 SLOW_S: Final = 0.15
+AGAIN_S: Final = 0.05
 ROWS_NEED_PAGES: Final = """
 DO $$ DECLARE part regclass; BEGIN
   FOR part IN SELECT relid FROM pg_partition_tree('reading') WHERE isleaf LOOP
@@ -159,6 +161,86 @@ def locked(played: Scene) -> Iterator[None]:
     with psycopg.connect(make_conninfo(played.staged.url, user=OWNER)) as connection:
         connection.execute("LOCK TABLE reading IN ACCESS EXCLUSIVE MODE")
         yield
+
+
+@contextmanager
+def setting(played: Scene, setting: str, value: str) -> Iterator[None]:
+    """Meanwhile it is so for the role; sessions begin anew each time."""
+    where = f"ALTER ROLE {DAEMON} IN DATABASE {played.database_name}"
+    statement(played, f"{where} SET {setting} = {value}", OTHERS_OUT)
+    yield
+    statement(played, f"{where} RESET {setting}", OTHERS_OUT)
+
+
+def hasty(played: Scene) -> AbstractContextManager[None]:
+    """No transaction may last."""
+    return setting(played, "transaction_timeout", "'1ms'")
+
+
+def without_names(played: Scene) -> AbstractContextManager[None]:
+    """No table is found by its name."""
+    return setting(played, "search_path", "nowhere")
+
+
+def strict(played: Scene) -> AbstractContextManager[None]:
+    """Every transaction is serializable: many lose a race."""
+    return setting(played, "default_transaction_isolation", "serializable")
+
+
+@contextmanager
+def without_login(played: Scene) -> Iterator[None]:
+    """The role may not log in any more."""
+    played.server.execute(f"ALTER ROLE {DAEMON} NOLOGIN")
+    statement(played, OTHERS_OUT)
+    yield
+    played.server.execute(f"ALTER ROLE {DAEMON} LOGIN")
+
+
+@contextmanager
+def without_table(played: Scene) -> Iterator[None]:
+    """Somebody has given a table another name."""
+    statement(played, "ALTER TABLE slot RENAME TO slot_of_before")
+    yield
+    statement(played, "ALTER TABLE slot_of_before RENAME TO slot")
+
+
+@contextmanager
+def without_standby(played: Scene) -> Iterator[None]:
+    """Each commit waits for a standby that is not there: it is done, and nobody is told."""
+    played.server.execute("ALTER SYSTEM SET synchronous_standby_names = 'gone'")
+    played.server.execute("SELECT pg_reload_conf()")
+    yield
+    played.server.execute("ALTER SYSTEM RESET synchronous_standby_names")
+    played.server.execute("SELECT pg_reload_conf()")
+
+
+@contextmanager
+def everything(played: Scene, done_to: str) -> Iterator[None]:
+    """This is done to every session, again and again."""
+    over = threading.Event()
+
+    def act() -> None:
+        while not over.wait(AGAIN_S):
+            with suppress(psycopg.OperationalError):
+                statement(played, done_to)
+
+    acting = threading.Thread(target=act)
+    acting.start()
+    try:
+        yield
+    finally:
+        over.set()
+        acting.join()
+
+
+def cancelled(played: Scene) -> AbstractContextManager[None]:
+    """Somebody cancels whatever runs."""
+    return everything(played, OTHERS_OUT.replace("terminate", "cancel"))
+
+
+def ended(played: Scene) -> AbstractContextManager[None]:
+    """Somebody ends every session, again and again."""
+    return everything(played, OTHERS_OUT)
 
 
 @contextmanager

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 from typing import Final
 
@@ -167,13 +168,13 @@ def _stores(played: Scene, before: int) -> bool:
     return stored is not None and (stored > before or not played.staged.slots_missing())
 
 
-def _until(holds: Callable[[], bool], since: float) -> float | None:
-    """How long after this moment it held."""
+def _until(holds: Callable[[], bool], since: float) -> float:
+    """How long after this moment it held; infinite if it did not while anybody would wait."""
     while time.monotonic() < since + PATIENCE_S:
         if holds():
             return time.monotonic() - since
         time.sleep(0.05)
-    return None
+    return inf
 
 
 def _stop(played: Scene) -> float:

@@ -21,6 +21,7 @@ from daemon.acquisition.wire_line import WireLine, WireParts
 from daemon.control.authority import Authority
 from daemon.control.guard import Policy
 from daemon.health import (
+    BATCH_LATE_S,
     COMMAND_LATE_AFTER_S,
     LATE_AFTER_S,
     LEAST_DISK_BYTES,
@@ -81,6 +82,7 @@ def test_a_line_that_is_down_degrades_but_is_no_reason_to_restart() -> None:
     [
         ({"stores": False}, "cannot store"),
         ({"oldest_unstored_s": LATE_AFTER_S + 1}, "late"),
+        ({"batch_s": BATCH_LATE_S + 1}, "late"),
     ],
 )
 def test_health_asks_whether_readings_are_stored_not_whether_a_connection_is_open(

@@ -67,3 +67,19 @@ def test_what_the_database_failed_at_its_hour_is_done_the_same_day() -> None:
         scheduler.shutdown(wait=False)
 
     asyncio.run(scene())
+
+
+def test_a_tick_may_want_to_be_done_before_its_period() -> None:
+    async def scene() -> None:
+        done = asyncio.Semaphore(0)
+
+        async def look() -> float:
+            done.release()
+            return 0.0
+
+        hourly = Tick("standstill", look, 3600, first_after_s=0)
+        async with repeating([hourly], set(), Achieved()), asyncio.timeout(20):
+            for _ in range(3):
+                await done.acquire()
+
+    asyncio.run(scene())

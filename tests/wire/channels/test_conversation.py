@@ -439,6 +439,8 @@ def test_a_line_that_is_not_there_cannot_be_opened() -> None:
         match=r"serial /dev/no-such-port 2400 Bd 8E1: cannot open: No such file or directory$",
     ):
         asyncio.run(story(SerialChannel("/dev/no-such-port")))
+    with pytest.raises(LineDown, match=r"cannot open: it is no serial port$"):
+        asyncio.run(story(SerialChannel("/dev/null")))
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     with pytest.raises(LineDown, match=f"tcp 127.0.0.1:{port}: cannot connect: "):

@@ -51,6 +51,12 @@ def test_what_a_meter_can_mean_is_not(found: dict[Quantity, str | None]) -> None
     assert implausible(values) == []
 
 
+@pytest.mark.parametrize("name", ["hiking-dds238", "abb-b23"])
+def test_a_counter_that_is_full_to_the_last_bit_is_no_value(name: str) -> None:
+    found = read(name, [0xFFFF] * 0x10000)
+    assert found[FORWARD] is None
+
+
 def read(name: str, registers: list[int]) -> dict[Quantity, Decimal | None]:
     """What a profile makes of a block from register 0 on."""
     return {
