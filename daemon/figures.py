@@ -195,6 +195,7 @@ class _Figures:
     silent: int = 0
     leaving: int = 0
     stored_at: float = 0.0
+    longest_step_s: float = 0.0
     days: list[Counter[str]] = field(default_factory=lambda: [Counter(), Counter()])
 
     def add(self, line: Line) -> None:
@@ -206,12 +207,14 @@ class _Figures:
         self.silent += line.is_silent
         self.leaving += line.leaving
         self.stored_at = max(self.stored_at, line.stored_at)
+        self.longest_step_s = max(self.longest_step_s, line.longest_step_s)
         for age, counts in enumerate(self.days):
             owed, stored, first_try = line.day_counts(age)
             counts.update(owed=owed, stored=stored, first_try=first_try)
 
     def show(self, name: str) -> None:
         metrics.LINE_METERS.labels(name).set(self.meters)
+        metrics.LONGEST_STEP.labels(name).set(self.longest_step_s)
         metrics.WANTED.labels(name).set(self.wanted)
         metrics.PRESENT.labels(name).set(self.present)
         metrics.BACKED_OFF.labels(name).set(self.backed_off)

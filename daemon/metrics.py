@@ -29,6 +29,11 @@ PROGRESS = Gauge(
     "When the line last took a step that shows it is alive.",
     ["line"],
 )
+LONGEST_STEP = Gauge(
+    "meterd_line_longest_step_seconds",
+    "How long the line may take between two steps: all tries of the questions for one freeze.",
+    ["line"],
+)
 LINE_METERS = Gauge("meterd_line_meters", "Meters that the line has to read.", ["line"])
 REPLIES = Counter(
     "meterd_replies_total", "Answers to requests, and their absence.", ["line", "outcome"]
@@ -277,6 +282,7 @@ BACKUP_SUCCESS = Gauge(
 _OF_A_LINE: Final[Mapping[Counter | Gauge, Sequence[Iterable[str]]]] = {
     LINES: (),
     PROGRESS: (),
+    LONGEST_STEP: (),
     LINE_METERS: (),
     REPLIES: (REPLY_OUTCOMES,),
     BACKED_OFF: (),

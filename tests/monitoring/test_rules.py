@@ -98,8 +98,11 @@ CASES: Mapping[str, Case] = {
     "MeterdLineStuck": Case(
         'meterd_line_progress_timestamp_seconds{line="gate-1"}',
         "timestamp",
-        holds=5,
-        beside={'meterd_line_up{line="gate-1"}': 1},
+        holds=10,
+        beside={
+            'meterd_line_up{line="gate-1"}': 1,
+            'meterd_line_longest_step_seconds{line="gate-1"}': 600,
+        },
     ),
     "MeterdMetersSilent": Case(
         'meterd_meters_backed_off{line="gate-1"}',
