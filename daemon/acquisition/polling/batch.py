@@ -43,9 +43,9 @@ class BatchPoller(Deadline):
 
     __slots__ = (
         "_arrived",
+        "_called",
         "_clients",
         "_groups",
-        "_is_called",
         "_joining",
         "_stamps",
         "_table",
@@ -65,7 +65,8 @@ class BatchPoller(Deadline):
         """Groups whose first requests are to be made."""
         self._arrived: dict[int, bytes] = {}
         """What came for each group since the last turn."""
-        self._is_called = False
+        self._called: asyncio.Handle | None = None
+        """Of the next turn."""
         self._today = 0
         """The day number of all clients."""
         self._stamps = np.empty((0, 5), dtype=np.uint8)
@@ -130,6 +131,9 @@ class BatchPoller(Deadline):
             arrived[group] += data
         else:
             arrived[group] = data
+            if len(arrived) == len(self._clients) and self._called is not None:
+                self._called.cancel()  # nobody else is waited for
+                self._called = asyncio.get_running_loop().call_soon(self._turn)
         self._call()
 
     def expired(self) -> None:
@@ -142,18 +146,17 @@ class BatchPoller(Deadline):
         self.set(float(self._table.values["begins_by"].min()))
 
     def _call(self) -> None:
-        if not self._is_called:
-            self._is_called = True
+        if self._called is None:
             loop = asyncio.get_running_loop()
             if self.least > 1:
-                loop.call_later(GATHERED_S, self._turn)
+                self._called = loop.call_later(GATHERED_S, self._turn)
             else:
-                loop.call_soon(self._turn)
+                self._called = loop.call_soon(self._turn)
 
     # --- one turn
 
     def _turn(self) -> None:
-        self._is_called = False
+        self._called = None
         joining = self._joining
         arrived = self._arrived
         self._joining = {}

@@ -152,6 +152,27 @@ def test_lines_that_have_something_to_do_within_a_moment_are_served_together() -
     assert asyncio.run(story()) == [2, 2, 2]
 
 
+def test_nobody_else_is_waited_for_when_all_have_something_to_do(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def story() -> list[int]:
+        batch_poller = Watched(least=2)
+        hand = ByHand(batch_poller)
+        lines = [hand.line(slot) for slot in STAMP_FIRST[:2]]
+        async with asyncio.timeout(20):
+            while not all(wire.writes for _, wire in lines):
+                await hand.turns()
+            monkeypatch.setattr(batch_module, "GATHERED_S", 3600.0)
+            for _ in range(2):
+                for _, wire in lines:
+                    await hand.answer(wire)
+            await asyncio.gather(*hand.tasks)
+        assert all(reader.took_the_truth() for reader, _ in lines)
+        return batch_poller.served
+
+    assert asyncio.run(story()) == [2, 2, 2]
+
+
 def test_what_a_meter_usually_takes_is_learnt() -> None:
     def answer(frame: Frame) -> list[bytes | asyncio.Event]:
         event = asyncio.Event()
