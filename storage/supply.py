@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, TypeVar
 from uuid import UUID
 
+import psycopg
 from psycopg.types.json import Jsonb
 
 from storage.sql import Connection, fetch_dicts, fetch_records, fetch_row, fetch_rows, load
 
 SQL = load("supply")
 T = TypeVar("T")
-"""Advisory lock of the one daemon that may act on this database."""
 TRIP_LOCK = 0x6D657473
+"""Advisory lock of whoever releases a trip: one at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,9 +147,12 @@ async def control_facts(
     is looked at, and who told the last one before."""
     values = {"accounts": sorted(set(accounts)), "now": now, "sources_since": sources_since}
     await connection.execute(SQL["plan_once"])
-    found = await fetch_records(connection, record, SQL["control_facts"], values, prepare=True)
-    await connection.execute(SQL["plan_as_usual"])
-    return found
+    try:
+        return await fetch_records(connection, record, SQL["control_facts"], values, prepare=True)
+    finally:
+        # In a transaction that failed its end undoes it.
+        with suppress(psycopg.Error):
+            await connection.execute(SQL["plan_as_usual"])
 
 
 async def supply_facts(connection: Connection, accounts: Iterable[int], record: type[T]) -> list[T]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from psycopg import AsyncConnection
+from psycopg.errors import LockNotAvailable
 
 from daemon.control.guard import Policy
 from daemon.control.trips import guard_trip, is_trip_due
@@ -352,5 +354,26 @@ def test_what_was_planned_on_an_empty_month_reads_no_full_one(
             before = await rows(connection, SCANS)
             await control_facts(connection, [1], NOW)
             assert await rows(connection, SCANS) == before
+
+    on(database_url, story)
+
+
+@pytest.mark.parametrize("in_transaction", [False, True])
+def test_what_comes_after_facts_that_failed_is_planned_as_usual(
+    database_url: str, owner_url: str, in_transaction: bool
+) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        await exhausted(connection)
+        await connection.execute("SET lock_timeout = '10ms'")
+        async with (
+            await AsyncConnection.connect(owner_url) as owner,
+            owner.transaction(force_rollback=True),
+        ):
+            await owner.execute("LOCK TABLE teller IN ACCESS EXCLUSIVE MODE")
+            with pytest.raises(LockNotAvailable):
+                async with connection.transaction() if in_transaction else nullcontext():
+                    await control_facts(connection, [1], NOW)
+        for setting, usual in (("enable_seqscan", "on"), ("plan_cache_mode", "auto")):
+            assert await rows(connection, f"SHOW {setting}") == [usual]
 
     on(database_url, story)
