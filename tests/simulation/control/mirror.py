@@ -200,8 +200,8 @@ NOTICE: Final = """
            CASE WHEN %(delivered_at)s::timestamptz IS NOT NULL THEN 'li' END, %(planned_at)s
     FROM arrears_episode WHERE id = %(number)s"""
 TELLER: Final = (
-    "INSERT INTO teller (line, address, terminal, certificate, identity, first_at, proof) "
-    "VALUES (%(line)s, %(identity)s, '', '', %(identity)s, %(first_at)s, %(proof)s)"
+    "INSERT INTO teller (line, address, terminal, certificate, identity, session_at, first_at, proof) "
+    "VALUES (%(line)s, %(identity)s, '', '', %(identity)s, now(), %(first_at)s, %(proof)s)"
 )
 
 
