@@ -69,6 +69,9 @@ def told(kind: str, **moments: str) -> dict[str, Any]:
         ({"max_failed_restores": 6}, {"failed_restores": 6}, []),
         ({"max_moves_per_hour": 0}, {}, ["RELAY_WEAR"]),
         ({"max_moves_per_day": 0}, {}, ["RELAY_WEAR"]),
+        # No case tells since when a daemon runs, nor what day a tariff is of.
+        ({"startup_hold_min": 15, "new_tariff_days": 3}, {}, []),
+        ({}, {"relay_seen_at": "2026-03-11T09:00"}, []),
         ({}, {"balance_fen": 0}, ["BALANCE_OK"]),
         ({}, {"trip_threshold_fen": -1250}, ["BALANCE_OK"]),
         ({}, {"credit_limit_fen": 1250}, ["BALANCE_OK"]),

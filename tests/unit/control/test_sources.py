@@ -1,11 +1,18 @@
 """SOURCE_CHANGED: whose word neither causes a cut nor proves one (A1)."""
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from daemon.control.sources import FarEnd, LineSource, has_changed, is_another, is_in_question
+from daemon.control.sources import (
+    PROBATION,
+    FarEnd,
+    LineSource,
+    has_changed,
+    is_another,
+    is_in_question,
+)
 from protocols.peer import Peer, Proof
 
 AT = datetime(2026, 3, 1, tzinfo=UTC)
@@ -59,6 +66,10 @@ def test_who_would_get_the_frame_is_who_told_the_reading(
 def test_while_it_is_open_who_speaks_nobody_is_the_same() -> None:
     for peer in (SESSION, Peer("10.0.0.7", Proof.VOUCHED, "T1", "", AT)):
         assert is_another(FarEnd(peer, "two callers"), peer.identity)
+
+
+def test_who_is_new_is_in_question_for_a_day() -> None:
+    assert timedelta(hours=24) == PROBATION
 
 
 def test_any_line_of_the_account_may_have_emptied_it() -> None:
