@@ -79,3 +79,4 @@ def test_any_line_of_the_account_may_have_emptied_it() -> None:
     assert has_changed([good, bad], None, None)
     assert not has_changed([], None, None)
     assert has_changed([], None, FarEnd(SESSION))
+    assert not has_changed([], SESSION.identity, FarEnd(SESSION))
