@@ -196,7 +196,8 @@ def found_site(owner_url: str, world: World) -> None:
 NOTICE: Final = """
     INSERT INTO notice (account_id, episode_id, kind, channel, language, text, amount_fen, actor, made_at, sent_at,
                         delivered_at, receipt_actor, planned_at)
-    SELECT account_id, id, %(kind)s, 'paper', 'en', 'due', 1, 'li', now(), now(), %(delivered_at)s,
+    SELECT account_id, id, %(kind)s, 'paper', 'en', 'due', 1, 'li', now(),
+           least(now(), %(delivered_at)s), %(delivered_at)s,
            CASE WHEN %(delivered_at)s::timestamptz IS NOT NULL THEN 'li' END, %(planned_at)s
     FROM arrears_episode WHERE id = %(number)s"""
 TELLER: Final = (

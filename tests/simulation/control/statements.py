@@ -566,7 +566,7 @@ def _supply_columns(session: Session, number: int, point: Row) -> Row:
 def _sources(session: Session, since: datetime) -> dict[str, tuple[str, list[int]]]:
     """By line who told readings last, and what is known of all who did."""
     told: defaultdict[str, list[Row]] = defaultdict(list)
-    for _, row in session.rows("teller"):
+    for _, row in sorted(session.rows("teller"), key=lambda it: (it[1]["first_at"], it[0])):
         told[row["line"]].append(row)
     return {line: (rows[-1]["identity"], _source(rows, since)) for line, rows in told.items()}
 

@@ -6,6 +6,7 @@ daemon forgets to look at is a trip that this denies."""
 from __future__ import annotations
 
 from datetime import UTC, datetime, time, timedelta
+from operator import itemgetter
 from typing import Any, Final
 
 from daemon.audit.second_guard import second_opinion
@@ -199,7 +200,8 @@ def _source_changed(database: Database, daemon: Daemon, point: int, now: datetim
     account = database.tables["point"][point]["account_id"]
     for number in database.tables["account"][account]["points"]:
         name = database.tables["point"][number]["line"]
-        told = [it for it in database.tables["teller"].values() if it["line"] == name]
+        tellers = database.tables["teller"].values()
+        told = sorted((it for it in tellers if it["line"] == name), key=itemgetter("first_at"))
         lately = {it["identity"] for it in told if it["first_at"] > now - DAY}
         before = [it["identity"] for it in told if it["first_at"] <= now - DAY][-1:]
         if len(lately | set(before)) > 1:
