@@ -11,7 +11,7 @@ of the program and of PostgreSQL, its start apart; of the meters apart.
 
 In the same run on the same server: COPY of as many raw rows into a table with the same columns and
 key, and a naive script (PyPI `dlt645`, executemany, one statement that bills) over the same meters.
-It asks one question a meter where the program asks three, believes everything, keeps one row for a
+It asks one question a meter, one meter of a gateway at a time, where the program asks three, believes everything, keeps one row for a
 posting and cuts nobody: it is what somebody writes in an afternoon, and the measure of what the
 truth may cost. Judge the ratios."""
 
@@ -93,6 +93,7 @@ LINE: Final = """
 name = "line-{number}"
 tcp = "127.0.0.1:{port}"
 enabled = {enabled}
+pipelined = {pipelined}
 """
 TARIFF: Final = """
 [[tariff.home.version]]
@@ -159,12 +160,15 @@ class Spent:
 
 @dataclass(frozen=True)
 class Fleet:
-    """So many billed meters behind simulated gateways, and `today`, the day that is measured."""
+    """So many billed meters behind simulated gateways, and `today`, the day that is measured.
+
+    `pipelined`: so many of a gateway are asked at a time."""
 
     folder: Path
     meters: int
     history: int
     today: date
+    pipelined: int
 
     @property
     def config(self) -> Path:
@@ -179,7 +183,10 @@ class Fleet:
     def set_up(self, ports: Sequence[int], *, enabled: bool) -> None:
         """Its settings: a line to each port."""
         told = str(enabled).lower()
-        lines = [LINE.format(number=n, port=port, enabled=told) for n, port in enumerate(ports)]
+        lines = [
+            LINE.format(number=n, port=port, enabled=told, pipelined=self.pipelined)
+            for n, port in enumerate(ports)
+        ]
         self.config.write_text(SITE.format(http=free_port()) + "".join(lines))
 
     def write(self, url: str) -> None:
@@ -405,7 +412,8 @@ def by_script(server: Server, url: str, fleet: Fleet, ports: Sequence[int], mete
 
 def measure(asked: argparse.Namespace, server: Server, folder: Path) -> None:
     """One site, and the table of it."""
-    fleet = Fleet(folder, asked.meters, asked.history, due_day(datetime.now(ZONE)))
+    today = due_day(datetime.now(ZONE))
+    fleet = Fleet(folder, asked.meters, asked.history, today, asked.pipelined)
     server.execute("CREATE DATABASE day")
     url = server.url("day")
     fleet.write(url)
@@ -473,6 +481,7 @@ def main() -> None:
     )
     parser.add_argument("--meters", type=int, default=10_000)
     parser.add_argument("--history", type=int, default=3, help="days that were settled before")
+    parser.add_argument("--pipelined", type=int, default=1, help="meters asked at a time on a line")
     parser.add_argument("--rest-s", type=float, default=60.0, help="how long nothing is to be done")
     parser.add_argument("--contender", help=argparse.SUPPRESS)
     parser.add_argument("--url", help=argparse.SUPPRESS)
