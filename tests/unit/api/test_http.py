@@ -12,6 +12,7 @@ from prometheus_client.registry import Collector
 
 from daemon.api import http
 from daemon.api.receipts import Receipts
+from daemon.runtime import logs
 from storage.database import Pool
 
 Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -62,6 +63,50 @@ def test_more_silent_callers_than_there_may_be_keep_nobody_out() -> None:
                 writer.close()
 
     asyncio.run(test())
+
+
+def test_a_caller_with_many_connections_ends_none_of_another_address() -> None:
+    async def test() -> None:
+        async with served() as port:
+            first = await asyncio.open_connection("127.0.0.1", port)
+            many = [
+                await asyncio.open_connection("127.0.0.1", port, local_addr=("127.0.0.2", 0))
+                for _ in range(2 * http.MOST_CONNECTIONS)
+            ]
+            assert await is_gone(many[0])
+            first[1].write(health_request())
+            assert b'"ok"' in await first[0].read()
+            for _, writer in (first, *many):
+                writer.close()
+
+    asyncio.run(test())
+
+
+def test_who_never_stops_is_hung_up_on_however_he_was_answered() -> None:
+    async def test() -> None:
+        async with served(request_s=60) as port:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(b"POST /nowhere HTTP/1.1\r\nHost: x\r\nContent-Length: 9999999999\r\n\r\n")
+            assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 404")
+            with suppress(ConnectionError):
+                while True:
+                    writer.write(bytes(65_536))
+                    await writer.drain()
+            writer.close()
+
+    asyncio.run(test())
+
+
+def test_requests_that_are_none_leave_no_line_each(capfd: pytest.CaptureFixture[str]) -> None:
+    logs.configure(level="info")
+
+    async def test() -> None:
+        async with served() as port:
+            for _ in range(3):
+                assert (await asked(port, b"x\r\n\r\n")).startswith(b"HTTP/1.1 400")
+
+    asyncio.run(test())
+    assert capfd.readouterr().err == ""
 
 
 async def is_gone(connection: Connection) -> bool:
