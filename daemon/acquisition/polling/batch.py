@@ -236,12 +236,7 @@ class BatchPoller(Deadline):
             except Exception as error:
                 self._release(group).fail(error)
 
-    def _take_step(
-        self,
-        step: int,
-        rows: Rows,
-        answers: NDArray[np.uint8],
-    ) -> NDArray[np.bool_]:
+    def _take_step(self, step: int, rows: Rows, answers: NDArray[np.uint8]) -> NDArray[np.bool_]:
         """For each answer to this step, whether it is good; if so it is taken."""
         values = self._table.values
         good = many.are_good(answers, values["head"][rows], step)
@@ -268,10 +263,7 @@ class BatchPoller(Deadline):
         return good
 
     def _are_clocks_good(
-        self,
-        rows: Rows,
-        good: NDArray[np.bool_],
-        times: NDArray[np.int64],
+        self, rows: Rows, good: NDArray[np.bool_], times: NDArray[np.int64]
     ) -> NDArray[np.bool_]:
         values = self._table.values
         several = zip(
@@ -287,12 +279,7 @@ class BatchPoller(Deadline):
         ]
         return np.array(judged, dtype=bool)
 
-    def _is_clock_good(
-        self,
-        group: int,
-        number: int,
-        seconds: int,
-    ) -> bool:
+    def _is_clock_good(self, group: int, number: int, seconds: int) -> bool:
         try:
             return self._clients[group].clock(number, seconds)
         except Exception:
@@ -308,21 +295,11 @@ class BatchPoller(Deadline):
             groups = values["group"][rows].tolist()
             numbers = values["number"][rows].tolist()
             unusual_s = delays[unusual].tolist()
-            for group, number, delay_s in zip(
-                groups,
-                numbers,
-                unusual_s,
-                strict=True,
-            ):
+            for group, number, delay_s in zip(groups, numbers, unusual_s, strict=True):
                 self._clients[group].reply_timeouts.record_delay(number, delay_s)
             self._expect(rows, groups, numbers)
 
-    def _expect(
-        self,
-        rows: Rows,
-        groups: list[int],
-        numbers: list[int],
-    ) -> None:
+    def _expect(self, rows: Rows, groups: list[int], numbers: list[int]) -> None:
         """How long to wait for these meters."""
         waits = []
         delays = []
