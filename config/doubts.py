@@ -54,6 +54,8 @@ def doubts_of(site: LoadedSite, today: date) -> Doubts:
     doubts.mistakes += _days_off(site)
     doubts.mistakes += _prices(site)
     doubts.mistakes += _installations(site, today)
+    doubts.mistakes += _beginnings(site, today)
+    doubts.warnings += _nothing_charged(site)
     mistakes, warnings = _openings(site, today)
     doubts.mistakes += mistakes
     doubts.warnings += warnings
@@ -114,8 +116,6 @@ def _days_off(site: LoadedSite) -> Iterator[Problem]:
 
 
 def _prices(site: LoadedSite) -> Iterator[Problem]:
-    path = site.settings.site.tariffs
-    file = shown(path, site.path.absolute().parent)
     for name, versions in site.tariffs.items():
         for version in versions.all:
             highest = max(_prices_per_kwh(version), default=Decimal(0))
@@ -124,9 +124,30 @@ def _prices(site: LoadedSite) -> Iterator[Problem]:
                     f"version from {version.effective_from}: {highest} yuan/kWh cannot be meant, "
                     f"more than {MOST_YUAN_PER_KWH}: is it in fen, or a digit too far left?"
                 )
-                _, lines = read_toml(path, file)
-                line = line_of(lines, ("tariff", name))
-                yield Problem(file, line, f"tariff.{name}", message)
+                yield _in_tariffs(site, name, message)
+
+
+def _beginnings(site: LoadedSite, today: date) -> Iterator[Problem]:
+    for name, versions in site.tariffs.items():
+        first = min(version.effective_from for version in versions.all)
+        if first > today + YEAR:
+            message = f"begins on {first}: nothing is billed before, which cannot be meant"
+            yield _in_tariffs(site, name, message)
+
+
+def _nothing_charged(site: LoadedSite) -> Iterator[Problem]:
+    for name, versions in site.tariffs.items():
+        for version in versions.all:
+            if not any(_prices_per_kwh(version)):
+                message = f"version from {version.effective_from}: each kWh costs 0 yuan"
+                yield _in_tariffs(site, name, message)
+
+
+def _in_tariffs(site: LoadedSite, name: str, message: str) -> Problem:
+    path = site.settings.site.tariffs
+    file = shown(path, site.path.absolute().parent)
+    _, lines = read_toml(path, file)
+    return Problem(file, line_of(lines, ("tariff", name)), f"tariff.{name}", message)
 
 
 def _prices_per_kwh(version: TariffVersion) -> Iterator[Decimal]:

@@ -142,6 +142,13 @@ def test_a_sound_site_leaves_one_doubt(tmp_path: Path) -> None:
             "tariffs.toml:1: tariff.home: version from 2026-01-01: 52.83 yuan/kWh cannot be meant",
         ),
         (
+            {
+                "tariffs": ("2026-01-01", "2062-01-01"),
+                "accounts": ("A1,home,2026-03-01,signed", "A1,home,,"),
+            },
+            "tariffs.toml:1: tariff.home: begins on 2062-01-01: nothing is billed before",
+        ),
+        (
             {"meters": ("P2,2026-01-01", "P2,2062-01-01")},
             "archive/meters.csv:3: installed_on: meter 000000000002 is installed on 2062-01-01",
         ),
@@ -160,6 +167,12 @@ def test_what_cannot_be_meant_is_a_mistake(
 ) -> None:
     (mistake,), _ = doubts(tmp_path, **changes)
     assert mistake.startswith(told)
+
+
+def test_a_price_of_nothing_is_a_warning(tmp_path: Path) -> None:
+    mistakes, (warning, _) = doubts(tmp_path, tariffs=("0.5283", "0"))
+    assert not mistakes
+    assert warning.startswith("tariffs.toml:1: tariff.home: version from 2026-01-01: each kWh")
 
 
 @pytest.mark.parametrize(
