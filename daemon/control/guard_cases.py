@@ -67,7 +67,7 @@ def _policy(config: Fields) -> Policy:
 
 def _facts(facts: Fields) -> Facts:
     names = facts.names()
-    approvers = facts.texts("approved_by") if "approved_by" in names else []
+    approvers = facts.texts("approved_by")
     given = UNKNOWN | {name: _fact(facts, name) for name in names if name != "approved_by"}
     missing = [it for it in REQUIRED if given.get(it) is None]
     if missing:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from daemon.billing.account_case import advanced, settled
+from daemon.billing.account_case import advanced, rounded_series, settled
 from daemon.quality.case_fields import CaseError, Fields
 from tests.unit.golden_cases import CASES
 
@@ -1091,3 +1091,12 @@ def test_any_order_of_arrival_ends_on_the_same_balances(name: str) -> None:
     for order in orders:
         result = settled(Fields({**case["input"], "events": list(order)}))
         assert result["final"] == case["expected"]["final"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [name for name, case in CASES.items() if case["kind"] in ("energy_delta", "round_series")],
+)
+def test_an_open_case_without_an_account_comes_out_as_expected(name: str) -> None:
+    run = {"energy_delta": advanced, "round_series": rounded_series}[CASES[name]["kind"]]
+    assert run(Fields(CASES[name]["input"])) == CASES[name]["expected"]

@@ -107,6 +107,17 @@ def test_each_field_means_what_it_says(
     assert changed(config, facts)["reasons"] == reasons
 
 
+def test_a_case_without_notices_or_approvals_has_none() -> None:
+    silent = {
+        it: ALLOWED["facts"][it] for it in ALLOWED["facts"] if it not in ("notices", "approved_by")
+    }
+    assert decided(Fields({"config": ALLOWED["config"], "facts": silent}))["reasons"] == [
+        "APPROVAL_MISSING",
+        "FINAL_NOTICE_MISSING",
+        "NOTICE_MISSING",
+    ]
+
+
 def test_what_a_case_leaves_out_is_what_the_strict_profile_says() -> None:
     given = {"config": {}, "facts": {**ALLOWED["facts"], "approved_by": []}}
     assert decided(Fields(given)) == {

@@ -41,6 +41,7 @@ def found(policy: Policy, balances_fen: Sequence[int], customer: Customer = CUST
     [
         (LAX, [0, 1, -1, -2, -3], [2]),
         (LAX, [-1, 0, -1, -1], [0, 2]),
+        (LAX, [-1, -1, 0, -1], [0, 3]),
         (replace(LAX, min_debt_fen=3), [-1, -2, -3, -4], [2]),
         # Written on Monday, three days old on Thursday.
         (STRICT, [-1, -1, -1, -1, -1], [3]),
@@ -55,6 +56,12 @@ def test_it_is_the_first_morning_of_a_debt_that_the_guard_allows(
     policy: Policy, balances_fen: list[int], days: list[int]
 ) -> None:
     assert found(policy, balances_fen) == days
+
+
+def test_a_debt_begins_where_the_credit_of_a_customer_ends() -> None:
+    granted = replace(CUSTOMER, credit_limit_fen=2)
+    assert found(STRICT, [-1] * 3 + [-3] * 6, granted) == [7]
+    assert found(replace(LAX, min_debt_fen=3), [-3, -4, -5], granted) == [2]
 
 
 def test_an_old_reading_or_none_holds_it_back() -> None:
