@@ -11,9 +11,9 @@ of the program and of PostgreSQL, its start apart; of the meters apart.
 
 In the same run on the same server: COPY of as many raw rows into a table with the same columns and
 key, and a naive script (PyPI `dlt645`, executemany, one statement that bills) over the same meters.
-It asks one question a meter, one meter of a gateway at a time, where the program asks three, believes everything, keeps one row for a
-posting and cuts nobody: it is what somebody writes in an afternoon, and the measure of what the
-truth may cost. Judge the ratios."""
+It asks one question a meter, one meter of a gateway at a time, where the program asks three,
+believes everything, keeps one row for a posting and cuts nobody: it is what somebody writes in an
+afternoon, and the measure of what the truth may cost. Judge the ratios."""
 
 from __future__ import annotations
 
