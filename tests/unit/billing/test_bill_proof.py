@@ -499,6 +499,8 @@ def test_a_bill_opens_with_the_balance_of_the_month_before(
     money = bills[1].money._replace(opening_fen=bills[1].money.opening_fen - 1)
     later = replace(bills[1], money=money)
     assert verify.main([str(written(tmp_path, bill)) for bill in (bills[0], later)]) == 1
+    told = capsys.readouterr().out.splitlines()[-1]
+    assert told == "INVALID  10010301: 2026-05 does not open with the balance of 2026-04"
 
 
 def adjusted(fen: int) -> BillFacts:
