@@ -145,7 +145,7 @@ def server_cpu_s(server: Server) -> float:
     for process in (postmaster, *map(int, children)):
         try:
             fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-        except FileNotFoundError:
+        except (FileNotFoundError, ProcessLookupError):  # it ended meanwhile
             continue
         ticks += sum(map(int, fields[11:13]))
         if process == postmaster:
