@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-from asyncio.subprocess import PIPE, Process
+import os
+import signal
+from asyncio.subprocess import PIPE, Process, SubprocessStreamProtocol
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -22,6 +24,9 @@ from protocols.errors import FrameError, MeterRefused, NoReply
 WITHIN_S: Final = 20.0
 """With what it asks of the meter: who paid waits for it."""
 MOST_FRAMES: Final = 8
+LONGEST_LINE: Final = 4096
+LONGEST_PAYLOAD: Final = 255
+"""Bytes of data that a frame has room for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +64,23 @@ class SigningHook:
 
 @asynccontextmanager
 async def _started(program: Path) -> AsyncIterator[Process]:
-    process = await asyncio.create_subprocess_exec(str(program), stdin=PIPE, stdout=PIPE)
+    loop = asyncio.get_running_loop()
+    transport, protocol = await loop.subprocess_exec(
+        lambda: SubprocessStreamProtocol(LONGEST_LINE, loop),
+        str(program),
+        stdin=PIPE,
+        stdout=PIPE,
+        stderr=None,
+        start_new_session=True,
+    )
+    process = Process(transport, protocol, loop)
     try:
         yield process
     finally:
-        if process.returncode is None:
-            process.kill()
+        # With what it started. The pipes too: it counts as running while anybody else holds them.
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        transport.close()
         await process.wait()
 
 
@@ -73,17 +89,19 @@ async def _say(process: Process, told: Mapping[str, str]) -> tuple[int, bytes] |
     assert process.stdin is not None
     assert process.stdout is not None
     process.stdin.write(json.dumps(told).encode() + b"\n")
-    line = await process.stdout.readline()
-    if not line:
-        if code := await process.wait():
-            raise NotSent(f"the program that signs ended with exit code {code}")
-        return None
     try:
+        line = await process.stdout.readline()
+        if not line:
+            if code := await process.wait():
+                raise NotSent(f"the program that signs ended with exit code {code}")
+            return None
         frame = json.loads(line)
         function, payload = int(frame["function"], 16), bytes.fromhex(frame["payload"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         # Not what it said: that may be half a key.
         raise NotSent("the program that signs did not answer with a frame") from None
     if function not in (SECURITY, CONTROL):
         raise NotSent(f"the program that signs asks for function {function:02X}")
+    if len(payload) > LONGEST_PAYLOAD:
+        raise NotSent(f"the program that signs wants {len(payload)} bytes in a frame")
     return function, payload

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import select
 import sys
 from pathlib import Path
 
@@ -52,6 +54,12 @@ def test_who_says_nothing_leaves_it_to_the_password(tmp_path: Path) -> None:
     [
         ("raise SystemExit(3)", "ended with exit code 3"),
         ("print('key 77')", "did not answer with a frame$"),
+        ("print('7' * 200_000)", "did not answer with a frame$"),
+        ("print('[' * 4_000)", "did not answer with a frame$"),
+        (
+            """print(json.dumps({"function": "1C", "payload": "98" * 256}))""",
+            "wants 256 bytes in a frame",
+        ),
         ("""print('{"function": "1C"}')""", "did not answer with a frame"),
         ("""print('{"function": "14", "payload": ""}')""", "asks for function 14"),
         ("while sys.stdin.readline():\n    " + ASKS, f"more than {MOST_FRAMES} frames"),
@@ -78,3 +86,36 @@ def test_a_program_that_is_not_there_or_never_ends_signs_nothing(tmp_path: Path)
     hangs.chmod(0o700)
     with pytest.raises(NotSent, match=r"did not sign within 0\.2 s"):
         asyncio.run(SigningHook(hangs, within_s=0.2).payload(ORDER, never))
+
+
+def test_what_a_program_started_neither_holds_up_the_line_nor_stays(tmp_path: Path) -> None:
+    """A wrapper in the shell, whose child holds the pipes."""
+
+    async def never(asked: bytes) -> bytes:
+        raise AssertionError("it asks for nothing")
+
+    async def signed() -> bytes | None:
+        return await asyncio.wait_for(SigningHook(wrapper).payload(ORDER, never), 30)
+
+    wrapper = tmp_path / "wrapper"
+    child = f"#!/bin/sh\nsleep 3600 & echo $! > {tmp_path}/child\n"
+    wrapper.write_text(f"""{child}echo '{{"function": "14", "payload": ""}}'\nwait\n""")
+    wrapper.chmod(0o700)
+    with pytest.raises(NotSent, match="asks for function 14"):
+        asyncio.run(signed())
+    assert ends(int((tmp_path / "child").read_text()))
+    wrapper.write_text(f"""{child}echo '{{"function": "1C", "payload": "98"}}'\n""")
+    assert asyncio.run(signed()) == b"\x98"
+    assert ends(int((tmp_path / "child").read_text()))
+
+
+def ends(pid: int) -> bool:
+    """Whether a process is gone, or goes soon."""
+    try:
+        ended = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    try:
+        return bool(select.select([ended], [], [], 20)[0])
+    finally:
+        os.close(ended)
