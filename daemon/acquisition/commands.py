@@ -147,7 +147,7 @@ async def _send(
         step,
         meter,
         meter_clock or clock.local_now(),
-        clock.now(),
+        clock,
     )
 
 
@@ -155,17 +155,16 @@ async def _transmit(
     step: CommandStep,
     meter: MeterPort,
     meter_clock: datetime,
-    now: datetime,
+    clock: SiteClock,
 ) -> None:
     """Send the frame, once, unless the command was taken back; the step gets what came back."""
     command = step.command
-    validity = valid_for(command.action, now, command.expires_at)
+    validity = valid_for(command.action, clock.now(), command.expires_at)
     # A gateway does an id once: a command that is sent again after its relay was seen is a new one.
     send_id = uuid5(command.id, str(command.sends))
     try:
         signed = await meter.sign(command.action, meter_clock, validity)
-        # I4: a payment may have taken the trip back while the clock was read, or somebody signed.
-        if not await step.is_still_released():
+        if not await _may_still_leave(step, meter, clock):
             return
         detail = await meter.control(
             command.action,
@@ -196,6 +195,25 @@ async def _transmit(
         raise
     else:
         await step.answered("acked", detail)
+
+
+async def _may_still_leave(step: CommandStep, meter: MeterPort, clock: SiteClock) -> bool:
+    """While somebody signed time went on, and the far end of the line may be another."""
+    command = step.command
+    if command.action == "trip":
+        reason = trip_obstacle(
+            now=clock.now(),
+            expires_at=command.expires_at,
+            local_now=clock.local_now(),
+            meter_clock=None,
+            carrier=meter.obstacle,
+            doubt=clock.doubt(),
+        )
+        if reason:
+            await step.abandon(reason)
+            return False
+    # I4: a payment may have taken the trip back while the clock was read, or somebody signed.
+    return await step.is_still_released()
 
 
 async def _look(command: IssuedCommand, meter: MeterPort) -> tuple[datetime | None, str]:

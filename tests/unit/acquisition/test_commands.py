@@ -244,3 +244,28 @@ def test_what_is_taken_back_while_it_is_signed_does_not_leave() -> None:
     meter = Meter(on_sign=take_back)
     assert told(step, meter) == []
     assert meter.sent == []
+
+
+@pytest.mark.parametrize("what", ["time", "line", "clock"])
+def test_a_trip_is_looked_at_again_when_it_has_been_signed(what: str) -> None:
+    step = Step()
+    meter = Meter()
+    now = [NOW]
+    doubts = [""]
+
+    def change() -> None:
+        if what == "time":
+            now[0] = step.command.expires_at - timedelta(seconds=59)
+        elif what == "line":
+            meter.obstacle = "another far end"
+        else:
+            doubts[0] = "it stepped"
+
+    meter.on_sign = change
+    clock = SiteClock(ZONE, lambda: now[0], lambda: doubts[0])
+    asyncio.run(execute(step, meter, clock))
+    assert [kind for kind, _ in step.told] == ["abandoned"]
+    assert meter.sent == []
+    back = Step(Command(action="allow_close"))
+    asyncio.run(execute(back, meter, clock))
+    assert [kind for kind, _ in back.told] == ["acked"]
