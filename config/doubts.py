@@ -5,6 +5,7 @@ starting today."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
@@ -51,6 +52,7 @@ def doubts_of(site: LoadedSite, today: date) -> Doubts:
     doubts.mistakes += _zone(site)
     doubts.mistakes += _data_directory(site)
     doubts.mistakes += _ports(site)
+    doubts.mistakes += _signer(site)
     doubts.mistakes += _days_off(site)
     doubts.mistakes += _prices(site)
     doubts.mistakes += _installations(site, today)
@@ -99,6 +101,14 @@ def _ports(site: LoadedSite) -> Iterator[Problem]:
             where = ("listener", number, "listen")
             message = "port 0 is another one at each start: no terminal finds it"
             yield file.problem(where, f"listener.{listener.name}.listen", message)
+
+
+def _signer(site: LoadedSite) -> Iterator[Problem]:
+    program = site.settings.control.signer
+    # Where it cannot be started nobody is cut, and nobody who was cut is lit.
+    if program is not None and not (program.is_file() and os.access(program, os.X_OK)):
+        message = f"{program} is no program that can be started"
+        yield SettingsFile.read(site.path).problem(("control", "signer"), "control.signer", message)
 
 
 def _days_off(site: LoadedSite) -> Iterator[Problem]:

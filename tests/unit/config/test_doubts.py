@@ -169,6 +169,19 @@ def test_what_cannot_be_meant_is_a_mistake(
     assert mistake.startswith(told)
 
 
+def test_who_signs_has_to_be_a_program(tmp_path: Path) -> None:
+    signer = f'{MORE}\n[control]\nsigner = "sign"\n'
+    told = "sign is no program that can be started"
+    program = tmp_path / "sign"
+    for mode in (None, 0o600, 0o700):
+        if mode is not None:
+            program.touch()
+            program.chmod(mode)
+        found, _ = doubts(tmp_path, meterd=signer)
+        assert len(found) == (mode != 0o700)
+        assert all("control.signer: " in it and it.endswith(told) for it in found)
+
+
 def test_a_price_of_nothing_is_a_warning(tmp_path: Path) -> None:
     mistakes, (warning, _) = doubts(tmp_path, tariffs=("0.5283", "0"))
     assert not mistakes
