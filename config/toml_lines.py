@@ -59,6 +59,8 @@ def parse_toml(text: str, name: str, parse_float: Callable[[str], Any] = float) 
         return tomllib.loads(text, parse_float=parse_float)
     except RecursionError:
         raise _no_toml(name, 1, "has too many brackets inside one another") from None
+    except ArithmeticError:
+        raise _no_toml(name, 1, "has a number whose exponent is out of reason") from None
     except ValueError as error:  # of its numbers and days, too
         message, _, place = str(error).rpartition(" (at ")
         numbered = re.match(r"line (\d+)", place)

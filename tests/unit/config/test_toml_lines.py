@@ -1,13 +1,15 @@
 """Where a key stands in a TOML text, also in texts that are written to confuse."""
 
 import tomllib
+from decimal import Decimal
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from config.toml_lines import line_of, locate
+from config.problems import ConfigError
+from config.toml_lines import line_of, locate, parse_toml
 
 TRICKY = '''\
 # [site] is not here
@@ -188,3 +190,8 @@ def test_every_value_that_a_parser_finds_has_a_line(values: list[str]) -> None:
     walk(("t",), tomllib.loads(text)["t"])
     starts = [number for number, line in enumerate(text.splitlines(), 1) if line.startswith("key")]
     assert [lines["t", f"key{number}"] for number in range(len(values))] == starts
+
+
+def test_an_exponent_that_no_number_has_is_told() -> None:
+    with pytest.raises(ConfigError, match="a number whose exponent is out of reason"):
+        parse_toml(f"a = 0e{'9' * 100}", "x.toml", Decimal)
