@@ -290,12 +290,15 @@ WHERE state IN ('persisted', 'sent', 'acked', 'unknown', 'verifying')
 SELECT DISTINCT m.line FROM command c JOIN meter m ON m.id = c.meter_id
 WHERE c.state IN ('persisted', 'sent', 'acked', 'unknown', 'verifying')
 
--- is_sent -- is this very send still in force, and nobody said meanwhile that the point is not to be cut, or is to stay off
+-- is_sent -- is this very send still in force, and meanwhile no breaker opened, nor said anybody that the point is not to be cut, or is to stay off
 SELECT c.state = 'sent' AND c.sends = %(sends)s AND NOT (c.action = 'trip' AND (p.protected OR p.life_support)) AND NOT EXISTS (
     SELECT FROM supply_mark k WHERE k.lifted_at IS NULL AND k.from_at <= now() AND coalesce(k.to_at, 'infinity') > now()
       AND (c.action = 'trip') = (k.kind <> 'keep_off')
       AND (num_nonnulls(k.area, k.line, k.account_id, k.point_id) = 0 OR k.area = p.area OR k.line = m.line
            OR k.account_id = x.account_id OR k.point_id = p.id))
+    AND NOT (c.action = 'trip' AND EXISTS (
+        SELECT FROM breaker b WHERE b.reset_at IS NULL
+          AND (b.scope, b.name) IN (('site', ''), ('area', p.area), ('line', m.line), ('tariff', tariff_on(x.account_id, site_today())))))
 FROM command c JOIN point p ON p.id = c.point_id JOIN meter m ON m.id = c.meter_id
 LEFT JOIN point_account x ON x.point_id = p.id AND x.to_day IS NULL
 WHERE c.id = %(id)s

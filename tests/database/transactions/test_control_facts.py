@@ -335,6 +335,21 @@ def test_nothing_is_sent_after_somebody_said_so(database_url: str, kind: str, of
     on(database_url, story)
 
 
+@pytest.mark.parametrize("of", ["'site', ''", "'line', 'line'", "'tariff', 'T'"])
+def test_no_trip_is_sent_after_a_breaker_opened(database_url: str, of: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        await exhausted(connection)
+        command = await sent(connection)
+        await connection.execute(BREAKER.format("'line', 'another'").encode())
+        assert await is_still_released(connection, command)
+        await connection.execute(BREAKER.format(of).encode())
+        assert not await is_still_released(connection, command)
+        await connection.execute("UPDATE command SET action = 'close'")
+        assert await is_still_released(connection, command)
+
+    on(database_url, story)
+
+
 SCANS = (
     "SELECT sum(seq_scan)::integer FROM pg_stat_xact_user_tables"
     " JOIN pg_inherits ON inhrelid = relid WHERE inhparent = 'slot'::regclass"

@@ -859,7 +859,10 @@ async def _is_sent(session: Session, values: Values) -> list[Any]:
         and is_trip == (mark["kind"] != "keep_off")
         for _, mark in session.rows("mark")
     )
-    is_kept = is_trip and (point["protected"] or point["life_support"])
+    opened = {(it["scope"], it["name"]) for _, it in _open_breakers(session)}
+    is_kept = is_trip and (
+        point["protected"] or point["life_support"] or not opened.isdisjoint(groups_of(point))
+    )
     return [(is_sent and not is_marked and not is_kept,)]
 
 
