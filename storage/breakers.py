@@ -58,12 +58,9 @@ async def is_open(connection: Connection, cause: str) -> bool:
     return await fetch_row(connection, SQL["is_open"], {"cause": cause}) == (True,)
 
 
-async def cancel_waiting_trips(
-    connection: Connection, groups: Collection[Named], now: datetime
-) -> int:
-    """Cancel the trips of these groups that wait to be sent; returns how many."""
-    values = {**_named(groups), "now": now}
-    row = await fetch_row(connection, SQL["cancel_waiting_trips"], values)
+async def cancel_waiting_trips(connection: Connection, now: datetime) -> int:
+    """Cancel the trips that wait behind an open breaker to be sent; returns how many."""
+    row = await fetch_row(connection, SQL["cancel_waiting_trips"], {"now": now})
     assert row is not None, "a count has a row"
     count: int = row[0]
     return count

@@ -71,14 +71,14 @@ ON CONFLICT DO NOTHING RETURNING id
 -- is_open -- the breaker of the site, for this cause
 SELECT EXISTS (SELECT FROM breaker WHERE scope = 'site' AND cause = %(cause)s AND reset_at IS NULL)
 
--- cancel_waiting_trips -- nobody of these groups is cut; one that is being released at this moment hears the guard again
+-- cancel_waiting_trips -- nobody of a group whose breaker is open is cut; one that is being released at this moment hears the guard again
 WITH waiting AS (
     SELECT c.id FROM command c JOIN point p ON p.id = c.point_id JOIN meter m ON m.id = c.meter_id
     LEFT JOIN point_account x ON x.point_id = p.id AND x.to_day IS NULL
     WHERE c.action = 'trip' AND c.state = 'persisted' AND EXISTS (
-        SELECT FROM unnest(%(scopes)s::text[], %(names)s::text[]) g (scope, name)
-        WHERE CASE g.scope WHEN 'site' THEN true WHEN 'area' THEN p.area = g.name WHEN 'line' THEN m.line = g.name
-                           ELSE tariff_on(x.account_id, site_today()) = g.name END)
+        SELECT FROM breaker b WHERE b.reset_at IS NULL
+          AND CASE b.scope WHEN 'site' THEN true WHEN 'area' THEN p.area = b.name WHEN 'line' THEN m.line = b.name
+                           ELSE tariff_on(x.account_id, site_today()) = b.name END)
     ORDER BY c.sequence FOR UPDATE OF c SKIP LOCKED
 ), ended AS (
     -- What was sent once may still be executed: its relay is watched until it is past its expiry.

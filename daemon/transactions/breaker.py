@@ -42,9 +42,8 @@ async def watch(connection: AsyncConnection[Any], authority: Authority, now: dat
     for it in openings(figures, of_group, limits):
         if await breakers.open_breaker(connection, it.group, it.cause, it.found, it.allowed, now):
             opened.append(it)
-    if not opened:
-        return
-    cancelled = await breakers.cancel_waiting_trips(connection, [it.group for it in opened], now)
+    # Also behind one that another opened while these trips were asked for.
+    cancelled = await breakers.cancel_waiting_trips(connection, now)
     for it in opened:
         log.error(
             "breaker is open, nobody is cut until two persons reset it",
@@ -61,7 +60,7 @@ async def stop_trips(connection: AsyncConnection[Any], cause: Cause, now: dateti
     """Open the breaker of the site for something that happened once, unless it is open."""
     await supply.lock_trips(connection)
     if await breakers.open_breaker(connection, SITE, cause, 1, 0, now):
-        await breakers.cancel_waiting_trips(connection, [SITE], now)
+        await breakers.cancel_waiting_trips(connection, now)
         log.error("breaker is open, nobody is cut until two persons reset it", cause=cause)
 
 

@@ -16,6 +16,7 @@ from daemon.transactions.breaker import (
     ResetRefused,
     agree_to_reset,
     ask_to_reset,
+    stop_trips,
     watch,
 )
 from daemon.transactions.observe import take_answer, take_observation
@@ -23,7 +24,7 @@ from daemon.transactions.release import take_step
 from daemon.transactions.supply_marks import Marked, set_mark
 from daemon.transactions.sweep import sweep
 from protocols.reading import RelayState
-from storage import breakers
+from storage import breakers, supply
 from storage.archive import SiteMeter
 from storage.documents import Said
 from tests.database.small_site import (
@@ -46,6 +47,7 @@ WHY = Said("zhao", "the tariff was wrong")
 STATES = "SELECT state, count(*) FROM command WHERE action = 'trip' GROUP BY 1"
 OPENED = "SELECT scope, name, cause, found, allowed FROM breaker WHERE reset_at IS NULL ORDER BY id"
 VERDICTS = "SELECT DISTINCT ON (point_id) reasons FROM guard_verdict ORDER BY point_id, id DESC"
+WAITING = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
 LEAVE_THE_RELAY = RelayState(relay_open=True, command_open=True)
 EIGHT = replace(ARMED, limits=Limits(hour=8))
 """Fewer than may leave within a minute, which is counted by the clock on the wall."""
@@ -183,6 +185,25 @@ def test_settlements_at_the_same_time_count_each_others_trips(database_url: str)
         await asyncio.gather(*map(some, range(1, 25, 6)))
         # The last may find it open already: so many are exhausted today.
         assert set(await states(connection)) == {"cancelled"}
+
+    on(database_url, story)
+
+
+def test_a_trip_that_was_asked_for_while_a_breaker_opened_does_not_wait_behind_it(
+    database_url: str,
+) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        meters = await Site.of(1).take_over(connection)
+        async with await connect(database_url) as own, await connect(database_url) as other:
+            async with other.transaction():
+                await supply.lock_trips(other)
+                asking = asyncio.create_task(owing(own, meters, 1))
+                async with asyncio.timeout(20):
+                    while await rows(connection, WAITING) == [0]:
+                        assert not asking.done()
+                await stop_trips(other, "wrong_password", NOW)
+            await asking
+        assert await states(connection) == {"cancelled": 1}
 
     on(database_url, story)
 

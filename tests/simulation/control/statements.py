@@ -1161,7 +1161,7 @@ async def _is_open(session: Session, values: Values) -> list[Any]:
 
 @answers(breakers.SQL["cancel_waiting_trips"])
 async def _cancel_waiting_trips(session: Session, values: Values) -> list[Any]:
-    groups = set(zip(values["scopes"], values["names"], strict=True))
+    groups = {(it["scope"], it["name"]) for _, it in _open_breakers(session)}
     ended = 0
     for point, row in list(_open_commands(session)):
         there = session.get("point", point)
