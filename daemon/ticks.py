@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
 from functools import partial
 from time import monotonic
-from typing import Any
+from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 import psycopg
@@ -72,6 +72,8 @@ UNWANTED_SHARE = 0.1
 AGAIN_S = 5.0
 """Before what the database failed is done again: a fault that is over is not felt for a period, or
 a day, more."""
+RESTS: Final = 9
+"""What is done once a day rests so many times as long as it took to fail."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,8 +245,11 @@ async def _repeat(tick: Tick, failing: set[str], achieved: Achieved) -> None:
 async def _once(daily: Daily, failing: set[str], achieved: Achieved) -> None:
     # Cancelled is the end of the daemon, which the scheduler would log as a fault.
     with suppress(asyncio.CancelledError):
-        while (again_in_s := await _run(daily, failing, achieved)) is not None:  # noqa: ASYNC110
-            await asyncio.sleep(again_in_s)
+        began_s = monotonic()
+        while (again_in_s := await _run(daily, failing, achieved)) is not None:
+            # It may read whole tables, and fail for good.
+            await asyncio.sleep(max(again_in_s, RESTS * (monotonic() - began_s)))
+            began_s = monotonic()
 
 
 async def _run(tick: Tick | Daily, failing: set[str], achieved: Achieved) -> float | None:

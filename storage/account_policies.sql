@@ -10,6 +10,7 @@ WHERE a.number = %(account)s FOR NO KEY UPDATE OF a
 INSERT INTO account_policy (account_id, rev, profile, waits, actor, reason, second)
 VALUES (%(account_id)s, %(rev)s, %(profile)s, %(waits)s, %(actor)s, %(reason)s, %(second)s)
 
--- account_policies -- who said by which policy an account is cut, the newest last
-SELECT y.profile, y.waits, y.actor, y.reason, y.second, y.at FROM account_policy y JOIN account a ON a.id = y.account_id
+-- account_policies -- who said by which policy an account is cut, the newest last; only that one may wait still
+SELECT y.profile, y.waits AND y.rev = max(y.rev) OVER () AND y.at > now() - interval '4 hours' AS waits, y.actor, y.reason, y.second, y.at
+FROM account_policy y JOIN account a ON a.id = y.account_id
 WHERE a.number = %(account)s ORDER BY y.rev

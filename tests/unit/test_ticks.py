@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from datetime import UTC, datetime, time, timedelta
 from itertools import pairwise
+from time import monotonic as time_s
 from zoneinfo import ZoneInfo
 
 import psycopg
@@ -67,6 +68,30 @@ def test_what_the_database_failed_at_its_hour_is_done_the_same_day() -> None:
         scheduler.shutdown(wait=False)
 
     asyncio.run(scene())
+
+
+def test_what_fails_for_good_once_a_day_leaves_most_of_the_time_to_others() -> None:
+    takes_s = 0.05
+    began: list[float] = []
+
+    async def scene() -> None:
+        is_done = asyncio.Event()
+
+        async def fail() -> None:
+            began.append(time_s())
+            await asyncio.sleep(takes_s)
+            if len(began) == 3:
+                is_done.set()
+            raise psycopg.errors.UndefinedTable("a lasting mistake")
+
+        daily = Daily("books", fail, time(3, 5), first_after_s=0, again_s=0)
+        scheduler = scheduled([daily], ZoneInfo("Asia/Shanghai"), set(), Achieved())
+        async with asyncio.timeout(60):
+            await is_done.wait()
+        scheduler.shutdown(wait=False)
+
+    asyncio.run(scene())
+    assert all(b - a >= 10 * takes_s - 0.01 for a, b in pairwise(began)), began
 
 
 def test_a_tick_may_want_to_be_done_before_its_period() -> None:

@@ -1,5 +1,6 @@
 """By which policy an account is cut, by the installed command: two persons where it is wider."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,12 @@ def counting(place: Place) -> list[Any]:
     return found
 
 
+def waiting(place: Place) -> list[bool]:
+    """Of each that was asked for, whether it is shown to wait for a second person."""
+    lines = said(place, "account", "policy", "A1", "--json").splitlines()
+    return [json.loads(line)["waits"] for line in lines]
+
+
 def test_a_stricter_one_counts_at_once_and_the_way_back_needs_two(place: Place) -> None:
     done = told(place, "account", "policy", "A1", "market", *SAID)
     assert (done["state"], done["wider_in"]) == ("counts", [])
@@ -49,12 +56,14 @@ def test_a_stricter_one_counts_at_once_and_the_way_back_needs_two(place: Place) 
     back = told(place, "account", "policy", "A1", "site", *SAID)
     assert (back["state"], back["wider_in"]) == ("waits", ["approvals_required"])
     assert counting(place) == ["market"]
+    assert waiting(place) == [False, True]
     assert "another person has to agree" in said(
         place, "account", "policy", "A1", "--agree", "--actor", "LI", code=1
     )
     agreed = told(place, "account", "policy", "A1", "--agree", "--actor", "wang")
     assert agreed == {"account": "A1", "policy": None, "state": "counts"}
     assert counting(place) == [None]
+    assert waiting(place) == [False, False, False], "what was agreed to waits no more"
     shown = said(place, "account", "policy", "A1")
     assert ("market" in shown, "wang" in shown) == (True, True)
 
@@ -74,6 +83,7 @@ def test_who_asked_for_a_wider_one_did_so_for_four_hours(
             " VALUES (1, 0, 'prepay_contract', true, 'li', 'signed', now() - %s::interval)",
             [age],
         )
+    assert waiting(place) == [not code]
     told_so = said(place, "account", "policy", "A1", "--agree", "--actor", "wang", code=code)
     assert ("no policy of account A1 waits" in told_so) == bool(code)
     assert counting(place) == ([] if code else ["prepay_contract"])
