@@ -12,6 +12,7 @@ import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,8 @@ settings.register_profile(
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 WAITING = [Path(__file__).parent / it for it in ("acceptance", "faults")]
+ON_A_SERVER = 10
+"""What a test of the database costs, by one that needs none."""
 SERVER_FIXTURES = {"server", "embedded_server", "timescale_server"}
 TIMESCALE = "timescale_server"
 DATABASE_NUMBERS = itertools.count(1)
@@ -96,18 +99,26 @@ def pytest_collection_finish() -> None:
 
 
 def mixed(items: Sequence[pytest.Item]) -> list[pytest.Item]:
-    """Tests that wait for a whole daemon, evenly among those that keep a core busy; each kind in its
+    """Tests that wait for a whole daemon, evenly among what keeps a core busy; each kind in its
     order. They end before the others do: the last one to begin should not be a long one."""
     waiting: list[pytest.Item] = []
     busy: list[pytest.Item] = []
     for item in items:
         is_waiting = any(item.path.is_relative_to(it) for it in WAITING)
         (waiting if is_waiting else busy).append(item)
+    work = [ON_A_SERVER if item.get_closest_marker("database") else 1 for item in busy]
+    step = 0.75 * sum(work) / max(1, len(waiting))
+    left = iter(waiting)
     found: list[pytest.Item] = []
-    step = max(1, len(busy) * 3 // (4 * len(waiting))) if waiting else len(busy)
-    for number, item in enumerate(waiting):
-        found += [item, *busy[number * step : (number + 1) * step]]
-    return [*found, *busy[len(waiting) * step :]]
+    done = 0
+    due = 0.0
+    for item, costs in zip(busy, work, strict=True):
+        if done >= due:
+            found += islice(left, 1)
+            due += step
+        found.append(item)
+        done += costs
+    return [*found, *left]
 
 
 def is_on_timescaledb(item: pytest.Item) -> bool:
