@@ -320,8 +320,9 @@ def test_ctrl_c_takes_back_what_was_asked(staged: Stage) -> None:
     assert "Traceback" not in errors
     (result,) = told(staged, "collect", GATE[-1], "--what", "relay", "--within", "60", code=1)
     assert result["outcome"] == "silent"
-    # The one that was told, the one that was under way, and this one; or one more, on its way here.
-    assert replies(staged, "gate-1") - count <= 4
+    # The one that was told, the one that was under way, this one, and what the daemon asks by itself:
+    # all of the line and this one would be more.
+    assert replies(staged, "gate-1") - count < len(GATE)
 
 
 @pytest.mark.xdist_group("shared")
