@@ -55,6 +55,7 @@ def doubts_of(site: LoadedSite, today: date) -> Doubts:
     doubts.mistakes += _signer(site)
     doubts.mistakes += _days_off(site)
     doubts.mistakes += _prices(site)
+    doubts.mistakes += _limits(site)
     doubts.mistakes += _installations(site, today)
     doubts.mistakes += _beginnings(site, today)
     doubts.warnings += _nothing_charged(site)
@@ -181,6 +182,20 @@ def _installations(site: LoadedSite, today: date) -> Iterator[Problem]:
             f"meter {meter.address} is installed on {day}, {why}: nothing would be read of it",
             row,
         )
+
+
+def _limits(site: LoadedSite) -> Iterator[Problem]:
+    """From a quarter of the register on nobody can tell a step on from a step back."""
+    ends = {meter.point: meter.modulus_kwh for meter in site.archive.meters}
+    for row, point in enumerate(site.archive.points):
+        most = point.max_daily_kwh
+        end = ends.get(point.point)
+        if end is not None and 4 * most >= end:
+            message = (
+                f"{most} kWh a day is a quarter or more of {end}, where the register of point "
+                f"{point.point} starts again at 0: a step back would be taken for use"
+            )
+            yield _in_archive(site, POINTS, "max_daily_kwh", message, row)
 
 
 def _openings(site: LoadedSite, today: date) -> tuple[list[Problem], list[Problem]]:

@@ -169,6 +169,18 @@ def test_what_cannot_be_meant_is_a_mistake(
     assert mistake.startswith(told)
 
 
+@pytest.mark.parametrize(("limit", "is_mistake"), [("2499.99", False), ("2500", True)])
+def test_a_limit_of_a_quarter_of_the_register_is_a_mistake(
+    tmp_path: Path, limit: str, is_mistake: bool
+) -> None:
+    points = f"point,account,max_daily_kwh\nP1,A1,\nP2,A2,{limit}\n"
+    meters = "address,line,point,installed_on,modulus_kwh\n000000000001,gate-1,P1,2026-01-01,\n"
+    meters += "000000000002,bus-1,P2,2026-01-01,10000\n"
+    found, _ = doubts(tmp_path, points=points, meters=meters)
+    told = "archive/points.csv:3: max_daily_kwh: 2500 kWh a day is a quarter or more of 10000"
+    assert [it.startswith(told) for it in found] == [True] * is_mistake
+
+
 def test_who_signs_has_to_be_a_program(tmp_path: Path) -> None:
     signer = f'{MORE}\n[control]\nsigner = "sign"\n'
     told = "sign is no program that can be started"
