@@ -108,6 +108,17 @@ def test_a_candidate_is_checked_by_itself(event: Event, expected: str) -> None:
     assert day_of(tried([*TWO, event]), 3) == expected
 
 
+def test_a_host_that_read_once_near_enough_to_midnight_has_a_value_of_the_day() -> None:
+    far = read(3, "112.00", host_offset_s=61)
+    assert day_of(tried([*TWO, far]), 3) == "suspect V04 recollect"
+    assert day_of(tried([*TWO, far, again(3, "112.00", host_offset_s=30)]), 3) == "published"
+
+
+def test_a_clock_that_was_wrong_at_one_of_two_reads_was_wrong_at_midnight() -> None:
+    events = [*TWO, read(3, "112.00", skew_s=400), again(3, "112.00", skew_s=0)]
+    assert day_of(tried(events), 3) == "suspect V05 person"
+
+
 def test_a_stamp_that_another_day_had_with_another_total_is_stuck() -> None:
     second = read(2, "105.00", stamp="2026-03-02T00:00")
     stuck = read(3, "112.00", stamp="2026-03-02T00:00")
@@ -247,6 +258,17 @@ def test_host_freezes_add_their_error_bounds_rounded_up(total: str, expected: st
         read(3, total, host_offset_s=-60),
     ]
     # 24 kWh x 60 s is 0.0167 kWh: two steps for each end.
+    assert day_of(tried(events, limit="24"), 3) == expected
+
+
+@pytest.mark.parametrize(
+    ("total", "expected"), [("124.01", "published"), ("124.02", "suspect V08 person")]
+)
+def test_of_two_reads_of_a_host_the_nearer_to_midnight_bounds_the_error(
+    total: str, expected: str
+) -> None:
+    events = [*daily("90.00", "100.00"), read(3, total, host_offset_s=60)]
+    events.append(again(3, total, host_offset_s=10))
     assert day_of(tried(events, limit="24"), 3) == expected
 
 
