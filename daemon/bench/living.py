@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -25,6 +24,7 @@ from daemon.bench.customers import Customer
 from daemon.bench.notices import Inbox, give_receipts, open_inbox
 from daemon.bench.report import Fate, Span, fates
 from daemon.bench.stepped_clock import SteppedClock
+from daemon.runtime.ports import free_port
 from daemon.transactions.payment import top_up
 from protocols.errors import MeterdError
 from simulators.bench.running import Bench
@@ -288,7 +288,7 @@ async def live(
         first = wall().date()
         bench = await opened.enter_async_context(Bench(replace(scenario, start=None), now=wall))
         inbox = opened.enter_context(open_inbox())
-        http_port = _free_port()
+        http_port = free_port()
         copy = files.copy_site(
             site,
             folder / "site",
@@ -364,8 +364,3 @@ def _moments(first: date, last: date, bench: Bench) -> list[datetime]:
 
 def _into_day(hour: tuple[int, int]) -> timedelta:
     return timedelta(hours=hour[0], minutes=hour[1])
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        return int(found.getsockname()[1])

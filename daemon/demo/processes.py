@@ -6,7 +6,6 @@ import asyncio
 import json
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -25,6 +24,7 @@ from psycopg import AsyncConnection
 from config.load import load_site
 from daemon.acquisition.planning.wanted import due_day
 from daemon.demo import files
+from daemon.runtime.ports import free_port
 from daemon.transactions.archive import take_over_archive
 from daemon.transactions.payment import top_up
 from protocols.errors import MeterdError
@@ -239,9 +239,3 @@ def stop(process: subprocess.Popen[bytes]) -> None:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-
-
-def free_port() -> int:
-    """A port of this machine that nobody listens at."""
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        return int(found.getsockname()[1])

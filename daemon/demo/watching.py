@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Final
 
 from config import prometheus
-from daemon.demo.processes import OWN_GROUP, DemoFailed, free_port, stop
+from daemon.demo.processes import OWN_GROUP, DemoFailed, stop
+from daemon.runtime.ports import free_port
 
 SETTINGS: Final = """
 global: {{scrape_interval: {every_s}s, evaluation_interval: {every_s}s}}
