@@ -51,12 +51,14 @@ class BatchPoller(Deadline):
         "_table",
         "_today",
         "_writes",
+        "gathered_s",
         "least",
     )
 
     def __init__(self, deadlines: Deadlines, least: int = FEW) -> None:
         super().__init__(deadlines)
         self.least = least
+        self.gathered_s = GATHERED_S
         self._table = RowTable()
         self._clients: dict[int, Client] = {}
         self._writes: dict[int, Callable[[bytes], None]] = {}
@@ -149,7 +151,7 @@ class BatchPoller(Deadline):
         if self._called is None:
             loop = asyncio.get_running_loop()
             if self.least > 1:
-                self._called = loop.call_later(GATHERED_S, self._turn)
+                self._called = loop.call_later(self.gathered_s, self._turn)
             else:
                 self._called = loop.call_soon(self._turn)
 

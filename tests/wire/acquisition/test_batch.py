@@ -152,9 +152,7 @@ def test_lines_that_have_something_to_do_within_a_moment_are_served_together() -
     assert asyncio.run(story()) == [2, 2, 2]
 
 
-def test_nobody_else_is_waited_for_when_all_have_something_to_do(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_nobody_else_is_waited_for_when_all_have_something_to_do() -> None:
     async def story() -> list[int]:
         batch_poller = Watched(least=2)
         hand = ByHand(batch_poller)
@@ -162,7 +160,7 @@ def test_nobody_else_is_waited_for_when_all_have_something_to_do(
         async with asyncio.timeout(20):
             while not all(wire.writes for _, wire in lines):
                 await hand.turns()
-            monkeypatch.setattr(batch_module, "GATHERED_S", 3600.0)
+            batch_poller.gathered_s = 3600.0
             for _ in range(2):
                 for _, wire in lines:
                     await hand.answer(wire)
