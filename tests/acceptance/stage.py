@@ -71,6 +71,7 @@ kwh_per_day = [6, 12]
 line = "gate-1"
 address = "000000001003"
 kwh_per_day = [0.5, 0.6]
+{poor}
 
 [[meters]]
 line = "gate-1"
@@ -261,15 +262,18 @@ def stage(
     seed: int = 1,
     mode: str = "auto",
     days: int = DAYS,
+    poor: str = "",
     more_meters: str = "",
     zone: str = ZONE,
 ) -> Iterator[Stage]:
     """Simulated meters, files, a database with the customers' deposits; the daemon is not started
-    yet. `more_meters`: what stands behind the tables of the scenario."""
+    yet. `poor`: another line of that customer's meter; `more_meters`: what stands behind the tables
+    of the scenario."""
     with ExitStack() as opened:
         folder.mkdir(parents=True, exist_ok=True)
         scenario = folder / "scenario.toml"
-        scenario.write_text(SCENARIO.format(zone=zone, seed=seed, folder=folder) + more_meters)
+        told = SCENARIO.format(zone=zone, seed=seed, folder=folder, poor=poor)
+        scenario.write_text(told + more_meters)
         simulators = subprocess.Popen(
             [METERD, "simulate", str(scenario), "--json"], stdout=subprocess.PIPE
         )

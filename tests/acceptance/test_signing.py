@@ -8,11 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance import stage as stages
 from tests.acceptance.stage import POOR, Stage, stage
 
 pytestmark = pytest.mark.acceptance
-OF_POOR = f'address = "{POOR}"\n'
 SIGNER = """#!{python}
 import json, sys
 
@@ -28,10 +26,8 @@ if order["address"] == "{poor}":
 
 
 @pytest.fixture
-def staged(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
-    protected = stages.SCENARIO.replace(OF_POOR, f"{OF_POOR}security_module = true\n")
-    monkeypatch.setattr(stages, "SCENARIO", protected)
-    with stage(tmp_path, database_url, days=6) as staged:
+def staged(database_url: str, tmp_path: Path) -> Iterator[Stage]:
+    with stage(tmp_path, database_url, days=6, poor="security_module = true") as staged:
         staged.site.write_text(
             staged.site.read_text().replace("[control]\n", '[control]\nsigner = "sign"\n')
         )
