@@ -4,19 +4,26 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import date, datetime
+from datetime import date, datetime, time
 from decimal import Context, Decimal
 from itertools import pairwise
 from typing import Final
+from zoneinfo import ZoneInfo
 
+import numpy as np
+
+from daemon.quality.capacity import Capacity
 from daemon.quality.chain import exceeds_days
 from daemon.quality.facts import Ratio
 from daemon.quality.in_force import InForce
 from daemon.quality.judged_run import JudgedRun
 from daemon.quality.runs import Run
+from daemon.quality.values import FREEZE, Value
 from daemon.quality.verdict import ChainValue, Held, Link
 
 EXACT: Final = Context(prec=64)
+FIRST: Final = np.array([0])
+SECOND: Final = np.array([1])
 
 
 def chain_of(runs: Sequence[JudgedRun]) -> tuple[ChainValue, ...]:
@@ -52,6 +59,63 @@ def _links(runs: Sequence[JudgedRun], facts: InForce) -> Iterator[Link]:
             if ended.old_final is None and is_before:
                 yield Link(reached, ended.at, None, "final_lost")
             reached = ended.at
+
+
+def links_beside(judged: JudgedRun, told: Iterable[Value], facts: InForce) -> list[Link]:
+    """The use that the substitutes of a run show before its chain and behind it, in order."""
+    standing = sorted(told, key=lambda it: it.place)
+    chain = [judged.values[n] for n in judged.chain] if judged.is_published else []
+    ways = [standing]
+    if chain:
+        first, last = chain[0], chain[-1]
+        before = [it for it in standing if it.place < first.place]
+        behind = [it for it in standing if it.place > last.place]
+        ways = [[*before, first], [last, *behind]]
+    ratios = _Ratios(judged.run, facts.ratios)
+    return [
+        _beside(judged, earlier, later, ratios, facts)
+        for way in ways
+        for earlier, later in pairwise(way)
+    ]
+
+
+def links_outside(
+    chain: Sequence[ChainValue], links: Iterable[Link], zone: ZoneInfo
+) -> Iterator[Link]:
+    """Those before the first value of the whole chain, and those behind the last."""
+    if chain:
+        first, last = (moment(chain[n].at, zone) for n in (0, -1))
+        for link in links:
+            if moment(link.end, zone) <= first or moment(link.start, zone) >= last:
+                yield link
+
+
+def moment(at: date | datetime, zone: ZoneInfo) -> datetime:
+    """A freeze is of its midnight."""
+    return at if isinstance(at, datetime) else datetime.combine(at, time(), zone)
+
+
+def _beside(
+    judged: JudgedRun, earlier: Value, later: Value, ratios: _Ratios, facts: InForce
+) -> Link:
+    run = judged.run
+    advance = (later.steps[0] - earlier.steps[0]) % run.modulus
+    ratio = ratios.at(earlier.at_s)
+    held: Held | None = None
+    if exceeds_days(earlier, later, judged.max_auto_span_days):
+        held = "span"
+    elif ratios.changes(earlier.at_s, later.at_s):
+        held = "ratio"
+    # The register of a document bills however far it is.
+    elif later.order == FREEZE and _is_jump(run, earlier, later, facts):
+        held = "spike"
+    kwh = EXACT.multiply(run.kwh(advance), ratio)
+    return Link(earlier.at, later.at, kwh, held, ratio)
+
+
+def _is_jump(run: Run, earlier: Value, later: Value, facts: InForce) -> bool:
+    (most,) = Capacity(run, (earlier, later), facts).between(FIRST, SECOND)
+    return bool((later.steps[0] - earlier.steps[0]) % run.modulus > most)
 
 
 class _Ratios:

@@ -5,10 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from datetime import date
 from decimal import Decimal
-from itertools import pairwise
 from typing import Final
-
-import numpy as np
 
 from daemon.quality import marks
 from daemon.quality.candidates import NOT_THIS_DAY, Candidate
@@ -16,15 +13,14 @@ from daemon.quality.capacity import Capacity
 from daemon.quality.facts import Decision
 from daemon.quality.in_force import InForce
 from daemon.quality.judged_run import JudgedRun
+from daemon.quality.links import links_beside
 from daemon.quality.steps import Steps
 from daemon.quality.values import Value, substitute_of
-from daemon.quality.verdict import DayState, NextStep
+from daemon.quality.verdict import DayState, Link, NextStep
 
 FOR_A_PERSON: Final = frozenset({"V35", "V36", "V38"})
 BEGIN: Final = (-1, 0)
 END: Final = (1 << 62, 0)
-FIRST: Final = np.array([0])
-SECOND: Final = np.array([1])
 
 
 def states_of(
@@ -32,8 +28,8 @@ def states_of(
     substitutes: Mapping[date, Decision],
     refused: Collection[date],
     facts: InForce,
-) -> tuple[dict[date, DayState], frozenset[date]]:
-    """By day, days without a value are not in it; the days that a jump of a substitute leads to."""
+) -> tuple[dict[date, DayState], list[Link]]:
+    """By day, days without a value are not in it; the use beside the chain of this run."""
     page = _Page(judged, refused, facts)
     # What was said first stands against what was said later.
     told = sorted(substitutes.values(), key=lambda it: it.number)
@@ -46,7 +42,7 @@ def states_of(
         if day >= judged.first_day:
             chosen = page.chosen.get(day)
             states[day] = page.withheld(day) if chosen is None else page.in_chain(chosen)
-    return dict(sorted(states.items())), page.jumps()
+    return dict(sorted(states.items())), links_beside(judged, page.standing, facts)
 
 
 class _Page:
@@ -64,7 +60,7 @@ class _Page:
             "V37": marks.new_source(judged),
         }
         values = judged.values
-        self._standing: list[Value] = []
+        self.standing: list[Value] = []
         """The substitutes that stand, in the order in which they were said."""
         self.chosen = {values[n].day: n for n in judged.chain if values[n].candidate is not None}
         self._numbers = {
@@ -97,7 +93,7 @@ class _Page:
         shown = run.kwh(steps[0])
         if codes:
             return DayState("suspect", shown, _sorted(codes), "person")
-        self._standing.append(substitute)
+        self.standing.append(substitute)
         return DayState("substituted", shown)
 
     def _disproved(self, substitute: Value) -> set[str]:
@@ -108,32 +104,13 @@ class _Page:
         chain = [judged.values[n] for n in ends if n is not None]
         first = min((it.place for it in chain if it.place < place), default=BEGIN)
         last = max((it.place for it in chain if it.place > place), default=END)
-        near = [*chain, *(it for it in self._standing if first < it.place < last)]
+        near = [*chain, *(it for it in self.standing if first < it.place < last)]
         codes = set()
         if any(self._is_backward(it, substitute) for it in near if it.place < place):
             codes.add("V07")
         if any(self._is_backward(substitute, it) for it in near if it.place > place):
             codes.add("V27")
         return codes
-
-    def jumps(self) -> frozenset[date]:
-        """The days with which a use ends that is more than the limit allows, to or from a
-        substitute that no reading behind it bears out."""
-        judged = self._judged
-        if not judged.is_published:
-            return frozenset()
-        first, last = (judged.values[judged.chain[n]] for n in (0, -1))
-        told = sorted(self._standing, key=lambda it: it.place)
-        before = [it for it in told if it.place < first.place]
-        behind = [it for it in told if it.place > last.place]
-        ways = ([*before, first], [last, *behind])
-        pairs = (pair for way in ways for pair in pairwise(way))
-        return frozenset(later.day for earlier, later in pairs if self._is_jump(earlier, later))
-
-    def _is_jump(self, earlier: Value, later: Value) -> bool:
-        run = self._judged.run
-        (most,) = Capacity(run, (earlier, later), self._facts).between(FIRST, SECOND)
-        return bool((later.steps[0] - earlier.steps[0]) % run.modulus > most)
 
     def _is_backward(self, earlier: Value, later: Value) -> bool:
         run = self._judged.run

@@ -6,7 +6,7 @@ from the last (judgement.md 7, quality.md 7). Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 
 from daemon.quality.chain import MAX_AUTO_SPAN_DAYS
 from daemon.quality.codes import NOT_SHOWN
-from daemon.quality.links import EXACT
+from daemon.quality.links import EXACT, moment
 from daemon.quality.verdict import Held, Link, Verdict
 
 
@@ -30,37 +30,14 @@ class Use:
     kwh: Decimal | None = None
 
 
-def uses_of(verdict: Verdict, zone: ZoneInfo, begun: Collection[datetime] = ()) -> dict[date, Use]:
-    """By the published or substituted day with which each use ends.
-
-    `begun`: when each meter of the point began; over that no substitute leads."""
+def uses_of(verdict: Verdict, zone: ZoneInfo) -> dict[date, Use]:
+    """By the published or substituted day with which each use ends."""
     substitutes = sorted(_days(verdict, "substituted"))
-    uses = {
-        end: _use(pieces, end, zone)
-        for pieces, end in _drawn(verdict, list(_cut(verdict, substitutes, zone)), zone)
-    }
-    for days in _outside(verdict, substitutes):
-        for first, last in pairwise(days):
-            if not any(_midnight(first, zone) < it <= _midnight(last, zone) for it in begun):
-                hold: Held | None = "span" if _is_long(first, last, zone) else None
-                if hold is None and last in verdict.jumps:
-                    hold = "spike"
-                uses[last] = Use((last - first).days, hold)
-    return uses
-
-
-def _outside(verdict: Verdict, substitutes: Sequence[date]) -> Iterator[list[date]]:
-    """The substitutes before the first value of the chain, and that; the last value, and those
-    behind it."""
-    if not verdict.chain:
-        return
-    first = verdict.chain[0].at
-    last = verdict.chain[-1].at
-    # At a document no register leads to the first value, or on from the last.
-    if not isinstance(first, datetime):
-        yield [*(it for it in substitutes if it < first), first]
-    if not isinstance(last, datetime):
-        yield [last, *(it for it in substitutes if it > last)]
+    links = sorted(
+        (*_cut(verdict, substitutes, zone), *verdict.beside),
+        key=lambda it: (moment(it.start, zone), moment(it.end, zone)),
+    )
+    return {end: _use(pieces, end, zone) for pieces, end in _drawn(verdict, links, zone)}
 
 
 def _cut(verdict: Verdict, substitutes: Sequence[date], zone: ZoneInfo) -> Iterator[Link]:
@@ -75,8 +52,8 @@ def _cut(verdict: Verdict, substitutes: Sequence[date], zone: ZoneInfo) -> Itera
     begins = {it.at: it.total for it in verdict.chain}
     ends = {it.at: it.total for it in reversed(verdict.chain)}
     for link in verdict.links:
-        start = _moment(link.start, zone)
-        end = _moment(link.end, zone)
+        start = moment(link.start, zone)
+        end = moment(link.end, zone)
         # The midnight at which a meter began is its own already.
         inside = [
             it for it in substitutes if start <= _midnight(it, zone) < end and it != link.start
@@ -104,6 +81,7 @@ def _drawn(
     verdict: Verdict, links: Sequence[Link], zone: ZoneInfo
 ) -> Iterator[tuple[list[Link], date]]:
     """The links that lead from one day that shows a value to the next, and that one."""
+    shown = _days(verdict, "published") | _days(verdict, "substituted")
     waiting: list[Link] = []
     for link, behind in zip_longest(links, links[1:]):
         waiting.append(link)
@@ -111,7 +89,7 @@ def _drawn(
         if isinstance(end, datetime):
             # At a midnight the register of a document may be the freeze of that day.
             day = _day(end, zone)
-            is_freeze = _midnight(day, zone) == end and day in _days(verdict, "published")
+            is_freeze = _midnight(day, zone) == end and day in shown
             if not is_freeze or (behind is not None and behind.start != day):
                 continue
             end = day
@@ -138,7 +116,7 @@ def _first_hold(links: Sequence[Link]) -> Held | None:
 
 def _is_long(start: date | datetime, end: date | datetime, zone: ZoneInfo) -> bool:
     """By the clock on the wall, as a link is judged."""
-    first, last = (_moment(it, zone).astimezone(zone).replace(tzinfo=None) for it in (start, end))
+    first, last = (moment(it, zone).astimezone(zone).replace(tzinfo=None) for it in (start, end))
     return last - first > timedelta(days=MAX_AUTO_SPAN_DAYS)
 
 
@@ -152,7 +130,3 @@ def _midnight(day: date, zone: ZoneInfo) -> datetime:
 
 def _day(at: date | datetime, zone: ZoneInfo) -> date:
     return at.astimezone(zone).date() if isinstance(at, datetime) else at
-
-
-def _moment(at: date | datetime, zone: ZoneInfo) -> datetime:
-    return at if isinstance(at, datetime) else _midnight(at, zone)

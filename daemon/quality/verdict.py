@@ -56,9 +56,9 @@ class Verdict:
     links: tuple[Link, ...]
     is_too_short: bool = False
     """Of a window: a value stands against the one it begins with, so the facts before it matter."""
-    jumps: frozenset[date] = frozenset()
-    """Days that are more than the limit allows behind the value before them, where one of the two
-    is a substitute outside the chain."""
+    beside: tuple[Link, ...] = ()
+    """The use that substitutes show before the first value of the chain and behind the last, to and
+    from these too. Held as a spike where it is more than the limit allows."""
 
 
 def changed_days(before: Verdict, after: Verdict) -> dict[date, DayState]:

@@ -316,8 +316,7 @@ def _refused_link(desk: _Desk, order: Order) -> str | None:
 
 def _held(desk: _Desk, order: Order) -> Use | None:
     """The use that ends with the day, if it is held and begins where the order says."""
-    begun = [it.at for it in desk.facts.installations]
-    use = uses_of(judge(desk.facts), desk.facts.zone, begun).get(order.day)
+    use = uses_of(judge(desk.facts), desk.facts.zone).get(order.day)
     is_it = use is not None and order.day - timedelta(days=use.days) == order.from_day
     return use if use is not None and use.hold is not None and is_it else None
 

@@ -266,7 +266,7 @@ def _rows(
     first: date,
 ) -> dict[date, SlotRow]:
     """What each day from `first` on shows by this verdict."""
-    uses = uses_of(verdict, facts.zone, [it.at for it in facts.installations])
+    uses = uses_of(verdict, facts.zone)
     rows = {}
     for day, state in verdict.days.items():
         if day < first:

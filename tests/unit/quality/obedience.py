@@ -120,8 +120,7 @@ class Site:
         return sum(it.at.date() <= day for it in self.facts.installations)
 
     def _uses(self, verdict: Verdict) -> dict[date, Use]:
-        begun = [it.at for it in self.facts.installations]
-        return uses_of(verdict, self.facts.zone, begun)
+        return uses_of(verdict, self.facts.zone)
 
     # --- what is billed ---------------------------------------------------------------------------
 

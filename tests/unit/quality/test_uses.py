@@ -7,8 +7,10 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from daemon.quality.judge import judge
 from daemon.quality.uses import Use, uses_of
 from daemon.quality.verdict import ChainValue, DayState, Held, Link, State, Verdict
+from tests.unit.quality.point import MARCH, Point, kwh
 
 ZONE = ZoneInfo("Asia/Shanghai")
 FIRST = date(2026, 3, 1)
@@ -89,8 +91,6 @@ def test_a_piece_of_seven_days_is_billed_and_one_of_eight_is_held() -> None:
         Link(at(0), at(15), Decimal(15), "span"),
     )
     assert uses_of(judged, ZONE) == {at(7): Use(7), at(15): Use(8, "span")}
-    outside = verdict({0: "substituted", 7: "published", 14: "substituted"})
-    assert uses_of(outside, ZONE) == {at(7): Use(7), at(14): Use(7)}
 
 
 def behind_a_document(held: Held | None, *, ratio: int = 2) -> Verdict:
@@ -155,22 +155,78 @@ def test_a_substitute_launders_no_spike() -> None:
     assert uses_of(judged, ZONE) == {at(2): Use(2, "spike"), at(4): Use(2, "spike")}
 
 
+# --- before the first value of the chain, and behind the last -------------------------------------
+
+
+def uses(point: Point) -> dict[int, Use]:
+    """By the number of the day."""
+    found = uses_of(judge(point.facts), point.facts.zone)
+    return {(day - MARCH).days + 1: use for day, use in found.items()}
+
+
 def test_a_substitute_behind_the_last_value_goes_on() -> None:
-    judged = verdict({0: "published", 2: "substituted", 11: "substituted"})
-    assert uses_of(judged, ZONE) == {at(2): Use(2), at(11): Use(9, "span")}
+    point = Point().values(100, 105).says("substitute", 4, 110).says("substitute", 13, 120)
+    assert uses(point) == {2: Use(1), 4: Use(2), 13: Use(9, "span")}
 
 
 def test_a_substitute_leads_to_the_first_value() -> None:
-    judged = verdict(
-        {0: "substituted", 9: "substituted", 12: "published", 13: "published"},
-        Link(at(12), at(13), Decimal(1)),
-    )
-    assert uses_of(judged, ZONE) == {at(9): Use(9, "span"), at(12): Use(3), at(13): Use(1)}
+    point = Point().values(130, 135, first=13)
+    point.says("substitute", 1, 100).says("substitute", 10, 120)
+    assert uses(point) == {10: Use(9, "span"), 13: Use(3), 14: Use(1)}
 
 
-@pytest.mark.parametrize("began", [noon(1), noon(2, 0)])
-def test_no_substitute_leads_over_the_beginning_of_another_meter(began: datetime) -> None:
-    behind = verdict({0: "published", 1: "substituted", 2: "substituted"})
-    assert uses_of(behind, ZONE, [noon(-1), began]) == {at(1): Use(1)}
-    before = verdict({0: "substituted", 2: "published"})
-    assert uses_of(before, ZONE, [noon(-1), began]) == {}
+def test_outside_the_chain_seven_days_are_billed_too_and_eight_are_held() -> None:
+    held: list[tuple[int, Held | None]] = [(7, None), (8, "span")]
+    for days, hold in held:
+        point = Point().values(130, 135, first=10).says("substitute", 10 - days, 120)
+        point.says("substitute", 11 + days, 140)
+        assert uses(point) == {10: Use(days, hold), 11: Use(1), 11 + days: Use(days, hold)}
+
+
+def test_a_substitute_outside_the_chain_launders_no_spike() -> None:
+    point = Point(limit="40").values(500, 505, first=3)
+    point.says("substitute", 2, 100).says("substitute", 5, 900)
+    assert uses(point) == {3: Use(1, "spike"), 4: Use(1), 5: Use(1, "spike")}
+
+
+def test_outside_the_chain_a_change_of_the_ratio_is_held_too() -> None:
+    point = Point().ratio(1, "10").ratio(4, "80").values(100, 105).says("substitute", 5, 110)
+    assert uses(point)[5] == Use(3, "ratio")
+
+
+def exchanged(number: int, hour: int) -> Point:
+    """Of the old meter only what a person said, and its final register, however far, at a ratio of
+    10."""
+    point = Point().ratio(1, "10").says("substitute", 1, 5000).says("substitute", 2, 5010)
+    return point.exchange(point.midnight(number, hour), initial=kwh(0), final=kwh(6010))
+
+
+def test_a_substitute_leads_to_the_final_register_of_a_meter_without_a_reading() -> None:
+    point = exchanged(3, 12).values(2, 3, first=4)
+    assert uses(point) == {2: Use(1), 4: Use(2, None, Decimal(10_000 + 20)), 5: Use(1)}
+
+
+def test_a_meter_that_began_at_the_midnight_of_a_reading_ends_the_use_of_the_one_before() -> None:
+    point = exchanged(3, 0).values(0, 3, first=3)
+    assert uses(point) == {2: Use(1), 3: Use(1, None, Decimal(10_000)), 4: Use(1)}
+
+
+def test_a_meter_that_began_at_the_midnight_of_a_substitute_does_so_too() -> None:
+    point = exchanged(3, 0).values(1, 3, first=4).says("substitute", 3, 0)
+    assert uses(point) == {2: Use(1), 3: Use(1, None, Decimal(10_000)), 4: Use(1), 5: Use(1)}
+
+
+def test_a_substitute_goes_on_from_the_initial_register_of_a_meter_without_a_reading() -> None:
+    point = Point().ratio(1, "10").values(100, 105)
+    point.exchange(point.midnight(2, 14), initial=kwh(3), final=kwh(108)).says("substitute", 4, 7)
+    assert uses(point) == {2: Use(1), 4: Use(2, None, Decimal(30 + 40))}
+
+
+@pytest.mark.parametrize("hour", [0, 12])
+def test_no_substitute_leads_over_the_beginning_of_another_meter(hour: int) -> None:
+    behind = Point().values(100, 105)
+    behind.exchange(behind.midnight(4, hour)).says("substitute", 3, 110).says("substitute", 5, 9)
+    assert uses(behind) == {2: Use(1), 3: Use(1)}
+    before = Point().says("substitute", 1, 100)
+    before.exchange(before.midnight(3, hour)).values(5, 6, first=4)
+    assert uses(before) == {5: Use(1)}

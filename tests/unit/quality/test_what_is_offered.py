@@ -129,9 +129,19 @@ WRONG_DAYS_THAT_USED_MUCH = Past(
     LIMIT // 3,
 )
 
+EXCHANGED_BEFORE_ANY_VALUE_WAS_RIGHT = Past(
+    5_000,
+    (0, 1) + (0,) * (DAYS - 2),
+    dict.fromkeys(range(3), (-30_000, True)),
+    frozenset(),
+    (2, 0),
+    LIMIT,
+)
+
 
 @examples(150)
 @given(pasts())
+@example(EXCHANGED_BEFORE_ANY_VALUE_WAS_RIGHT)
 @example(BEGAN_ANEW_BEHIND_WRONG_DAYS)
 @example(WRONG_DAYS_THAT_AGREE)
 @example(WRONG_DAYS_THAT_USED_MUCH)
