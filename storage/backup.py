@@ -51,6 +51,13 @@ async def is_empty(connection: Connection) -> bool:
     return not await fetch_rows(connection, SQL["tables"])
 
 
+async def hand_over(connection: Connection) -> None:
+    """Give everything that a superuser made here to the owner of the database, whom it has to
+    belong to: its functions act with the rights of their owner, and its owner alone migrates."""
+    for (statement,) in await fetch_rows(connection, SQL["hand_over"]):
+        await connection.execute(statement.encode())
+
+
 async def contents(connection: Connection) -> dict[str, Content]:
     """Every table of ours by name; the session has begun as `begin` says."""
     found: dict[str, Content] = {}

@@ -69,6 +69,7 @@ async def restore(backup_folder: Path, manifest: Manifest, database: Database) -
             raise MeterdError(f"{error}\n{HALF_FILLED}") from None
         if manifest.server.timescaledb is not None:
             await connection.execute("SELECT timescaledb_post_restore()")
+        await backup.hand_over(connection)
         tables = await backup.contents(connection)
         folder.compare_tables(tables, manifest.tables)
         await in_thread(partial(migrate, database.url, database.owner_url))
@@ -80,6 +81,12 @@ async def _prepare_timescaledb(connection: AsyncConnection[object], wanted: str)
     try:
         await connection.execute(f"CREATE EXTENSION IF NOT EXISTS timescaledb VERSION '{wanted}'")
         await connection.execute("SELECT timescaledb_pre_restore()")
+    except psycopg.errors.InsufficientPrivilege as error:
+        raise MeterdError(
+            "TimescaleDB lets only a superuser of the server restore: for this once name one by "
+            "database.migration_url (of `meterd verify`: by --server); what comes out belongs to "
+            f"the database's owner all the same ({str(error).splitlines()[0]})"
+        ) from None
     except psycopg.Error as error:
         raise MeterdError(
             f"the backup needs a server with TimescaleDB {wanted}: {str(error).strip()}"
