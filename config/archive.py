@@ -12,19 +12,23 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeVar
 
 from config.cells import (
+    amperes,
     day,
     fen,
+    kilowatts,
     one_of,
     phases,
     positive,
     rate_names,
     text,
+    volts,
     word,
     yes_no,
 )
 from config.known_rows import NotPlain, all_differ, follow_rows
 from config.meters import COLUMNS as METER_COLUMNS
 from config.meters import Meter, Meters, Named, check_together, followed_profiles
+from config.point_limit import ONE_PHASE_60_A_KWH, Connection, limit_of
 from config.priced_points import (
     Billing,
     Registers,
@@ -43,8 +47,6 @@ from protocols.modbus.profile import Profile
 ACCOUNTS: Final = "accounts.csv"
 POINTS: Final = "points.csv"
 METERS: Final = "meters.csv"
-SINGLE_PHASE_60_A_KWH: Final = Decimal(380)
-"""1.2 x 0.22 kV x 60 A x 24 h: the most a domestic single-phase meter can advance in a day."""
 FOUR_RATES: Final = ("sharp", "peak", "flat", "valley")
 """The usual order of the tariff registers 1 to 4 of DL/T 645."""
 LARGEST: Final = 3
@@ -66,7 +68,11 @@ POINT_COLUMNS: Final[Columns] = {
     "point": (word, REQUIRED),
     "account": (word, None),
     "ratio": (positive, Decimal(1)),
-    "max_daily_kwh": (positive, SINGLE_PHASE_60_A_KWH),
+    "max_daily_kwh": (positive, None),
+    "i_max_a": (amperes, None),
+    "u_n_v": (volts, None),
+    "contract_kw": (kilowatts, None),
+    "transformer_kva": (kilowatts, None),
     "area": (text, ""),
     "reconnect": (one_of("allow_close", "close"), "allow_close"),
     "protected": (yes_no, False),
@@ -86,7 +92,8 @@ R = TypeVar("R")
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """`ratio` is CT x PT; `max_daily_kwh` is in register units, before the ratio.
+    """`ratio` is CT x PT; `max_daily_kwh` is in register units, before the ratio; `limit_basis`
+    says what it follows from.
 
     `rates`: names of the meter's rate registers 1 to n; `residual_rate`: the one that is billed as
     the total without the others, None: each is billed by its own register."""
@@ -95,6 +102,11 @@ class Point:
     account: str | None
     ratio: Decimal
     max_daily_kwh: Decimal
+    limit_basis: str
+    i_max_a: Decimal | None
+    u_n_v: Decimal | None
+    contract_kw: Decimal | None
+    transformer_kva: Decimal | None
     area: str
     reconnect: str
     protected: bool
@@ -141,12 +153,14 @@ class Archive:
 class Around:
     """What the tables may refer to outside of them; paths in them are relative to `base`.
 
-    `tariffs`: their versions by name, None when that file is wrong itself."""
+    `tariffs`: their versions by name, None when that file is wrong itself. `one_phase_kwh`: the
+    limit of a phase of which nothing is known."""
 
     base: Path
     lines: Collection[str]
     gateways: Collection[str]
     tariffs: Tariffs | None
+    one_phase_kwh: int = ONE_PHASE_60_A_KWH
 
 
 def load_archive(
@@ -176,7 +190,7 @@ def load_archive(
     points: dict[str, Point] = {}
     of_points = mistakes[POINTS]
     for row in read_table(texts[POINTS], POINT_COLUMNS, of_points, known_points):
-        point = _checked_point(row, of_points)
+        point = _checked_point(row, of_points, around.one_phase_kwh)
         if point.point in points:
             of_points.tell("point", f"{point.point} stands twice")
         if point.account is not None and known_accounts.lack(point.account):
@@ -225,7 +239,9 @@ def _followed(known: Archive, texts: Mapping[str, bytes | None], around: Around)
             _check_tariff(account, around.tariffs, mistakes)
     account_keys = all_differ(map(attrgetter("account"), accounts))
 
-    points = follow(POINTS, known.points, _checked_point)
+    points = follow(
+        POINTS, known.points, partial(_checked_point, one_phase_kwh=around.one_phase_kwh)
+    )
     point_keys = all_differ(map(attrgetter("point"), points))
     billed = set(map(attrgetter("account"), points)) - {None}
     if any(_unpriced(accounts, points, around.tariffs)):
@@ -307,8 +323,10 @@ def _tell(
         mistakes.tell(it.column, it.message)
 
 
-def _checked_point(row: dict[str, Any], mistakes: Mistakes) -> Point:
-    point = Point(**row)
+def _checked_point(row: dict[str, Any], mistakes: Mistakes, one_phase_kwh: int) -> Point:
+    connection = Connection(*map(row.__getitem__, Connection._fields))
+    limit, basis = limit_of(connection, row["max_daily_kwh"], one_phase_kwh)
+    point = Point(**{**row, "max_daily_kwh": limit, "limit_basis": basis})
     if point.residual_rate is not None and point.residual_rate not in point.rates:
         hint = did_you_mean(point.residual_rate, point.rates)
         mistakes.tell(

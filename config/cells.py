@@ -25,12 +25,19 @@ UNITS_OF_TCP: Final = range(256)
 MOST_RATES: Final = 63
 """DL/T 645-2007 has 63 tariff registers of each energy (table A.1)."""
 ADDRESS_DIGITS: Final = 12
+AMPERES: Final = ("0.5", "200")
+"""From meters for transformers of 1 A to the largest that carry the load themselves."""
+VOLTS: Final = ("50", "1000")
+"""From 57.7 V behind transformers to the highest low voltage."""
+KILOWATTS: Final = ("0.1", "1000000")
 _SMALL: Final = frozenset("⁰¹²³⁴⁵⁶⁷⁸⁹₀₁₂₃₄₅₆₇₈₉½¼¾")
 _RATE_NAME: Final = re.compile(r"[\w-]+")
 _NUMBER: Final = re.compile(r"[+-]?[0-9]+(\.[0-9]*)?|[+-]?\.[0-9]+")
 """ASCII digits with one point: what Python takes besides is a number that nobody meant."""
 _THOUSANDS: Final = re.compile(r"[+-]?[0-9]{1,3}(,[0-9]{3})+(\.[0-9]*)?")
 """1,000 is a thousand; 60,5 is a half more than 60."""
+_LABEL: Final = re.compile(r"[0-9.]+\(([0-9.]+)\) ?A?")
+"""Of a meter: basic and highest current, 5(60) A."""
 _ROUNDED: Final = re.compile(r"[0-9]+([.,][0-9]+)?[eE][+-]?[0-9]+")
 """As a spreadsheet shows a long number: 1.2E+11."""
 _YEAR_FIRST: Final = re.compile(
@@ -208,6 +215,43 @@ def phases(cell: str) -> int:
     if cell not in ("1", "3"):
         raise ValueError(f'"{cell}" is neither 1 nor 3')
     return int(cell)
+
+
+def amperes(cell: str) -> Decimal:
+    """The current that a meter carries, as the second number on its label: 60 of 5(60) A."""
+    label = _LABEL.fullmatch(_plain_width(cell))
+    if label:
+        raise ValueError(f'"{cell}" is no number: write {label[1]}, the most that it carries')
+    return _within(
+        cell,
+        AMPERES,
+        "A: write the most that the meter carries by its label, as 60 of 5(60) A, and behind "
+        "current transformers 6 of 1.5(6) A",
+    )
+
+
+def volts(cell: str) -> Decimal:
+    """The nominal voltage at a meter's terminals."""
+    return _within(
+        cell,
+        VOLTS,
+        "V: write the voltage at the meter, as 220 of one phase or 380 between two of three, and "
+        "behind voltage transformers 100",
+    )
+
+
+def kilowatts(cell: str) -> Decimal:
+    """A power that a connection can have."""
+    return _within(cell, KILOWATTS, "kW or kVA: write the power of the connection")
+
+
+@lru_cache(OFTEN)
+def _within(cell: str, bounds: tuple[str, str], unit: str) -> Decimal:
+    value = positive(cell)
+    least, most = map(Decimal, bounds)
+    if not least <= value <= most:
+        raise ValueError(f"{cell} is not between {least} and {most} {unit}")
+    return value
 
 
 def decimals(cell: str) -> int:

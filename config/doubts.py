@@ -6,16 +6,18 @@ starting today."""
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from decimal import Decimal
+from functools import partial
 from typing import Final
 
-from config.archive import ACCOUNTS, METERS, POINTS, TABLES
+from config.archive import ACCOUNTS, METERS, POINTS, TABLES, Point
 from config.calendars import country_days
 from config.contacts import CONTACTS, ENOUGH, reached_badly
 from config.load import LoadedSite
+from config.point_limit import CONTRACT, CURRENT, TOLD, VOLTAGE, Connection, column_of, meter_kw
 from config.problems import Mistakes, Problem, shown
 from config.settings_file import SettingsFile
 from config.table import Keys, read_table
@@ -29,6 +31,10 @@ MEMORY: Final = timedelta(days=62)
 """Of a DL/T 645-2007 meter: daily freezes."""
 MOST_YUAN_PER_KWH: Final = Decimal(10)
 """The dearest hours of the dearest tariff have a seventh of it."""
+MOST_OF_ONE_PHASE_V: Final = 300
+AGAINST_NEUTRAL_V: Final = ((55, 70), (110, 130), (210, 260))
+"""Of 3x57.7/100 V behind transformers, of 3x120/208 V, of 3x220/380 to 3x240/415 V."""
+MOST_BEHIND_TRANSFORMERS_A: Final = 20
 SHOWN: Final = 5
 FRIDAY: Final = 5
 MOST_LETTERS: Final = 82
@@ -58,6 +64,7 @@ def doubts_of(site: LoadedSite, today: date) -> Doubts:
     doubts.mistakes += _limits(site)
     doubts.mistakes += _installations(site, today)
     doubts.mistakes += _beginnings(site, today)
+    doubts.warnings += _connections(site)
     doubts.warnings += _nothing_charged(site)
     mistakes, warnings = _openings(site, today)
     doubts.mistakes += mistakes
@@ -185,17 +192,91 @@ def _installations(site: LoadedSite, today: date) -> Iterator[Problem]:
 
 
 def _limits(site: LoadedSite) -> Iterator[Problem]:
-    """From a quarter of the register on nobody can tell a step on from a step back."""
-    ends = {meter.point: meter.modulus_kwh for meter in site.archive.meters}
+    """From a quarter of the register on nobody can tell a step on from a step back; of less than a
+    step of it nothing would ever be published."""
+    meters = {meter.point: meter for meter in site.archive.meters}
     for row, point in enumerate(site.archive.points):
         most = point.max_daily_kwh
-        end = ends.get(point.point)
-        if end is not None and 4 * most >= end:
+        meter = meters.get(point.point)
+        if meter is None:
+            continue
+        end = meter.modulus_kwh
+        step = Decimal(1).scaleb(-meter.decimals)
+        message = ""
+        if 4 * most >= end:
             message = (
                 f"{most} kWh a day is a quarter or more of {end}, where the register of point "
                 f"{point.point} starts again at 0: a step back would be taken for use"
             )
-            yield _in_archive(site, POINTS, "max_daily_kwh", message, row)
+        elif most < step:
+            message = (
+                f"{most} kWh a day is less than {step}, the smallest step of the register of "
+                f"point {point.point}: whatever is used would be withheld"
+            )
+        if message and point.limit_basis != TOLD:
+            message = f"{message}; it follows from {point.limit_basis}; write max_daily_kwh instead"
+        if message:
+            yield _in_archive(site, POINTS, column_of(point.limit_basis), message, row)
+
+
+def _connections(site: LoadedSite) -> Iterator[Problem]:
+    """What a limit is worked out from, and may be meant otherwise."""
+    points = site.archive.points
+    if some := _some_that(points, _is_one_phase_between_two):
+        message = (
+            f"{some}: u_n_v is a voltage between two phases, and phases is 1: write that of one, "
+            "as 220, or 3 phases"
+        )
+        yield _in_archive(site, POINTS, VOLTAGE, message)
+    if some := _some_that(points, _is_three_against_neutral):
+        message = (
+            f"{some}: u_n_v is the voltage of one phase: of three write that between two, as 380 "
+            "of 3x220/380 V"
+        )
+        yield _in_archive(site, POINTS, VOLTAGE, message)
+    if some := _some_that(points, _is_primary_current):
+        message = (
+            f"{some}: i_max_a is more than meters behind current transformers carry: write that "
+            "of the meter, as 6 of 1.5(6) A; ratio holds the transformers"
+        )
+        yield _in_archive(site, POINTS, CURRENT, message)
+    if some := _some_that(points, _is_contract_too_large):
+        message = (
+            f"{some}: contract_kw is more than i_max_a, u_n_v and ratio let through: the limit is "
+            "that of the meter"
+        )
+        yield _in_archive(site, POINTS, CONTRACT, message)
+
+
+def _some_that(points: Iterable[Point], doubt: Callable[[Point], bool]) -> str:
+    """The points of which it is so, in words; empty if there is none."""
+    found = [it.point for it in points if doubt(it)]
+    return _some(found) if found else ""
+
+
+def _is_one_phase_between_two(point: Point) -> bool:
+    return point.phases == 1 and point.u_n_v is not None and point.u_n_v > MOST_OF_ONE_PHASE_V
+
+
+def _is_three_against_neutral(point: Point) -> bool:
+    volts = point.u_n_v
+    return (
+        point.phases != 1
+        and volts is not None
+        and any(a <= volts <= b for a, b in AGAINST_NEUTRAL_V)
+    )
+
+
+def _is_primary_current(point: Point) -> bool:
+    current = point.i_max_a
+    return point.ratio != 1 and current is not None and current > MOST_BEHIND_TRANSFORMERS_A
+
+
+def _is_contract_too_large(point: Point) -> bool:
+    """The meter's figure counts, being the smaller."""
+    carried = meter_kw(Connection(*map(partial(getattr, point), Connection._fields)))
+    contract = point.contract_kw
+    return carried is not None and contract is not None and contract > carried * point.ratio
 
 
 def _openings(site: LoadedSite, today: date) -> tuple[list[Problem], list[Problem]]:

@@ -14,7 +14,7 @@ from config.notice_texts import Texts, load_texts, shipped_texts
 from config.open_secrets import open_secrets
 from config.places import shared_places
 from config.problems import ConfigError, Problem, did_you_mean, shown
-from config.settings import WIRE_KEYS, NamedSection, Site
+from config.settings import WIRE_KEYS, NamedSection, QualitySection, Site
 from config.settings_file import SettingsFile
 from config.table_text import table_file
 from config.tariff_files import load_tariffs, owner_of
@@ -59,12 +59,16 @@ def load_site(path: Path, known: LoadedSite | None = None) -> LoadedSite:
     terminals = _load_terminals(file, problems)
     settings = _settings(file, terminals, problems)
     tariffs = _tariffs(file, problems)
+    quality = settings.quality if settings else QualitySection()
+    # Limits are worked out as rows are read.
+    follows = known is not None and known.settings.quality == quality
     archive = _archive(
         file,
         terminals,
         tariffs,
         problems,
-        known.archive if known else None,
+        known.archive if known and follows else None,
+        quality,
     )
     texts = _texts(file, problems)
     contacts = _contacts(file, archive, problems)
@@ -293,6 +297,7 @@ def _archive(
     tariffs: Mapping[str, Versions] | None,
     problems: list[Problem],
     known: Archive | None,
+    quality: QualitySection,
 ) -> Archive:
     folder = file.path_of("site", "archive")
     if folder is not None and not folder.is_dir():
@@ -311,6 +316,7 @@ def _archive(
         lines=file.names("line") | _lines_of(terminals),
         gateways=file.names("gateway"),
         tariffs=tariffs,
+        one_phase_kwh=quality.max_daily_kwh,
     )
     archive, mistakes = load_archive(folder, around, known)
     problems += mistakes

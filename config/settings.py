@@ -7,6 +7,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from config.point_limit import ONE_PHASE_60_A_KWH
 from config.policies import STRICT, shipped_policies
 from config.values import (
     Answer,
@@ -435,6 +436,14 @@ class NoticeChannelSection(NamedSection):
         return self
 
 
+class QualitySection(Section):
+    """What a site may say of how its readings are judged.
+
+    `max_daily_kwh`: of one phase of a point of which nothing else is told."""
+
+    max_daily_kwh: int = Field(default=ONE_PHASE_60_A_KWH, ge=1, le=1_000_000)
+
+
 class PaymentSection(Section):
     """For more than `ask_above_fen` `meterd topup` asks on a terminal."""
 
@@ -478,6 +487,7 @@ class Site(Section):
     listener: tuple[ListenerSection, ...] = Field(default=(), strict=False)
     collection: CollectionSection = Field(default_factory=CollectionSection)
     spool: SpoolSection = Field(default_factory=SpoolSection)
+    quality: QualitySection = Field(default_factory=QualitySection)
     control: ControlSection = Field(default_factory=ControlSection)
     notices: NoticesSection = Field(default_factory=NoticesSection)
     policy: tuple[PolicySection, ...] = Field(default=(), strict=False)

@@ -69,6 +69,7 @@ MERGING: Final = (
     "add_ratios",
     "edit_ratios",
     "add_limits",
+    "retell_limits",
     "update_meters",
     "register_serials",
     "add_meters",
@@ -147,18 +148,19 @@ class PointPage:
     """What is true of a point now. `account`: who is billed for it, None: nobody.
 
     `opening_kwh`: the register with which that begins, None while it is not published. `withheld`:
-    how many of its days are."""
+    which of its days are. `limit_basis`: what `max_daily_kwh` follows from."""
 
     point: str
     address: str | None
     installed_on: date | None
     ratio: Decimal
     max_daily_kwh: Decimal
+    limit_basis: str
     account: str | None
     billed_from: date | None
     account_state: str | None
     opening_kwh: str | None
-    withheld: int
+    withheld: Sequence[date]
     phases: int
     rates: Sequence[str]
     residual_rate: str | None
@@ -292,8 +294,8 @@ async def _stage(connection: Connection, rows: ArchiveRows) -> None:
 
 
 STAGED: Final = {
-    "point": "(number, account, area, ratio, max_daily_kwh, reconnect, protected, life_support, "
-    "phases, rates, residual_rate)",
+    "point": "(number, account, area, ratio, max_daily_kwh, limit_basis, reconnect, protected, "
+    "life_support, phases, rates, residual_rate)",
     "meter": "(address, line, protocol, modulus, decimals, wire_decimals, point, installed_on, "
     "from_at, profile, serial, has_relay, relay_type)",
 }

@@ -5,7 +5,7 @@ CREATE TEMP TABLE staged_account ON COMMIT DROP AS
 
 -- stage_points -- where points of the files are copied to
 CREATE TEMP TABLE staged_point (
-    number text, account text, area text, ratio numeric, max_daily_kwh numeric, reconnect text, protected boolean,
+    number text, account text, area text, ratio numeric, max_daily_kwh numeric, limit_basis text, reconnect text, protected boolean,
     life_support boolean, phases smallint, rates text, residual_rate text, known_id integer, id integer, is_billed boolean
 ) ON COMMIT DROP
 
@@ -132,12 +132,18 @@ WHERE n.ratio <> s.ratio AND n.document_id IS NULL
   AND (r.point_id, r.from_day, r.rev) = (n.point_id, n.from_day, n.rev)
 
 -- add_limits -- of new points, from the beginning
-INSERT INTO point_limit (point_id, from_day, max_daily_kwh)
-SELECT id, %(beginning)s, max_daily_kwh FROM staged_point WHERE known_id IS NULL
+INSERT INTO point_limit (point_id, from_day, max_daily_kwh, basis)
+SELECT id, %(beginning)s, max_daily_kwh, limit_basis FROM staged_point WHERE known_id IS NULL
+
+-- retell_limits -- the same limit, which follows from something else now: nothing is judged otherwise
+UPDATE point_limit l SET basis = s.limit_basis
+FROM staged_point s CROSS JOIN LATERAL limit_now(s.known_id) n
+WHERE n.max_daily_kwh = s.max_daily_kwh AND n.basis <> s.limit_basis
+  AND (l.point_id, l.from_day, l.rev) = (n.point_id, n.from_day, n.rev)
 
 -- raise_limits -- a limit that was too small was wrong from the beginning
-INSERT INTO point_limit (point_id, from_day, rev, max_daily_kwh)
-SELECT l.point_id, l.from_day, l.rev + 1, s.max_daily_kwh
+INSERT INTO point_limit (point_id, from_day, rev, max_daily_kwh, basis)
+SELECT l.point_id, l.from_day, l.rev + 1, s.max_daily_kwh, s.limit_basis
 FROM staged_point s
 JOIN LATERAL limit_now(s.known_id) n ON n.max_daily_kwh < s.max_daily_kwh
 JOIN LATERAL (SELECT DISTINCT ON (x.from_day) * FROM point_limit x WHERE x.point_id = n.point_id
@@ -145,9 +151,9 @@ JOIN LATERAL (SELECT DISTINCT ON (x.from_day) * FROM point_limit x WHERE x.point
 RETURNING point_id
 
 -- lower_limits -- a smaller limit holds from today on
-INSERT INTO point_limit (point_id, from_day, rev, max_daily_kwh)
+INSERT INTO point_limit (point_id, from_day, rev, max_daily_kwh, basis)
 SELECT n.point_id, %(today)s, (SELECT coalesce(max(l.rev) + 1, 0) FROM point_limit l
-                               WHERE l.point_id = n.point_id AND l.from_day = %(today)s), s.max_daily_kwh
+                               WHERE l.point_id = n.point_id AND l.from_day = %(today)s), s.max_daily_kwh, s.limit_basis
 FROM staged_point s JOIN LATERAL limit_now(s.known_id) n ON n.max_daily_kwh > s.max_daily_kwh
 RETURNING point_id
 
@@ -483,11 +489,11 @@ WHERE a.id = ANY(%(accounts)s)
 ORDER BY p.number
 
 -- pages -- what is true of points, to compare it with what will be
-SELECT p.number AS point, m.address, i.first_day AS installed_on, r.ratio, n.max_daily_kwh,
+SELECT p.number AS point, m.address, i.first_day AS installed_on, r.ratio, n.max_daily_kwh, n.basis AS limit_basis,
        a.number AS account, greatest(x.from_day, a.opened_on) AS billed_from, a.state AS account_state,
        trim_scale(o.total / 10 ^ i.decimals::numeric)::text AS opening_kwh,
-       (SELECT count(*) FROM doubt d JOIN slot s ON (s.day, s.point_id, s.kind) = (d.day, d.point_id, d.kind)
-        WHERE d.point_id = p.id AND d.kind = 1 AND s.state = 'suspect')::int AS withheld,
+       ARRAY(SELECT d.day FROM doubt d JOIN slot s ON (s.day, s.point_id, s.kind) = (d.day, d.point_id, d.kind)
+             WHERE d.point_id = p.id AND d.kind = 1 AND s.state = 'suspect' ORDER BY d.day) AS withheld,
        p.phases, p.rates, p.residual_rate
 FROM unnest(%(points)s::text[]) AS asked (number)
 JOIN point p USING (number)

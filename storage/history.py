@@ -108,8 +108,9 @@ async def read_versions(
     return await fetch_records(connection, ReadVersion, SQL["reads"], _days(point_id, first, last))
 
 
-async def limits(connection: Connection, point_id: int) -> list[tuple[date, Decimal]]:
-    """(from which day, most kWh that the register may advance in a day) in order of days."""
+async def limits(connection: Connection, point_id: int) -> list[tuple[date, Decimal, str]]:
+    """(from which day, most kWh that the register may advance in a day, what that follows from) in
+    order of days."""
     return await fetch_rows(connection, SQL["limits"], {"point_id": point_id})
 
 

@@ -36,7 +36,7 @@ LEFT JOIN LATERAL (SELECT decimals FROM installation x WHERE x.point_id = %(poin
 ORDER BY r.day, r.arrived_at, r.id
 
 -- limits -- of a point, in order of days; of one day the last revision counts
-SELECT DISTINCT ON (from_day) from_day, max_daily_kwh FROM point_limit WHERE point_id = %(point_id)s ORDER BY from_day, rev DESC
+SELECT DISTINCT ON (from_day) from_day, max_daily_kwh, basis FROM point_limit WHERE point_id = %(point_id)s ORDER BY from_day, rev DESC
 
 -- limited_points -- points with the limit that holds now
 SELECT p.id AS point_id, p.number AS point, l.max_daily_kwh

@@ -119,8 +119,8 @@ def show(point: str, day: date | None, site_path: Path, as_json: bool) -> None:
             "chain": [slot_row(it) for it in slots if it.until is None],
             "reads": [read_row(it, settings.site.zone) for it in reads],
             "limits": [
-                {"from": since, "max_daily_kwh": most}
-                for since, most in await history.limits(connection, found.point_id)
+                {"from": since, "max_daily_kwh": most, "basis": basis}
+                for since, most, basis in await history.limits(connection, found.point_id)
             ],
             "decisions": [
                 {**asdict(it), "total": kwh(it.total, it.decimals)}
@@ -151,9 +151,8 @@ def _print(found: dict[str, Any]) -> None:
     if found["reads"]:
         columns = {it: it for it in ("day", "register", "source", "read at", "stamp", "skew s")}
         print_columns({**columns, "meter": "meter"}, found["reads"], title="reads")
-    print_columns(
-        {"from": "from", "most kWh a day": "max_daily_kwh"}, found["limits"], title="limits"
-    )
+    columns = {"from": "from", "most kWh a day": "max_daily_kwh", "follows from": "basis"}
+    print_columns(columns, found["limits"], title="limits")
     if found["decisions"]:
         columns = {it: it for it in ("number", "day", "action", "total", "maker", "state")}
         print_columns({**columns, "why": "reason"}, found["decisions"], title="decisions")

@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
+from config.point_limit import TOLD
 from daemon.quality.codes import code_of
 from daemon.quality.tasks import Beside, Doubtful, Waiting
 from storage.doubts import DoubtRow
@@ -95,6 +96,7 @@ def doubtful_of(row: DoubtRow) -> Doubtful:
         skew_s=row.skew_s,
         confirmed=said,
         found=row.found,
+        limit_basis=row.limit_basis or TOLD,
     )
 
 

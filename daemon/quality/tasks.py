@@ -9,6 +9,7 @@ from datetime import date, timedelta
 from decimal import Decimal
 from typing import Literal
 
+from config.point_limit import TOLD, column_of
 from daemon.quality.codes import HOLDS, NOT_SHOWN, code_of, in_words
 
 Owner = Literal["daemon", "operator", "two persons", "three persons"]
@@ -50,7 +51,8 @@ class Doubtful:
     Registers as persons write them. `before`, `behind`: the neighbours that stand; of held use,
     where it begins. `confirmed`: a day and the register that a person released there, which stands
     against it. `skew_s`: how far the meter's clock was off. `held_from`: where the use begins that
-    is held and ends at `first_day`. `found`: the command that a finding about the meter names."""
+    is held and ends at `first_day`. `found`: the command that a finding about the meter names.
+    `limit_basis`: what the point's limit follows from, in the words of the files."""
 
     point: str
     first_day: date
@@ -67,6 +69,7 @@ class Doubtful:
     skew_s: int | None = None
     confirmed: Shown | None = None
     found: str | None = None
+    limit_basis: str = TOLD
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,10 +243,18 @@ def _causes(doubtful: Doubtful, codes: Collection[str]) -> Iterator[Step]:
     if "V35" in codes or "V36" in codes:
         yield _exchange(doubtful)
     if "V08" in codes:
-        yield Step(
-            f"max_daily_kwh of {doubtful.point} in points.csv, then meterd reload",
-            when="it is too small",
-        )
+        yield _limit(doubtful)
+
+
+def _limit(doubtful: Doubtful) -> Step:
+    """The column from which the limit follows; what is told outright outranks it."""
+    basis = doubtful.limit_basis
+    columns = TOLD
+    when = "it is too small"
+    if basis != TOLD:
+        columns = f"{column_of(basis)} or {TOLD}"
+        when = f"the limit that follows from {basis} is too small"
+    return Step(f"{columns} of {doubtful.point} in points.csv, then meterd reload", when=when)
 
 
 def _values(doubtful: Doubtful, codes: Collection[str]) -> Iterator[Step]:

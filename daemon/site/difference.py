@@ -16,7 +16,7 @@ from config.archive import Archive
 from config.lines import LineMeter, LineSpec, TerminalSettings, configured_lines, line_specs
 from config.load import LoadedSite
 from config.secret import Secret
-from config.settings import LineCollectionSection, ListenerSection, Site, file_keys
+from config.settings import LineCollectionSection, ListenerSection, QualitySection, Site, file_keys
 from config.tariff_version import TariffVersion
 
 OF_PORTS = ("listen", "tls_certificate", "tls_key", "tls_client_ca", "enabled")
@@ -25,7 +25,9 @@ runs."""
 OF_TERMINALS = frozenset(field.name for field in fields(TerminalSettings))
 """Keys of a `[[listener]]` that are named with the lines that they change."""
 APPLIED = frozenset(
-    f"collection.{key}" for key in file_keys(LineCollectionSection).values()
+    f"{section}.{key}"
+    for section, model in (("collection", LineCollectionSection), ("quality", QualitySection))
+    for key in file_keys(model).values()
 ) | frozenset({"site.archive", "site.tariffs", "log.level", "log.trace_lines"})
 """Keys outside of the sections of lines that need no restart.
 

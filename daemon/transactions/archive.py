@@ -18,6 +18,7 @@ from psycopg.types.json import Jsonb
 from config.archive import Account, Point
 from config.load import LoadedSite
 from config.meters import DLT645, LEAST_DECIMALS, MQTT, Meter
+from config.point_limit import TOLD
 from config.tariff_canonical import canonical_form
 from config.tariff_version import TariffVersion
 from daemon.transactions import point_pricing
@@ -29,6 +30,8 @@ from storage.point_pricing import Pricing
 
 log = structlog.get_logger("daemon")
 
+NAMED: Final = 5
+"""Days of a point that are told one by one."""
 MOST_TOLD: Final = 50
 """Who looks at a plan reads no more; the rows of each table are counted besides."""
 
@@ -182,6 +185,8 @@ def page_in_words(
         yield f"{point}: ratio {becomes.ratio} instead of {was.ratio}; nothing was billed with it"
     if was.max_daily_kwh != becomes.max_daily_kwh:
         yield _limit_in_words(was, becomes)
+    elif was.limit_basis != becomes.limit_basis:
+        yield f"{_of_limit(becomes)}, as from {was.limit_basis}; no day is judged otherwise"
     yield from _pricing_in_words(was, becomes)
 
 
@@ -233,12 +238,19 @@ def _left_in_words(page: PointPage) -> str:
 
 
 def _limit_in_words(was: PointPage, becomes: PointPage) -> str:
-    words = (
-        f"{becomes.point}: at most {becomes.max_daily_kwh} kWh a day instead of {was.max_daily_kwh}"
-    )
+    words = f"{_of_limit(becomes)} instead of {was.max_daily_kwh}"
+    if was.limit_basis != TOLD:
+        words += f" (from {was.limit_basis})"
     if becomes.max_daily_kwh < was.max_daily_kwh:
         return f"{words}, from today on"
-    return f"{words}, always; {was.withheld} withheld days are judged again"
+    named = [*map(str, was.withheld[:NAMED]), *["..."] * (len(was.withheld) > NAMED)]
+    of_days = f": {', '.join(named)}" if named else ""
+    return f"{words}, always; {len(was.withheld)} withheld days are judged again{of_days}"
+
+
+def _of_limit(page: PointPage) -> str:
+    words = f"{page.point}: at most {page.max_daily_kwh} kWh a day"
+    return words if page.limit_basis == TOLD else f"{words} (from {page.limit_basis})"
 
 
 def archive_rows(site: LoadedSite, zone: ZoneInfo) -> ArchiveRows:
@@ -323,6 +335,7 @@ def _point_row(point: Point) -> tuple[Any, ...]:
         point.area,
         point.ratio,
         point.max_daily_kwh,
+        point.limit_basis,
         point.reconnect,
         point.protected,
         point.life_support,

@@ -394,8 +394,10 @@ CREATE TABLE point_limit (
     from_day    date NOT NULL,
     rev         integer NOT NULL DEFAULT 0,
     max_daily_kwh numeric NOT NULL CHECK (max_daily_kwh > 0),
+    basis       text NOT NULL DEFAULT 'max_daily_kwh',
     PRIMARY KEY (point_id, from_day, rev)
 );
+COMMENT ON COLUMN point_limit.basis IS 'what it follows from, in the files'' words; no judgement looks at it';
 COMMENT ON COLUMN point_limit.max_daily_kwh IS 'most that the register can advance in a day, in register units (before the ratio)';
 
 CREATE FUNCTION ratio_now(point integer) RETURNS SETOF point_ratio STABLE LANGUAGE sql AS

@@ -46,7 +46,8 @@ address = "000000001009"
 installed = {EXCHANGED_ON}
 initial_kwh = 0
 """
-LIMITS = {"P1002": 3}
+TOO_SMALL = ",,0.5"
+"""Half an ampere: 3.17 kWh a day."""
 PATIENCE_S = 240.0
 
 
@@ -57,9 +58,9 @@ def site(database_url: str, tmp_path: Path) -> Iterator[Stage]:
     with stage(tmp_path, database_url, mode="shadow", more_meters=MORE_METERS) as staged:
         edit(staged, "meters.csv", "000000001001,", "000000001901,")
         head, *points = (staged.folder / "points.csv").read_text().splitlines()
-        limited = [f"{row},{LIMITS.get(row.split(',')[0], 40)}" for row in points]
+        limited = [f"{row}{TOO_SMALL if row.startswith('P1002,') else ',40,'}" for row in points]
         (staged.folder / "points.csv").write_text(
-            "\n".join([f"{head},max_daily_kwh", *limited]) + "\n"
+            "\n".join([f"{head},max_daily_kwh,i_max_a", *limited]) + "\n"
         )
         # As if the files had said so from the first: a lower limit holds from its day on only.
         staged.ask(
@@ -174,8 +175,18 @@ def mend_the_mistyped_address(site: Stage) -> None:
 
 def mend_the_limit(site: Stage) -> None:
     until(site, "it was read again", lambda: is_for_a_person(site, "P1002"))
-    assert "max_daily_kwh of P1002 in points.csv" in task(site, "P1002", "max_daily_kwh")
-    edit(site, "points.csv", "C1002,close,3\n", "C1002,close,40\n")
+    mends = task(site, "P1002", "max_daily_kwh")
+    assert mends.startswith("i_max_a or max_daily_kwh of P1002 in points.csv, then meterd reload")
+    assert "follows from i_max_a 0.5, u_n_v 220, phases 1" in mends
+    edit(site, "points.csv", "C1002,close,,0.5\n", "C1002,close,,60\n")
+    planned = subprocess.run(
+        [METERD, "plan", "-c", str(site.site)], capture_output=True, text=True
+    ).stdout
+    withheld = site.ask(
+        "SELECT day FROM slot JOIN point ON id = point_id "
+        "WHERE number = 'P1002' AND state = 'suspect' ORDER BY day"
+    )
+    assert f"{len(withheld)} withheld days are judged again: {withheld[0][0]}" in planned
     seen = told(site, "quality", "revalidate", "--all", "--files", "--dry-run")
     assert [it["point"] for it in seen if "point" in it] == ["P1002"]
     site.meterd("reload")

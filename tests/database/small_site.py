@@ -151,6 +151,7 @@ class Site:
             "area": "",
             "ratio": Decimal(1),
             "max_daily_kwh": Decimal(380),
+            "limit_basis": "max_daily_kwh",
             "reconnect": "allow_close",
             "protected": False,
             "life_support": False,

@@ -47,7 +47,10 @@ CHANGES: dict[str, tuple[str, str, str, list[str]]] = {
         "points.csv",
         "P1,A1,380",
         "P1,A1,500",
-        ["P1: at most 500 kWh a day instead of 380, always; 1 withheld days are judged again"],
+        [
+            "P1: at most 500 kWh a day instead of 380, always; 1 withheld days are judged again: "
+            "2026-03-03"
+        ],
     ),
     "a limit is lowered": (
         "points.csv",

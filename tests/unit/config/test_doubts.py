@@ -10,7 +10,8 @@ import pytest
 
 from config.doubts import doubts_of
 from config.load import load_site
-from tests.unit.config.test_site import GOOD, mistakes, write
+from config.problems import ConfigError
+from tests.unit.config.test_site import GOOD, in_chinese, mistakes, write
 
 TODAY = date(2026, 3, 10)
 MORE = GOOD["meterd.toml"]
@@ -179,6 +180,75 @@ def test_a_limit_of_a_quarter_of_the_register_is_a_mistake(
     found, _ = doubts(tmp_path, points=points, meters=meters)
     told = "archive/points.csv:3: max_daily_kwh: 2500 kWh a day is a quarter or more of 10000"
     assert [it.startswith(told) for it in found] == [True] * is_mistake
+
+
+@pytest.mark.parametrize(
+    ("cells", "told"),
+    [
+        ("1,,,90,,", "contract_kw: 2590 kWh a day is a quarter or more of 10000"),
+        ("1,3,200,,,", "i_max_a: 3790 kWh a day is a quarter or more of 10000"),
+        ("1000000,,,0.1,,", "contract_kw: 0.00000288 kWh a day is less than 0.01, the smallest"),
+        ("1,3,120,,,", ""),
+        ("1,,,90,,2000", ""),
+    ],
+)
+def test_a_limit_that_follows_is_told_with_the_column_that_is_mended(
+    tmp_path: Path, cells: str, told: str
+) -> None:
+    head = "point,account,ratio,phases,i_max_a,contract_kw,u_n_v,max_daily_kwh"
+    points = f"{head}\nP1,A1,,,,,,\nP2,A2,{cells}\n"
+    meters = "address,line,point,installed_on,modulus_kwh\n000000000001,gate-1,P1,2026-01-01,\n"
+    meters += "000000000002,bus-1,P2,2026-01-01,10000\n"
+    site = load_site(write(tmp_path, points=points, meters=meters))
+    found = doubts_of(site, TODAY).mistakes
+    if not told:
+        assert not found
+        return
+    (mistake,) = found
+    assert str(mistake).startswith(f"archive/points.csv:3: {told}")
+    column = told.split(":")[0]
+    assert mistake.message.partition("; it follows from ")[2].startswith(f"{column} ")
+    in_chinese(ConfigError(found))
+
+
+def test_the_default_of_a_phase_may_be_too_much_for_a_register(tmp_path: Path) -> None:
+    meterd = f"{MORE}\n[quality]\nmax_daily_kwh = 1000000\n"
+    points = "point,account,max_daily_kwh\nP1,A1,\nP2,A2,380\n"
+    (mistake,), _ = doubts(tmp_path, meterd=meterd, points=points)
+    assert mistake.startswith("archive/points.csv:2: i_max_a: 1000000 kWh a day is a quarter")
+    assert mistake.endswith("follows from quality.max_daily_kwh; write max_daily_kwh instead")
+
+
+@pytest.mark.parametrize(
+    ("cells", "told"),
+    [
+        ("1,1,60,380,", "u_n_v: 1 (P2): u_n_v is a voltage between two phases"),
+        ("1,1,60,220,", ""),
+        ("1,3,60,220,", "u_n_v: 1 (P2): u_n_v is the voltage of one phase"),
+        ("1,3,6,57.7,", "u_n_v: 1 (P2): u_n_v is the voltage of one phase"),
+        ("1,3,60,380,", ""),
+        ("1,3,60,400,", ""),
+        ("80,3,6,100,", ""),
+        ("30,3,150,,", "i_max_a: 1 (P2): i_max_a is more than meters behind current transf"),
+        ("1,3,150,,", ""),
+        ("1,1,60,,20", "contract_kw: 1 (P2): contract_kw is more than i_max_a, u_n_v and ratio"),
+        ("1,1,60,,13", ""),
+        ("30,3,6,,118", ""),
+        ("30,3,6,,119", "contract_kw: 1 (P2): contract_kw is more than"),
+        ("1,1,,,900", ""),
+    ],
+)
+def test_what_a_connection_hardly_can_be_is_a_warning(
+    tmp_path: Path, cells: str, told: str
+) -> None:
+    head = "point,account,ratio,phases,i_max_a,u_n_v,contract_kw"
+    points = f"{head}\nP1,A1,,,,,\nP2,A2,{cells}\n"
+    site = load_site(write(tmp_path, points=points))
+    found = doubts_of(site, TODAY).warnings
+    assert [str(it).startswith(f"archive/points.csv:1: {told}") for it in found] == [True] * bool(
+        told
+    )
+    in_chinese(ConfigError(found))
 
 
 def test_who_signs_has_to_be_a_program(tmp_path: Path) -> None:

@@ -22,6 +22,23 @@ SPIKE = Doubtful("P1", DAY, DAY, "suspect", "9105.00", ("V08",), "person", befor
         ({}, "operator", "meterd quality reject P1 2026-03-03 9105.00"),
         ({}, "operator", "max_daily_kwh of P1 in points.csv"),
         (
+            {"limit_basis": "i_max_a 60, u_n_v 220, phases 1"},
+            "operator",
+            "i_max_a or max_daily_kwh of P1 in points.csv, then meterd reload (if the limit that "
+            "follows from i_max_a 60, u_n_v 220, phases 1 is too small",
+        ),
+        (
+            {"limit_basis": "contract_kw 8, ratio 1"},
+            "operator",
+            "contract_kw or max_daily_kwh of P1 in points.csv",
+        ),
+        (
+            {"limit_basis": "quality.max_daily_kwh"},
+            "operator",
+            "i_max_a or max_daily_kwh of P1 in points.csv, then meterd reload (if the limit that "
+            "follows from quality.max_daily_kwh is too small",
+        ),
+        (
             {},
             "operator",
             "meterd quality reject P1 2026-03-02 105.00",
