@@ -84,6 +84,8 @@ def _drawn(
     shown = _days(verdict, "published") | _days(verdict, "substituted")
     waiting: list[Link] = []
     for link, behind in zip_longest(links, links[1:]):
+        if waiting and moment(waiting[-1].end, zone) != moment(link.start, zone):
+            waiting = []  # what was lost there no value ends
         waiting.append(link)
         end = link.end
         if isinstance(end, datetime):

@@ -230,3 +230,9 @@ def test_no_substitute_leads_over_the_beginning_of_another_meter(hour: int) -> N
     before = Point().says("substitute", 1, 100)
     before.exchange(before.midnight(3, hour)).values(5, 6, first=4)
     assert uses(before) == {5: Use(1)}
+
+
+def test_use_that_was_lost_is_not_that_of_substitutes_of_the_next_meter() -> None:
+    point = Point().values(100, 105).says("substitute", 4, 110)
+    point.exchange(point.midnight(5, 12)).says("substitute", 6, 5).says("substitute", 8, 9)
+    assert uses(point) == {2: Use(1), 4: Use(2), 8: Use(2)}
