@@ -43,6 +43,10 @@ NOTICES: Final[Mapping[str, frozenset[str]]] = {
 """By notice the blanks that its text has to have, and may have (control, notices; R74, R75,
 R89c)."""
 WHY: Final[Mapping[str, frozenset[str]]] = {
+    "safety": frozenset({"since", "reason"}),
+    "theft": frozenset({"since", "reason"}),
+    "customer_request": frozenset({"since", "reason"}),
+    "order_over": frozenset({"since"}),
     "cut": frozenset({"since", "balance", "missing", "how_to_restore"}),
     "kept_off": frozenset({"since", "reason"}),
     "restore_due": frozenset({"since", "balance"}),

@@ -59,8 +59,8 @@ LEFT JOIN LATERAL (SELECT j.recorded_at AS at FROM journal j
                    WHERE j.accounts[1] = b.id AND j.kind = (SELECT k.id FROM transaction_kind k WHERE k.kind = 'top_up')
                    ORDER BY j.id DESC LIMIT 1) paid ON true
 CROSS JOIN LATERAL (
-    SELECT CASE WHEN bool_or(v.supply_state = 'disconnected') THEN 'cut'
-                WHEN bool_or(v.supply_state IN ('trip_commanded', 'reconnect_commanded')) THEN 'moving'
+    SELECT CASE WHEN bool_or(v.supply_state = 'disconnected' AND v.cut_for = 'arrears') THEN 'cut'
+                WHEN bool_or(v.supply_state IN ('disconnected', 'trip_commanded', 'reconnect_commanded')) THEN 'moving'
                 WHEN bool_or(v.supply_state = 'wait_customer_button') THEN 'button'
                 ELSE 'on' END AS state,
            max(c.created_at) FILTER (WHERE v.supply_state <> 'energised') AS since,

@@ -184,6 +184,19 @@ async def approvals_given(
     return await fetch_rows(connection, SQL["approvals_given"], {"episodes": list(episodes)})
 
 
+async def persons_of_orders(
+    connection: Connection, points: Iterable[int]
+) -> list[tuple[int, str, str, datetime, datetime]]:
+    """(point, who ordered it off, who agreed, when, until when it may be cut for that)."""
+    return await fetch_rows(connection, SQL["persons_of_orders"], {"points": list(points)})
+
+
+async def accounts_with_orders(connection: Connection) -> list[int]:
+    """Those with a point that is ordered off and is on."""
+    rows = await fetch_rows(connection, SQL["accounts_with_orders"], {})
+    return [account for (account,) in rows]
+
+
 async def accounts_to_ask_about(
     connection: Connection, after: int = 0, most: int | None = None
 ) -> list[int]:
@@ -285,10 +298,12 @@ async def database_clock(connection: Connection) -> datetime:
     return at
 
 
-async def set_supply(connection: Connection, points: Sequence[int], supply_state: str) -> None:
-    """Store the supply state of points."""
+async def set_supply(
+    connection: Connection, points: Sequence[int], supply_state: str, cut_for: str | None = None
+) -> None:
+    """Store the supply state of points, and of those that are being cut for what."""
     if points:
-        values = {"points": list(points), "supply_state": supply_state}
+        values = {"points": list(points), "supply_state": supply_state, "cut_for": cut_for}
         await connection.execute(SQL["set_supply"], values)
 
 

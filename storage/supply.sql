@@ -38,7 +38,7 @@ WITH trips AS (
 ), chosen AS (
     SELECT DISTINCT ON (account_id) account_id, profile FROM account_policy WHERE NOT waits ORDER BY account_id, rev DESC
 )
-SELECT p.id AS point_id, p.number AS point, a.id AS account_id, a.number AS account, v.supply_state, v.relay_observed,
+SELECT p.id AS point_id, p.number AS point, a.id AS account_id, a.number AS account, v.supply_state, v.cut_for, v.relay_observed,
        v.relay_observed_at, v.keep_power_observed, i.has_relay, coalesce(moves.sent, '{}') AS relay_moves,
        p.protected, p.life_support, p.reconnect, m.id AS meter_id, m.address, m.line,
        a.state AS account_state, a.agreement IS NOT NULL AS has_agreement, a.trip_fen, a.credit_limit_fen,
@@ -104,7 +104,7 @@ WHERE a.id = ANY(%(accounts)s)
 ORDER BY p.id
 
 -- supply_facts -- who is at the points of these accounts (whose rows the caller has locked), their money and their supply
-SELECT p.id AS point_id, p.number AS point, a.id AS account_id, a.number AS account, v.supply_state, v.relay_observed,
+SELECT p.id AS point_id, p.number AS point, a.id AS account_id, a.number AS account, v.supply_state, v.cut_for, v.relay_observed,
        i.has_relay, p.protected, p.life_support, p.reconnect, m.id AS meter_id, m.address, m.line, a.state AS account_state,
        a.reconnect_fen, coalesce((SELECT b.balance_fen FROM ledger_account b
                                   WHERE b.name = 'customer:' || a.number || ':prepaid'), 0) AS balance_fen,
@@ -132,6 +132,9 @@ WITH holding AS MATERIALIZED (
     UNION
     SELECT x.point_id, h.kind FROM holding h JOIN point_account x ON x.account_id = h.account_id AND x.to_day IS NULL
     WHERE x.point_id = ANY(%(points)s::int[])
+    UNION
+    SELECT o.point_id, o.cause FROM cut_order o
+    WHERE o.point_id = ANY(%(points)s::int[]) AND o.agreed_at IS NOT NULL AND o.ended_at IS NULL
 )
 SELECT point_id, array_agg(kind ORDER BY kind) FROM marked GROUP BY 1
 
@@ -145,6 +148,16 @@ SELECT r.episode_id, r.requester, r.debt_fen, a.approver, a.approved_at, a.expir
 FROM cut_request r LEFT JOIN approval a ON a.request_id = r.id AND a.withdrawn_at IS NULL
 WHERE r.episode_id = ANY(%(episodes)s::bigint[]) AND r.withdrawn_at IS NULL
 ORDER BY a.id
+
+-- persons_of_orders -- who ordered that these points are off, and who agreed: for four hours they may be cut for it
+SELECT point_id, actor, second, agreed_at, agreed_at + interval '4 hours' FROM cut_order
+WHERE point_id = ANY(%(points)s::int[]) AND agreed_at IS NOT NULL AND ended_at IS NULL
+
+-- accounts_with_orders -- those with a point that is ordered off and is on
+SELECT x.account_id FROM cut_order o
+JOIN point_supply v ON v.point_id = o.point_id AND v.supply_state = 'energised'
+JOIN point_account x ON x.point_id = o.point_id AND x.to_day IS NULL
+WHERE o.agreed_at IS NOT NULL AND o.ended_at IS NULL ORDER BY 1
 
 -- accounts_exhausted -- those of these accounts whose money has run out
 SELECT id FROM account WHERE id = ANY(%(accounts)s) AND credit_state = 'exhausted' ORDER BY 1
@@ -222,7 +235,7 @@ JOIN point_account x ON x.point_id = p.id AND x.to_day IS NULL
 JOIN account a ON a.id = x.account_id
 LEFT JOIN ledger_account b ON b.name = 'customer:' || a.number || ':prepaid'
 WHERE v.supply_state <> 'energised' AND v.supply_state IN ('disconnected', 'trip_commanded')
-  AND (coalesce(b.balance_fen, 0) >= a.reconnect_fen OR p.protected OR p.life_support
+  AND (coalesce(b.balance_fen, 0) >= a.reconnect_fen OR p.protected OR p.life_support OR v.cut_for <> 'arrears'
        OR EXISTS (SELECT FROM supply_mark k WHERE k.kind IN ('protected', 'life_support') AND k.lifted_at IS NULL
                   AND (k.point_id = p.id OR k.account_id = a.id OR k.area = p.area)))
 UNION
@@ -258,7 +271,8 @@ VALUES (%(id)s, %(point_id)s, %(meter_id)s, %(address)s, %(line)s, %(action)s, %
 SELECT clock_timestamp()
 
 -- set_supply -- the supply state of points
-UPDATE point_supply SET supply_state = %(supply_state)s WHERE point_id = ANY(%(points)s)
+UPDATE point_supply SET supply_state = %(supply_state)s, cut_for = coalesce(%(cut_for)s::text, cut_for)
+WHERE point_id = ANY(%(points)s)
 
 -- lock_open_trips -- those of these points, until the transaction ends
 SELECT id, point_id, sends FROM command
@@ -291,9 +305,14 @@ SELECT DISTINCT m.line FROM command c JOIN meter m ON m.id = c.meter_id
 WHERE c.state IN ('persisted', 'sent', 'acked', 'unknown', 'verifying')
 
 -- is_sent -- is this very send still in force, and meanwhile no breaker opened, nor said anybody that the point is not to be cut, or is to stay off
-SELECT c.state = 'sent' AND c.sends = %(sends)s AND NOT (c.action = 'trip' AND (p.protected OR p.life_support)) AND NOT EXISTS (
+SELECT c.state = 'sent' AND c.sends = %(sends)s AND NOT (c.action = 'trip' AND (p.protected OR p.life_support))
+    AND NOT (c.action <> 'trip' AND EXISTS (
+        SELECT FROM cut_order o WHERE o.point_id = p.id AND o.agreed_at IS NOT NULL AND o.ended_at IS NULL))
+    AND NOT EXISTS (
     SELECT FROM supply_mark k WHERE k.lifted_at IS NULL AND k.from_at <= now() AND coalesce(k.to_at, 'infinity') > now()
       AND (c.action = 'trip') = (k.kind <> 'keep_off')
+      AND k.kind <> ALL (CASE c.guard #>> '{facts,cause}' WHEN 'safety' THEN '{payment_in_flight,dispute,wrongful_cut,weather}'
+                         WHEN 'arrears' THEN '{}' ELSE '{payment_in_flight}' END::text[])
       AND (num_nonnulls(k.area, k.line, k.account_id, k.point_id) = 0 OR k.area = p.area OR k.line = m.line
            OR k.account_id = x.account_id OR k.point_id = p.id))
     AND NOT (c.action = 'trip' AND EXISTS (

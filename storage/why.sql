@@ -35,7 +35,7 @@ WITH asked AS (
 ), area AS (
     SELECT h.area, count(*) AS meters, count(h.asked_at) AS silent FROM heard h WHERE h.area IS NOT NULL GROUP BY 1
 )
-SELECT p.number AS point, a.number AS account, p.area, p.reconnect, v.supply_state, v.relay_observed, v.relay_observed_at,
+SELECT p.number AS point, a.number AS account, p.area, p.reconnect, v.supply_state, v.cut_for, v.relay_observed, v.relay_observed_at,
        coalesce(b.balance_fen, 0) AS balance_fen, coalesce(a.reconnect_fen, 0) AS reconnect_fen, m.address, m.line,
        cut.sent_at AS cut_at, c.created_at AS command_at, c.state AS command_state,
        greatest(h.at, v.relay_observed_at) AS heard_at,
@@ -43,7 +43,8 @@ SELECT p.number AS point, a.number AS account, p.area, p.reconnect, v.supply_sta
        coalesce(area.meters, 1) AS area_meters, coalesce(area.silent, 0) AS area_silent,
        o.since AS line_down_since, o.reason AS line_down_reason,
        planned.from_at AS outage_from, planned.to_at AS outage_to, planned.reason AS outage_reason,
-       off.from_at AS off_since, off.reason AS off_reason
+       off.from_at AS off_since, off.reason AS off_reason,
+       ordered.cause AS ordered, ordered.agreed_at AS ordered_at, ordered.reason AS order_reason
 FROM asked p
 JOIN point_supply v ON v.point_id = p.id
 LEFT JOIN account a ON a.id = p.account_id
@@ -67,4 +68,5 @@ LEFT JOIN LATERAL (
       AND coalesce(y.area = p.area, true) AND coalesce(y.line = m.line, true)
       AND coalesce(y.account_id = p.account_id, true) AND coalesce(y.point_id = p.id, true)
     ORDER BY y.from_at LIMIT 1) off ON true
+LEFT JOIN cut_order ordered ON ordered.point_id = p.id AND ordered.agreed_at IS NOT NULL AND ordered.ended_at IS NULL
 ORDER BY p.number

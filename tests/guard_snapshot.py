@@ -88,6 +88,7 @@ def good() -> dict[str, Any]:
             "clocks_apart": 0.1,
             "clock_stepped_at": None,
             "meters": 1,
+            "cause": "arrears",
             "requested_by": "daemon",
             "approvals": [
                 {

@@ -116,6 +116,9 @@ def dimensions(now: datetime) -> list[list[Fields]]:
             {"source_changed": True},
             {"shadow_mode": True},
             {"meters": 2},
+            {"cause": "safety"},
+            {"cause": "theft", "weather_hold": True, "relay_moves": (now,) * 6},
+            {"cause": "customer_request", "life_support": True, "account_state": "closing"},
             {"running_for": timedelta(minutes=15) - NEXT},
         ],
         [

@@ -24,6 +24,18 @@ DAY: Final = 24 * HOUR
 ANNOUNCED: Final = 4 * HOUR
 """A cut that was announced for a moment comes within so long of it (R82)."""
 TRUSTED: Final = frozenset({"published", "substituted_approved"})
+ALWAYS: Final = frozenset(
+    [
+        *("PROTECTED", "LIFE_SUPPORT", "HOLD", "LOCKED", "BREAKER_OPEN", "SHADOW_MODE"),
+        *("RECONNECT_PENDING", "RESTORE_CAPACITY", "SOURCE_CHANGED", "CLOCK_UNSURE"),
+        *("NO_RELAY", "ALREADY_OPEN", "DEVICE_KEEP_POWER", "COMM_UNSTABLE", "APPROVAL_MISSING"),
+    ]
+)
+"""What speaks against a cut that two persons ordered, for safety too."""
+CAN_WAIT: Final = frozenset(
+    ["WINDOW_CLOSED", "NONWORKING_DAY", "EVE_OF_NONWORKING", "WEATHER", "DISPUTE"]
+)
+"""What speaks against it unless it is for safety."""
 MIDNIGHT: Final = "23:59:59.999999"
 """As a window that lasts to the end of the day is kept."""
 
@@ -50,7 +62,19 @@ def second_opinion(document: Document) -> SecondOpinion:
     }
     if _approvers(facts) < _asked_for(policy, facts):
         reasons.add("APPROVAL_MISSING")
+    reasons = _that_count(facts["cause"], reasons)
     return SecondOpinion(_decision(reasons), tuple(sorted(reasons)))
+
+
+def _that_count(cause: str, reasons: set[str]) -> set[str]:
+    match cause:
+        case "arrears":
+            return reasons
+        case "safety":
+            return reasons & ALWAYS
+        case "theft" | "customer_request":
+            return reasons & (ALWAYS | CAN_WAIT)
+    raise ValueError(f"nobody is cut for {cause}")
 
 
 def _decision(reasons: set[str]) -> Decision:
@@ -222,7 +246,10 @@ def _standing(
 
 
 def _asked_for(policy: Document, facts: Document) -> int:
-    """How many persons have to agree: only an account with a single meter is left to the daemon."""
+    """How many persons have to agree: only an account with a single meter is left to the daemon,
+    and what one ordered to another."""
+    if facts["cause"] != "arrears":
+        return 1
     asked: int = policy["approvals_required"]
     if facts["meters"] == 1:
         return asked
@@ -238,7 +265,10 @@ def _approvers(facts: Document) -> int:
         for approval in facts["approvals"]
         if _age(facts, approval["approved_at"]) >= 0
         and _age(facts, approval["expires_at"]) < 0
-        and 10 * abs(debt - approval["debt_fen"]) <= abs(approval["debt_fen"])
+        and (
+            facts["cause"] != "arrears"
+            or 10 * abs(debt - approval["debt_fen"]) <= abs(approval["debt_fen"])
+        )
     }
     return len(agreed - {_plain_name(facts["requested_by"])})
 

@@ -16,6 +16,7 @@ from daemon.cli.output import as_json, fail, print_columns, print_json, print_js
 from daemon.cli.site_option import site_option
 from daemon.cli.supply_alarms import alarms
 from daemon.cli.supply_holds import amnesty, hold, holds, lock, release
+from daemon.cli.supply_order import order
 from daemon.cli.supply_plan import plan
 from daemon.cli.supply_restore import restore
 from daemon.cli.supply_trip import trip
@@ -30,7 +31,7 @@ def supply() -> None:
     """Look at supply states and commands; hold cuts, restore."""
 
 
-for command in (trip, restore, hold, lock, amnesty, release, holds, plan, alarms, breaker):
+for command in (trip, order, restore, hold, lock, amnesty, release, holds, plan, alarms, breaker):
     supply.add_command(command)
 
 

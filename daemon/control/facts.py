@@ -5,20 +5,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
+from typing import Final
 from zoneinfo import ZoneInfo
 
 from daemon.control.authority import Authority
-from daemon.control.guard import MAX_TRIPS_PER_MINUTE, Approval, Facts, Notice, Policy
+from daemon.control.guard import MAX_TRIPS_PER_MINUTE, Approval, Cause, Facts, Notice, Policy
 from daemon.control.sources import FarEnd, LineSource, has_changed
 
 BY_DAEMON = "daemon"
+ORDERS: Final[tuple[Cause, ...]] = ("safety", "theft", "customer_request")
+"""For what two persons order that a supply is off; what is paid changes nothing of it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Said:
     """What persons said of a point and of its account's present episode.
 
-    `marks`: kinds of the marks that hold now. `requester`: who asked for the cut."""
+    `marks`: kinds of the marks that hold now, and of the order that is in force. `requester`: who
+    asked for the cut."""
 
     marks: frozenset[str] = frozenset()
     notices: tuple[Notice, ...] = ()
@@ -53,8 +57,15 @@ class SupplyFacts:
     reconnect_fen: int
     balance_fen: int
     episode_started_at: datetime | None
+    cut_for: Cause = "arrears"
+    """For what it was cut last."""
     said: Said = NOTHING_SAID
     """Of facts that are loaded for a restoration only the marks."""
+
+    @property
+    def ordered(self) -> Cause | None:
+        """For what two persons ordered it off; None while no such order is in force."""
+        return next((it for it in ORDERS if it in self.said.marks), None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,6 +146,7 @@ def facts_for_guard(
         clock_stepped_at=_stepped_at(authority, now),
         failed_restores=point.failed_restores,
         meters=point.meters,
+        cause=point.ordered or "arrears",
         requested_by=said.requester,
         approvals=said.approvals,
     )

@@ -7,7 +7,7 @@ naive wall time."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import date, datetime, time, timedelta
 from functools import lru_cache
@@ -17,6 +17,8 @@ from zoneinfo import ZoneInfo
 from daemon.control.persons import person
 
 Decision = Literal["allow", "deny", "needs_approval"]
+Cause = Literal["arrears", "safety", "theft", "customer_request"]
+"""For what a supply is cut; all but `arrears` are ordered by two persons."""
 MAX_TRIPS_PER_MINUTE = 10
 """Hard cap on the whole site; no configuration raises it."""
 SPAN_GRACE = timedelta(hours=24)
@@ -25,6 +27,40 @@ ANNOUNCED_FOR: Final = timedelta(hours=4)
 """R82: so long after the announced moment a cut may still come."""
 AFTER_A_STEP: Final = timedelta(hours=1)
 """So long after a step of the wall clock no time is believed."""
+_NOT_OF_ORDERS: Final = frozenset(
+    {
+        "BALANCE_OK",
+        "DEBT_TOO_SMALL",
+        "ACCOUNT_NOT_ACTIVE",
+        "NO_AGREEMENT",
+        "READING_NOT_PUBLISHED",
+        "STALE_READING",
+        "SPAN_GRACE",
+        "USE_JUMP",
+        "CORRECTION_OPEN",
+        "TARIFF_UNAPPROVED",
+        "PAYMENT_IN_FLIGHT",
+        "STARTUP_HOLD",
+        "NOTICE_MISSING",
+        "NOTICE_TOO_RECENT",
+        "NOTICE_EXPIRED",
+        "FINAL_NOTICE_MISSING",
+        "FINAL_NOTICE_TOO_RECENT",
+        "FINAL_NOTICE_EXPIRED",
+        "RELAY_WEAR",
+    }
+)
+"""What speaks of money, and what an operator may override."""
+_NOT_OF_SAFETY: Final = frozenset(
+    {"WINDOW_CLOSED", "NONWORKING_DAY", "EVE_OF_NONWORKING", "WEATHER", "DISPUTE"}
+)
+"""What puts off whatever can be put off."""
+_WAIVED: Final[Mapping[Cause, frozenset[str]]] = {
+    "arrears": frozenset(),
+    "safety": _NOT_OF_ORDERS | _NOT_OF_SAFETY,
+    "theft": _NOT_OF_ORDERS,
+    "customer_request": _NOT_OF_ORDERS,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +185,7 @@ class Facts:
     """When the host's wall clock jumped last, None: it did not while the daemon ran."""
     failed_restores: int = 0
     """Reconnects of the site that are overdue."""
+    cause: Cause = "arrears"
     requested_by: str = "daemon"
     meters: int = 1
     """Of the account."""
@@ -192,6 +229,7 @@ def evaluate(policy: Policy, facts: Facts) -> Verdict:
             *_calendar(policy, facts),
             *_notices(policy, facts),
         }
+        - _WAIVED[facts.cause]
     )
     if len(_approvers(facts)) < approvals_needed(policy, facts):
         if not reasons:
@@ -230,12 +268,15 @@ def _approvers(facts: Facts) -> set[str]:
     return {
         person(it.approver)
         for it in facts.approvals
-        if it.approved_at <= facts.now < it.expires_at and is_same_debt(it.debt_fen, facts.debt_fen)
+        if it.approved_at <= facts.now < it.expires_at
+        and (facts.cause != "arrears" or is_same_debt(it.debt_fen, facts.debt_fen))
     } - {person(facts.requested_by)}
 
 
 def approvals_needed(policy: Policy, facts: Facts) -> int:
-    """How many persons have to agree to this cut."""
+    """How many persons have to agree to this cut; an order is one person's word and another's."""
+    if facts.cause != "arrears":
+        return 1
     several = policy.approvals_of_several if facts.meters > 1 else 0
     return max(policy.approvals_required, several)
 

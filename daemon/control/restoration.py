@@ -9,19 +9,22 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from daemon.control.commands import RECONNECT_EXPIRY, RECONNECT_LATE
-from daemon.control.facts import SupplyFacts, depends_on_supply, is_protected
+from daemon.control.facts import ORDERS, SupplyFacts, depends_on_supply, is_protected
 
 RestoreStep = Literal["cancel", "wait", "reconnect"]
 
 
 def is_to_be_restored(point: SupplyFacts) -> bool:
-    """A cut point whose balance is back at the reconnect threshold, or that must not be cut; and
-    one that somebody else opened although money is no reason for it."""
+    """A cut point whose balance is back at the reconnect threshold, or that must not be cut, or
+    that was ordered off and is no more; and one that somebody else opened although money is no
+    reason for it. None that is ordered off."""
+    if point.ordered is not None:
+        return False
     # I9: protection or life support that was added after the cut restores without money.
     must_be_on = is_protected(point) or depends_on_supply(point)
     is_paid = point.balance_fen >= point.reconnect_fen
     if point.supply_state in ("disconnected", "trip_commanded"):
-        return must_be_on or is_paid
+        return must_be_on or is_paid or point.cut_for != "arrears"
     # Whoever opened it may be at work there: not even who must not be cut is closed over his head.
     is_worked_on = "planned_outage" in point.said.marks
     is_owed = must_be_on or _is_owed_supply(point, is_paid=is_paid)
@@ -29,8 +32,9 @@ def is_to_be_restored(point: SupplyFacts) -> bool:
 
 
 def is_locked_off(marks: Container[str]) -> bool:
-    """Whether somebody works there: no reconnect leaves, whatever was paid (LOCKED_OUT)."""
-    return "keep_off" in marks
+    """Whether somebody works there, or two persons ordered it off: no reconnect leaves, whatever
+    was paid (LOCKED_OUT)."""
+    return any(it in marks for it in ("keep_off", *ORDERS))
 
 
 def is_opened_by_others(point: SupplyFacts) -> bool:
@@ -96,10 +100,11 @@ def needs_job(supply_state: str, age: timedelta) -> bool:
 
 
 def missing_fen(points: Iterable[SupplyFacts]) -> int:
-    """What is still to be paid until the account's cut points are restored; 0 if none is cut."""
+    """What is still to be paid until the account's cut points are restored; 0 if none is cut for
+    arrears."""
     missing = [
         point.reconnect_fen - point.balance_fen
         for point in points
-        if point.supply_state != "energised"
+        if point.supply_state != "energised" and point.cut_for == "arrears"
     ]
     return max([0, *missing])

@@ -47,8 +47,9 @@ class GuardedTrip:
 
 
 def is_trip_due(point: PointFacts) -> bool:
-    """Whether money asks for a trip; the guard has not been heard yet."""
-    return point.credit_state == "exhausted" and point.supply_state == "energised"
+    """Whether money or an order asks for a trip; the guard has not been heard yet."""
+    is_wanted = point.credit_state == "exhausted" or point.ordered is not None
+    return is_wanted and point.supply_state == "energised"
 
 
 def guard_trip(
@@ -78,7 +79,7 @@ def trip_expires_at(trip: GuardedTrip, zone: ZoneInfo, now: datetime) -> datetim
     (I12: in local time, also over a change of the clocks), the final notice's time or the
     approvals'."""
     ends = [now + TRIP_EXPIRY, *_limits(trip.policy, trip.facts)]
-    if trip.policy.window_end != time.max:
+    if trip.policy.window_end != time.max and trip.facts.cause != "safety":
         # As an instant of today's date in the zone: wall time plus a difference would be off by an
         # hour on the day that the clocks change.
         today = now.astimezone(zone).date()
@@ -92,7 +93,7 @@ def _limits(policy: Policy, facts: Facts) -> Iterator[datetime]:
     finals = [_span(it, policy) for it in facts.notices if it.kind == "final"]
     # One that allows no cut yet does not prolong one that still does.
     good = [span[1] for span in finals if span is not None and span[0] <= facts.now <= span[1]]
-    if policy.final_required and good:
+    if policy.final_required and good and facts.cause == "arrears":
         yield max(good)
 
 

@@ -14,6 +14,10 @@ from config.notice_texts import NoticeTexts
 from daemon.notices.wording import minute, yuan
 
 Cause = Literal[
+    "safety",
+    "theft",
+    "customer_request",
+    "order_over",
     "cut",
     "kept_off",
     "restore_due",
@@ -73,6 +77,11 @@ class PointSupply:
     off_since: datetime | None
     """Since when somebody keeps it off who works there."""
     off_reason: str | None
+    cut_for: str = "arrears"
+    ordered: Literal["safety", "theft", "customer_request"] | None = None
+    """For what two persons ordered it off; `ordered_at`: since when."""
+    ordered_at: datetime | None = None
+    order_reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +128,12 @@ def cause_of(known: PointSupply, now: datetime) -> Cause:
 
 
 def _ours(known: PointSupply) -> Cause | None:
+    is_on = known.supply_state == "energised" and known.relay_observed != "open"
+    if known.ordered is not None and not is_on:
+        return known.ordered
     match known.supply_state:
+        case "disconnected" if known.cut_for != "arrears" and known.off_since is None:
+            return "order_over"
         case "disconnected" if missing_fen(known):
             return "cut"
         # Paid, and somebody who works there keeps it off: no reconnect leaves.
@@ -174,6 +188,8 @@ def _values(cause: Cause, known: PointSupply, zone: ZoneInfo) -> dict[str, str]:
     }.get(known.supply_state, known.outage_from or known.line_down_since)
     if cause == "kept_off":
         since = known.off_since
+    elif cause == known.ordered:
+        since = known.ordered_at
     return {
         "since": _minute(since, zone),
         "until": _minute(known.outage_to, zone),
@@ -194,6 +210,8 @@ def _reason(cause: Cause, known: PointSupply) -> str:
     """What somebody, or the line, gave as the reason."""
     if cause == "kept_off":
         return known.off_reason or ""
+    if cause == known.ordered:
+        return known.order_reason or ""
     return known.outage_reason or known.line_down_reason or ""
 
 

@@ -21,14 +21,15 @@ async def control_facts(
 ) -> list[PointFacts]:
     """The facts of every point of these accounts, whose rows the caller has locked.
 
-    Four statements, however many accounts there are."""
+    Four statements, however many accounts there are, and one where a point is ordered off."""
     points = await supply.control_facts(
         connection, accounts, now, PointFacts, sources_since=now - PROBATION
     )
     marks = await supply.marks_that_hold(connection, [it.point_id for it in points], now)
     episodes = [it.episode_id for it in points if it.episode_id is not None]
     of_episodes = await _said_in(connection, episodes)
-    return [_with_what_was_said(it, marks, of_episodes) for it in points]
+    found = [_with_what_was_said(it, marks, of_episodes) for it in points]
+    return await _with_orders(connection, found)
 
 
 async def supply_facts(
@@ -53,6 +54,26 @@ def _with_what_was_said(
     if point.point_id in marks:
         said = replace(said, marks=frozenset(marks[point.point_id]))
     return point if said is NOTHING_SAID else replace(point, said=said)
+
+
+async def _with_orders(
+    connection: AsyncConnection[Any], points: list[PointFacts]
+) -> list[PointFacts]:
+    """Of those that are ordered off the persons who say so, in place of those of arrears."""
+    ordered = [it.point_id for it in points if it.ordered is not None]
+    if not ordered:
+        return points
+    persons: dict[int, tuple[str, Approval]] = {}
+    for point, actor, second, at, until in await supply.persons_of_orders(connection, ordered):
+        persons[point] = actor, Approval(second, at.astimezone(UTC), until.astimezone(UTC), 0)
+    return [
+        _ordered_by(it, persons[it.point_id]) if it.point_id in persons else it for it in points
+    ]
+
+
+def _ordered_by(point: PointFacts, persons: tuple[str, Approval]) -> PointFacts:
+    actor, approval = persons
+    return replace(point, said=replace(point.said, requester=actor, approvals=(approval,)))
 
 
 async def _said_in(connection: AsyncConnection[Any], episodes: Sequence[int]) -> dict[int, Said]:

@@ -239,6 +239,10 @@ async def _release_trip(
     clocks = authority.clocks.beside(now, await supply.database_clock(connection))
     trip = guard_trip(by_id[command.point_id], replace(authority, clocks=clocks), now, far_end)
     if trip.is_allowed:
+        if trip.facts.cause != trip.point.cut_for:
+            # An order came, or ended, since it was asked for.
+            points_cut = [command.point_id]
+            await supply.set_supply(connection, points_cut, "trip_commanded", trip.facts.cause)
         return trip.snapshot
     await note_verdicts(connection, [trip], now)
     reasons = " ".join(trip.verdict.reasons)

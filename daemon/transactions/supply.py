@@ -35,7 +35,8 @@ async def request_trips(
     now: datetime,
     cause: str = "balance below the floor",
 ) -> list[GuardedTrip]:
-    """For each energised point of an exhausted account: a trip if the guard allows it.
+    """For each energised point of an exhausted account, or that is ordered off: a trip if the guard
+    allows it.
 
     Where it does not, its reasons are kept. Returns what the guard was heard about.
 
@@ -52,9 +53,9 @@ async def request_trips(
         _trip(trip, cause, now, trip_expires_at(trip, authority.zone, now)) for trip in allowed
     ]
     await supply.add_commands(connection, commands)
-    await supply.set_supply(
-        connection, [command.point_id for command in commands], "trip_commanded"
-    )
+    for cut_for in sorted({trip.facts.cause for trip in allowed}):
+        points_cut = [it.point.point_id for it in allowed if it.facts.cause == cut_for]
+        await supply.set_supply(connection, points_cut, "trip_commanded", cut_for)
     for trip, command in zip(allowed, commands, strict=True):
         log.info(
             "trip requested",
@@ -189,11 +190,19 @@ def _trip(trip: GuardedTrip, cause: str, now: datetime, expires_at: datetime) ->
         address=trip.point.address,
         line=trip.point.line,
         action="trip",
-        cause=cause,
+        cause=_cause(trip, cause),
         guard=trip.snapshot,
         created_at=now,
         expires_at=expires_at,
     )
+
+
+def _cause(trip: GuardedTrip, cause: str) -> str:
+    """R40: who ordered it, for whoever looks at it later."""
+    if trip.facts.cause == "arrears":
+        return cause
+    agreed = ", ".join(it.approver for it in trip.facts.approvals)
+    return f"{trip.facts.cause}: ordered by {trip.facts.requested_by}, agreed by {agreed}"
 
 
 def _reconnect(point: SupplyFacts, cause: str, now: datetime) -> NewCommand:

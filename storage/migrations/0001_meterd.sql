@@ -343,8 +343,10 @@ CREATE TABLE point_supply (
     relay_observed_at   timestamptz,
     relay_evidence      text CHECK (relay_evidence IN ('A', 'B', 'C')),
     command_observed    text NOT NULL DEFAULT 'unknown' CHECK (command_observed IN ('closed', 'open', 'unknown')),
-    keep_power_observed boolean NOT NULL DEFAULT false
+    keep_power_observed boolean NOT NULL DEFAULT false,
+    cut_for             text NOT NULL DEFAULT 'arrears' CHECK (cut_for IN ('arrears', 'safety', 'theft', 'customer_request'))
 );
+COMMENT ON COLUMN point_supply.cut_for IS 'of its last trip; who was cut for another reason than arrears is restored when that is over, whatever is owed';
 COMMENT ON COLUMN point_supply.relay_evidence IS 'A: relay feedback, and no current flows or no energy was counted; B: relay feedback; C: the command state only';
 COMMENT ON COLUMN point_supply.command_observed IS 'where the meter says its relay is ordered to be: ordered open and not open yet is a trip that comes later';
 CREATE INDEX points_not_energised ON point_supply (point_id) WHERE supply_state <> 'energised';
@@ -1693,6 +1695,31 @@ CREATE TRIGGER supply_mark_stays BEFORE UPDATE ON supply_mark FOR EACH ROW
     EXECUTE FUNCTION refuse_unsaying('lifted_at', 'lift_asked_at', 'lift_actor', 'lift_reason');
 CREATE TRIGGER supply_mark_is_never_deleted BEFORE DELETE ON supply_mark FOR EACH ROW EXECUTE FUNCTION refuse_change();
 
+-- A supply is to be off for another reason than money: one person says so and another agrees. Then it is cut, and stays off
+-- until somebody ends that.
+CREATE TABLE cut_order (
+    id              bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    point_id        integer NOT NULL REFERENCES point,
+    cause           text NOT NULL CHECK (cause IN ('safety', 'theft', 'customer_request')),
+    actor           text NOT NULL CHECK (actor <> ''),
+    reason          text NOT NULL CHECK (reason <> ''),
+    evidence        text,
+    asked_at        timestamptz NOT NULL DEFAULT now(),
+    second          text CHECK (second <> ''),
+    agreed_at       timestamptz CHECK (agreed_at >= asked_at),
+    ended_at        timestamptz,
+    ended_by        text CHECK (ended_by <> ''),
+    ended_why       text CHECK (ended_why <> ''),
+    CONSTRAINT second_person_is_another CHECK (lower(second) <> lower(actor)),
+    CONSTRAINT order_was_asked_for_lately CHECK (agreed_at <= asked_at + interval '4 hours'),
+    CHECK ((second IS NULL) = (agreed_at IS NULL)),
+    CHECK (num_nulls(ended_at, ended_by, ended_why) IN (0, 3))
+);
+CREATE UNIQUE INDEX one_order_of_a_point ON cut_order (point_id) WHERE ended_at IS NULL;
+COMMENT ON TABLE cut_order IS 'in force from agreed_at to ended_at';
+CREATE TRIGGER cut_order_stays BEFORE UPDATE ON cut_order FOR EACH ROW EXECUTE FUNCTION refuse_unsaying();
+CREATE TRIGGER cut_order_is_never_deleted BEFORE DELETE ON cut_order FOR EACH ROW EXECUTE FUNCTION refuse_change();
+
 -- Supply: commands are rows first and frames afterwards; every verdict of the guard is kept.
 
 CREATE TABLE command (
@@ -2114,6 +2141,7 @@ INSERT INTO daemon_privilege (table_name, privileges) VALUES
     ('notice', 'INSERT, UPDATE (sent_at, delivered_at, failed_at, receipt, receipt_actor)'),
     ('cut_request', 'INSERT, UPDATE (withdrawn_at, withdrawn_by, withdrawn_why)'),
     ('approval', 'INSERT, UPDATE (withdrawn_at, withdrawn_by)'),
+    ('cut_order', 'INSERT, UPDATE (second, agreed_at, ended_at, ended_by, ended_why)'),
     ('supply_mark', 'INSERT, UPDATE (lift_actor, lift_reason, lift_asked_at, lift_second, lifted_at)'),
     ('field_job', 'INSERT, UPDATE (closed_at, closed_by, result)'),
     ('field_job_owner', 'INSERT'),

@@ -103,6 +103,23 @@ async def _looked_at(connection: AsyncConnection[Any]) -> None:
     await sweep(connection, SHADOW, NOW)
 
 
+def test_two_persons_order_a_supply_off_and_one_ends_that(place: Place) -> None:
+    asked = said(place, "supply", "order", "ask", "P1", "--cause", "safety", *SAID)
+    assert "order 1 waits" in asked
+    assert "another person" in said(place, "supply", "order", "agree", "1", "--actor", "Li", code=1)
+    done = place.meterd("supply", "order", "agree", "1", "--actor", "wang")
+    # The site of the files is in shadow mode.
+    assert (done.returncode, "SHADOW_MODE" in done.stdout) == (1, True), done.stderr
+    assert "APPROVAL_MISSING" not in done.stdout
+    shown = told(place, "supply", "order", "list")
+    assert (shown["cause"], shown["second"], shown["supply_state"]) == (
+        *("safety", "wang", "energised"),
+    )
+    assert "is ended" in said(place, "supply", "order", "end", "1", *SAID)
+    assert said(place, "supply", "order", "list", "--json") == ""
+    assert told(place, "supply", "order", "list", "--all")["ended_by"] == "li"
+
+
 def test_a_dispute_and_a_hold_are_ended_by_one(place: Place) -> None:
     dispute = str(told(place, "dispute", "open", "A1", *SAID)["mark"])
     hold = str(told(place, "supply", "hold", "--line", "line", *SAID)["mark"])
@@ -127,6 +144,8 @@ def test_a_dispute_and_a_hold_are_ended_by_one(place: Place) -> None:
         (("supply", "hold", "--area", "nowhere"), "no point is in area nowhere", 1),
         (("supply", "hold", "--until", "2026-03-01 10:00"), "is over already", 1),
         (("supply", "release", "7"), "there is no mark 7", 1),
+        (("supply", "order", "ask", "P9", "--cause", "theft"), "no point P9", 1),
+        (("supply", "order", "end", "7"), "there is no order 7", 1),
         (("approve", "request", "A9"), "no account A9", 1),
         (("approve", "withdraw", "7"), "there is no open request 7", 1),
         (("notice", "record", "A9", "--kind", "written", *TOLD[:4]), "no account A9", 1),

@@ -134,6 +134,22 @@ def test_each_cause_is_told_of_what_is_written_down(database_url: str) -> None:
         assert "new transformer" in planned.sentence
         assert await causes(connection, ["P5", "P1"]) == ["on", "button"]
 
+        await connection.execute("UPDATE point_supply SET cut_for = 'theft' WHERE point_id = 1")
+        await connection.execute(
+            "INSERT INTO cut_order (point_id, cause, actor, reason, second, agreed_at) "
+            "VALUES (1, 'theft', 'li', 'a bridge over the meter', 'wang', now())"
+        )
+        (stolen,) = await why(connection, "P1")
+        assert (stolen.cause, stolen.missing_fen) == ("theft", 0)
+        assert "a bridge over the meter" in stolen.sentence
+        await connection.execute(
+            "UPDATE point_supply SET supply_state = 'disconnected' WHERE point_id = 1"
+        )
+        await connection.execute(
+            "UPDATE cut_order SET ended_at = now(), ended_by = 'li', ended_why = 'settled'"
+        )
+        assert await causes(connection, ["P1"]) == ["order_over"]
+
         await connection.execute("UPDATE installation SET to_at = now() WHERE point_id = 5")
         assert await causes(connection, ["P5"]) == ["no_meter"]
 

@@ -548,6 +548,7 @@ def _supply_columns(session: Session, number: int, point: Row) -> Row:
         "account_id": point["account_id"],
         "account": account["number"],
         "supply_state": now_there["supply_state"],
+        "cut_for": now_there["cut_for"],
         "relay_observed": now_there["relay_observed"],
         "has_relay": point["has_relay"],
         "protected": point["protected"],
@@ -602,6 +603,11 @@ async def _payers_to_look_at(session: Session, values: Values) -> list[Any]:
         if is_dark or is_unknown:
             found.append(PayerSupply(account, is_dark, is_unknown))
     return found
+
+
+@answers(supply.SQL["accounts_with_orders"])
+async def _accounts_with_orders(session: Session, values: Values) -> list[Any]:
+    return []
 
 
 @answers(supply.SQL["accounts_to_ask_about"])
@@ -777,8 +783,9 @@ async def _write(session: Session, number: Any, **changes: Any) -> None:
 
 @answers(supply.SQL["set_supply"])
 async def _set_supply(session: Session, values: Values) -> list[Any]:
+    cut_for = {} if values["cut_for"] is None else {"cut_for": values["cut_for"]}
     for point in values["points"]:
-        await session.put("supply", point, supply_state=values["supply_state"])
+        await session.put("supply", point, supply_state=values["supply_state"], **cut_for)
     return []
 
 

@@ -127,6 +127,7 @@ def _facts(database: Database, daemon: Daemon, point: int, now: datetime) -> dic
         "failed_restores": _overdue(database, now),
         "has_relay": row["has_relay"],
         "relay_open": there["relay_observed"] == "open",
+        "cause": "arrears",
         "device_keep_power": there["keep_power_observed"],
         "relay_seen_at": _told(there["relay_observed_at"]),
         "relay_moves": [

@@ -295,6 +295,7 @@ def add_point(world: World, number: int, *, line: str, shares: bool = True) -> N
         "supply_state": "energised",
         "relay_observed": "closed",
         "command_observed": "closed",
+        "cut_for": "arrears",
         "relay_observed_at": world.database.now(),
         "keep_power_observed": False,
     }

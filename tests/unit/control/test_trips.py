@@ -426,3 +426,54 @@ def test_nobody_is_looked_at_only_while_the_guard_denies_everybody(
     against = {*guard_trip(worst, known, now).verdict.reasons}
     is_open = not against - {"SHADOW_MODE", "APPROVAL_MISSING"}
     assert is_any_possible(policy, known, now) == is_open
+
+
+ORDERED = replace(
+    EXHAUSTED,
+    credit_state="good",
+    balance_fen=10_000,
+    said=Said(
+        marks=frozenset({"safety"}),
+        requester="li",
+        approvals=(Approval("wang", NOW, NOW + timedelta(hours=4), 0),),
+    ),
+)
+
+
+def test_what_two_persons_ordered_off_is_cut_whatever_the_balance() -> None:
+    assert is_trip_due(ORDERED)
+    trip = guard_trip(ORDERED, AUTHORITY, NOW)
+    assert trip.is_allowed
+    assert trip.facts.cause == "safety"
+    by_one = replace(ORDERED.said, requester="Wang")
+    assert guard_trip(replace(ORDERED, said=by_one), AUTHORITY, NOW).verdict.reasons == (
+        "APPROVAL_MISSING",
+    )
+    assert guard_trip(replace(ORDERED, life_support=True), AUTHORITY, NOW).verdict.reasons == (
+        "LIFE_SUPPORT",
+    )
+
+
+def test_for_safety_a_trip_outlasts_the_window_and_no_notice_ends_it() -> None:
+    late = datetime(2026, 3, 11, 14, 55, tzinfo=SHANGHAI)
+    said = replace(ORDERED.said, approvals=(Approval("wang", late, late + timedelta(hours=4), 0),))
+    final = Notice("final", late - timedelta(hours=23, minutes=58))
+    strict = replace(AUTHORITY, policy=Policy())
+    for cause, lasts in (("safety", TRIP_EXPIRY), ("theft", timedelta(minutes=5))):
+        told = replace(said, marks=frozenset({cause}), notices=(final,))
+        trip = guard_trip(replace(ORDERED, said=told), strict, late)
+        assert trip.is_allowed
+        assert trip_expires_at(trip, SHANGHAI, late) == late + lasts
+
+
+def test_paying_restores_nobody_who_is_ordered_off_and_the_end_of_the_order_does() -> None:
+    dark = replace(ORDERED, supply_state="disconnected", cut_for="safety")
+    assert not is_to_be_restored(dark)
+    assert not is_to_be_restored(replace(dark, protected=True))
+    assert not is_to_be_restored(replace(ORDERED, relay_observed="open"))
+    owing = replace(dark, balance_fen=-100, said=NOTHING_SAID)
+    assert is_to_be_restored(owing)
+    assert not is_to_be_restored(replace(owing, cut_for="arrears"))
+    assert missing_fen([owing]) == 0
+    assert missing_fen([replace(owing, cut_for="arrears")]) == 600
+    assert restore_step(dark, trip_sends=None, was_just_tried=False) == "wait"

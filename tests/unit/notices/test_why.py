@@ -73,7 +73,35 @@ def planned(chance: random.Random) -> dict[str, Any]:
 
 
 DEBT = {"balance_fen": -1234, "reconnect_fen": 500}
+
+
+def ordered(cause: Cause) -> Change:
+    def change(chance: random.Random) -> dict[str, Any]:
+        states = ("disconnected", "trip_commanded", "reconnect_commanded", "wait_customer_button")
+        there = chance.choice(
+            [
+                {"relay_observed": "open"},
+                *({**command(chance), "supply_state": it} for it in states),
+            ]
+        )
+        told = {"ordered": cause, "ordered_at": ago(chance), "order_reason": "wet cable"}
+        works = {"off_since": ago(chance), "off_reason": "works"}
+        besides: list[dict[str, Any]] = [{}, DEBT, works]
+        return chance.choice(besides) | there | told
+
+    return change
+
+
 CAUSES: dict[Cause, Change] = {
+    "safety": ordered("safety"),
+    "theft": ordered("theft"),
+    "customer_request": ordered("customer_request"),
+    "order_over": lambda it: {
+        **command(it),
+        **it.choice([{}, DEBT]),
+        "supply_state": "disconnected",
+        "cut_for": it.choice(["safety", "theft", "customer_request"]),
+    },
     "cut": lambda it: {**command(it), **DEBT, "supply_state": "disconnected"},
     "kept_off": lambda it: {
         **it.choice(
@@ -146,6 +174,30 @@ def test_who_is_cut_is_told_what_is_missing_and_what_to_do() -> None:
         assert words in told.sentence
     without_button = why(replace(known, reconnect="close"), shipped_texts()["en"], ZONE, NOW)
     assert "button" not in without_button.sentence
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_of_an_order_its_reason_and_beginning_are_told_and_no_money(language: str) -> None:
+    known = replace(
+        WELL,
+        supply_state="disconnected",
+        balance_fen=-1234,
+        reconnect_fen=500,
+        cut_at=NOW - HOUR,
+        ordered="theft",
+        ordered_at=NOW - 2 * HOUR,
+        order_reason="a bridge over the meter",
+    )
+    told = why(known, shipped_texts()[language], ZONE, NOW)
+    assert told.missing_fen == 0
+    assert "2026-03-11 08:00" in told.sentence
+    assert "a bridge over the meter" in told.sentence
+    assert "17.34" not in told.sentence
+
+
+def test_an_order_that_was_not_carried_out_makes_nobody_dark() -> None:
+    asked = replace(WELL, ordered="safety", ordered_at=NOW - HOUR, order_reason="wet cable")
+    assert cause_of(asked, NOW) == "on"
 
 
 def test_a_balance_at_the_threshold_misses_nothing() -> None:

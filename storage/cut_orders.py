@@ -1,0 +1,65 @@
+"""Orders of two persons that a supply be off for another reason than money."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from storage.documents import Said
+from storage.sql import Connection, fetch_dicts, fetch_row, load
+
+SQL = load("cut_orders")
+
+
+class OrderedPoint(NamedTuple):
+    """A point, and its order that has not ended, None where it has none.
+
+    `is_fresh`: it was asked for within the last four hours."""
+
+    point_id: int
+    account_id: int
+    order: int | None
+    actor: str | None
+    is_in_force: bool
+    is_fresh: bool | None
+
+
+async def lock_point(connection: Connection, point: str) -> OrderedPoint | None:
+    """The point of this number, its account locked; None where it is not there, or has none."""
+    row = await fetch_row(connection, SQL["lock_point"], {"point": point})
+    return None if row is None else OrderedPoint(*row)
+
+
+async def point_of(connection: Connection, number: int) -> str | None:
+    """Of which point an order is."""
+    row = await fetch_row(connection, SQL["point_of"], {"number": number})
+    return None if row is None else str(row[0])
+
+
+async def add_order(connection: Connection, point_id: int, cause: str, said: Said) -> int:
+    """Somebody wants a supply off; returns the number of the order."""
+    values = {
+        "point_id": point_id,
+        "cause": cause,
+        "actor": said.actor,
+        "reason": said.reason,
+        "evidence": said.evidence or None,
+    }
+    row = await fetch_row(connection, SQL["add_order"], values)
+    assert row is not None, "an insert returns its row"
+    return int(row[0])
+
+
+async def agree(connection: Connection, number: int, actor: str) -> None:
+    """Another person agrees: it is in force."""
+    await connection.execute(SQL["agree"], {"number": number, "actor": actor})
+
+
+async def end_order(connection: Connection, number: int, said: Said) -> None:
+    """The supply may come back."""
+    values = {"number": number, "actor": said.actor, "reason": said.reason}
+    await connection.execute(SQL["end_order"], values)
+
+
+async def orders(connection: Connection, *, all_times: bool = False) -> list[dict[str, Any]]:
+    """Orders that wait or are in force; with `all_times` also those that ended."""
+    return await fetch_dicts(connection, SQL["orders"], {"all": all_times})
