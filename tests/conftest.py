@@ -25,20 +25,18 @@ from tests.servers.postgres import Server
 from tests.servers.postgres import embedded_server as start_embedded_server
 from tests.servers.postgres import timescale_server as start_timescale_server
 
-# A deadline says how busy the machine is, not whether the code is right. `dev` is for while one
-# writes: few examples, also of a test that names how many (tests/examples.py).
+# A deadline says how busy the machine is, not whether the code is right. `ci` draws the same examples
+# each time, so that a change is judged by itself; `new` others, and so does who asks for more of them
+# (tests/examples.py). `dev` is for while one writes: few, also of a test that names how many.
 settings.register_profile(
-    "ci", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
+    "new", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
 )
-settings.register_profile("dev", settings.get_profile("ci"), max_examples=20)
-settings.register_profile("nightly", settings.get_profile("ci"), max_examples=5000)
-# Of a mutant only one thing is asked, whether a test is red: no smaller example, the same each time.
+settings.register_profile("nightly", settings.get_profile("new"), max_examples=5000)
+settings.register_profile("ci", settings.get_profile("new"), derandomize=True, database=None)
+settings.register_profile("dev", settings.get_profile("new"), max_examples=20)
+# Of a mutant only one thing is asked, whether a test is red: no smaller example.
 settings.register_profile(
-    "mutants",
-    settings.get_profile("ci"),
-    phases=(Phase.explicit, Phase.generate),
-    derandomize=True,
-    database=None,
+    "mutants", settings.get_profile("ci"), phases=(Phase.explicit, Phase.generate)
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 

@@ -10,9 +10,10 @@ MANY = "EXAMPLES"
 
 
 def examples(count: int) -> settings:
-    """As many as the test names; a tenth, but not below FEW, in the profile `dev`; as many as MANY says."""
+    """As many as the test names; a tenth, but not below FEW, in the profile `dev`; as many as MANY
+    says, and then others each time."""
     if many := os.environ.get(MANY):
-        return settings(max_examples=int(many))
+        return settings(max_examples=int(many), derandomize=False)
     is_dev = settings.get_current_profile_name() == "dev"
     return settings(max_examples=min(count, max(FEW, count // 10)) if is_dev else count)
 
