@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import signal
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -66,6 +67,11 @@ class Play:
         """The daemon, until it is asked by Prometheus and has looked at everything once."""
         self.staged.start_daemon(**environment)
         self.staged.until("it is ready", lambda: bool(self.staged.health()), READY_S)
+
+    def until_scraped(self) -> None:
+        """The daemon that runs now has answered Prometheus."""
+        began = time.time()
+        self.staged.until("it is scraped", lambda: self.watch.scraped_at() > began)
 
     def kill(self) -> None:
         """It is ended as by the kernel when memory is short."""

@@ -20,6 +20,9 @@ AGE_S: Final = 20
 """What may be older by more than that before it is an alarm."""
 AGES: Final = "600|300|3600|13 \\* 3600"
 """Ages in seconds, as they stand behind a `>`. That of a tick follows its period and stays."""
+LINE_AGE: Final = r"(?<=longest_step_seconds, )300"
+LINE_AGE_S: Final = 10
+"""More than the lines' longest step, and half of what the program that signs may take."""
 BACKUP_AGE: Final = r"2 \* 86400"
 BACKUP_AGE_S: Final = 150
 """Backups are looked at once a minute."""
@@ -32,7 +35,7 @@ def shortened(rules: str) -> str:
     rules = re.sub(r"(?<=\[)(\d+)(m)(?=\])", partial(_cut, STARTS_S), rules)
     for ages, most_s in ((AGES, AGE_S), (BACKUP_AGE, BACKUP_AGE_S)):
         rules = re.sub(rf"(?<=> )({ages})(?!\d)", str(most_s), rules)
-    return rules
+    return re.sub(LINE_AGE, str(LINE_AGE_S), rules)
 
 
 def _cut(most_s: int, written: re.Match[str]) -> str:

@@ -23,6 +23,7 @@ def test_no_alarm_waits_longer_than_a_story() -> None:
     ages = re.findall(r"(?:age_seconds|wait_seconds|timestamp_seconds) > (\d+)", shortened(RULES))
     assert ages
     assert max(map(int, ages)) <= 150
+    assert re.findall(r"longest_step_seconds, (\d+)\)", shortened(RULES)) == ["10"]
 
 
 def test_promtool_reads_it(tmp_path: Path) -> None:

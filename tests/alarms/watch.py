@@ -6,12 +6,13 @@ import json
 import sys
 import threading
 import time
+import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 LOOK_S: Final = 0.5
 FIRES_S: Final = 200.0
@@ -64,6 +65,12 @@ class Watch:
         """Wait until everything is over that fired because of a fault."""
         self._until(lambda: not self._open, ENDS_S)
 
+    def scraped_at(self) -> float:
+        """When the daemon last answered Prometheus, in seconds of Unix time; 0 while it does not."""
+        asked = urllib.parse.urlencode({"query": "timestamp(process_start_time_seconds)"})
+        found = self._answer(f"query?{asked}")["result"]
+        return float(found[0]["value"][1]) if found else 0.0
+
     @contextmanager
     def looking(self) -> Iterator[None]:
         """Look in a thread meanwhile."""
@@ -98,6 +105,10 @@ class Watch:
                 self._looked.notify_all()
 
     def _names(self) -> frozenset[str]:
-        with urllib.request.urlopen(f"{self.prometheus_at}/api/v1/alerts", timeout=10) as told:
-            alerts = json.load(told)["data"]["alerts"]
+        alerts = self._answer("alerts")["alerts"]
         return frozenset(it["labels"]["alertname"] for it in alerts if it["state"] == "firing")
+
+    def _answer(self, question: str) -> Any:
+        url = f"{self.prometheus_at}/api/v1/{question}"
+        with urllib.request.urlopen(url, timeout=10) as told:
+            return json.load(told)["data"]
