@@ -90,9 +90,12 @@ class Talker:
             self._giving_up = self._loop.call_later(BYTE_GAP_S, self._give_up)
 
     def close(self) -> None:
-        """The reader is gone: what is still to be sent is not."""
+        """The reader is gone: what it left is no frame any more, and what is still to be sent is
+        not."""
         self._is_closed = True
-        self._cancel_giving_up()
+        if self._giving_up:
+            self._cancel_giving_up()
+            self._tell_skipped([decoder.flush() for decoder in self._decoders])
         self._bus.watch.gone(self)
 
     def _cancel_giving_up(self) -> None:
@@ -107,13 +110,8 @@ class Talker:
     def _answer(self, found_by_decoder: list[list[Any]]) -> bool:
         """Answer what each protocol's decoder made of the bytes; False when there was no frame."""
         watch = self._bus.watch
-        frames = []
-        for found in found_by_decoder:
-            for item in found:
-                if not isinstance(item, Skipped):
-                    frames.append(item)
-                elif len(self._decoders) == 1:  # a frame of one protocol is noise to the others
-                    watch.skipped(item)
+        self._tell_skipped(found_by_decoder)
+        frames = [it for found in found_by_decoder for it in found if not isinstance(it, Skipped)]
         for frame in frames:
             watch.request(self, frame, self._request_begins)
             answer_ends = self._request_ends
@@ -127,6 +125,13 @@ class Talker:
         if frames and len(self._decoders) > 1:
             self._reset_decoders()
         return bool(frames)
+
+    def _tell_skipped(self, found_by_decoder: list[list[Any]]) -> None:
+        if len(self._decoders) > 1:  # a frame of one protocol is noise to the others
+            return
+        for item in found_by_decoder[0]:
+            if isinstance(item, Skipped):
+                self._bus.watch.skipped(item)
 
     def _reset_decoders(self) -> None:
         for decoder in self._decoders:

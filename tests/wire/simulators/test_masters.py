@@ -78,6 +78,16 @@ def test_what_comes_over_a_socket_is_judged_while_it_comes(
     asyncio.run(asyncio.wait_for(run(), PATIENCE_S))
 
 
+def test_what_a_master_left_that_hung_up_at_once_is_judged(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with Bench(parse_scenario(scenario(tmp_path / "bus"))) as bench:
+            writer = await say(bench, REQUEST[:-2] + b"\x00\x16")
+            writer.close()
+            await until_told(bench, "wrong_checksum")
+
+    asyncio.run(asyncio.wait_for(run(), PATIENCE_S))
+
+
 def opened_at(path: Path, speed: int | None) -> int:
     """A port, set up as a reader does it."""
     port = os.open(path, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
