@@ -28,7 +28,16 @@ from config.cells import (
 from config.known_rows import NotPlain, all_differ, follow_rows
 from config.meters import COLUMNS as METER_COLUMNS
 from config.meters import Meter, Meters, Named, check_together, followed_profiles
-from config.point_limit import ONE_PHASE_60_A_KWH, Connection, limit_of
+from config.point_limit import (
+    CONTRACT,
+    CURRENT,
+    ONE_PHASE_60_A_KWH,
+    TOLD,
+    TRANSFORMER,
+    VOLTAGE,
+    Connection,
+    limit_of,
+)
 from config.priced_points import (
     Billing,
     Registers,
@@ -47,6 +56,8 @@ from protocols.modbus.profile import Profile
 ACCOUNTS: Final = "accounts.csv"
 POINTS: Final = "points.csv"
 METERS: Final = "meters.csv"
+OF_LIMITS: Final = {TOLD, CURRENT, VOLTAGE, CONTRACT, TRANSFORMER}
+"""Columns that a point has as its limit, and as what that follows from."""
 FOUR_RATES: Final = ("sharp", "peak", "flat", "valley")
 """The usual order of the tariff registers 1 to 4 of DL/T 645."""
 LARGEST: Final = 3
@@ -68,11 +79,11 @@ POINT_COLUMNS: Final[Columns] = {
     "point": (word, REQUIRED),
     "account": (word, None),
     "ratio": (positive, Decimal(1)),
-    "max_daily_kwh": (positive, None),
-    "i_max_a": (amperes, None),
-    "u_n_v": (volts, None),
-    "contract_kw": (kilowatts, None),
-    "transformer_kva": (kilowatts, None),
+    TOLD: (positive, None),
+    CURRENT: (amperes, None),
+    VOLTAGE: (volts, None),
+    CONTRACT: (kilowatts, None),
+    TRANSFORMER: (kilowatts, None),
     "area": (text, ""),
     "reconnect": (one_of("allow_close", "close"), "allow_close"),
     "protected": (yes_no, False),
@@ -103,10 +114,7 @@ class Point:
     ratio: Decimal
     max_daily_kwh: Decimal
     limit_basis: str
-    i_max_a: Decimal | None
-    u_n_v: Decimal | None
-    contract_kw: Decimal | None
-    transformer_kva: Decimal | None
+    connection: Connection
     area: str
     reconnect: str
     protected: bool
@@ -325,8 +333,9 @@ def _tell(
 
 def _checked_point(row: dict[str, Any], mistakes: Mistakes, one_phase_kwh: int) -> Point:
     connection = Connection(*map(row.__getitem__, Connection._fields))
-    limit, basis = limit_of(connection, row["max_daily_kwh"], one_phase_kwh)
-    point = Point(**{**row, "max_daily_kwh": limit, "limit_basis": basis})
+    limit, basis = limit_of(connection, row[TOLD], one_phase_kwh)
+    columns = {name: cell for name, cell in row.items() if name not in OF_LIMITS}
+    point = Point(**columns, max_daily_kwh=limit, limit_basis=basis, connection=connection)
     if point.residual_rate is not None and point.residual_rate not in point.rates:
         hint = did_you_mean(point.residual_rate, point.rates)
         mistakes.tell(

@@ -10,14 +10,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from decimal import Decimal
-from functools import partial
 from typing import Final
 
 from config.archive import ACCOUNTS, METERS, POINTS, TABLES, Point
 from config.calendars import country_days
 from config.contacts import CONTACTS, ENOUGH, reached_badly
 from config.load import LoadedSite
-from config.point_limit import CONTRACT, CURRENT, TOLD, VOLTAGE, Connection, column_of, meter_kw
+from config.point_limit import CONTRACT, CURRENT, TOLD, VOLTAGE, column_of, meter_kw
 from config.problems import Mistakes, Problem, shown
 from config.settings_file import SettingsFile
 from config.table import Keys, read_table
@@ -255,11 +254,12 @@ def _some_that(points: Iterable[Point], doubt: Callable[[Point], bool]) -> str:
 
 
 def _is_one_phase_between_two(point: Point) -> bool:
-    return point.phases == 1 and point.u_n_v is not None and point.u_n_v > MOST_OF_ONE_PHASE_V
+    volts = point.connection.u_n_v
+    return point.phases == 1 and volts is not None and volts > MOST_OF_ONE_PHASE_V
 
 
 def _is_three_against_neutral(point: Point) -> bool:
-    volts = point.u_n_v
+    volts = point.connection.u_n_v
     return (
         point.phases != 1
         and volts is not None
@@ -268,14 +268,14 @@ def _is_three_against_neutral(point: Point) -> bool:
 
 
 def _is_primary_current(point: Point) -> bool:
-    current = point.i_max_a
+    current = point.connection.i_max_a
     return point.ratio != 1 and current is not None and current > MOST_BEHIND_TRANSFORMERS_A
 
 
 def _is_contract_too_large(point: Point) -> bool:
     """The meter's figure counts, being the smaller."""
-    carried = meter_kw(Connection(*map(partial(getattr, point), Connection._fields)))
-    contract = point.contract_kw
+    carried = meter_kw(point.connection)
+    contract = point.connection.contract_kw
     return carried is not None and contract is not None and contract > carried * point.ratio
 
 

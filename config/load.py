@@ -61,7 +61,7 @@ def load_site(path: Path, known: LoadedSite | None = None) -> LoadedSite:
     tariffs = _tariffs(file, problems)
     quality = settings.quality if settings else QualitySection()
     # Limits are worked out as rows are read.
-    follows = known is not None and known.settings.quality == quality
+    follows = known is not None and known.settings.quality.max_daily_kwh == quality.max_daily_kwh
     archive = _archive(
         file,
         terminals,

@@ -257,8 +257,7 @@ async def _start(daemon: _Daemon, joined: Joined, opened: AsyncExitStack) -> Non
         authority,
         daemon.lines,
         daemon.listeners.values(),
-        configuration.refresh,
-        configuration.look_for_doubts,
+        configuration,
         daemon.pipeline.settle_soon,
         daemon.work,
     )

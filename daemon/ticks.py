@@ -34,6 +34,7 @@ from daemon.runtime.purposes import Achieved
 from daemon.runtime.supervision import Supervisor
 from daemon.sending.outbox import Outbox
 from daemon.site.listeners import Listener
+from daemon.site.reload import Configuration, thresholds_of
 from daemon.transactions.day_close import close_days, first_open_day
 from daemon.transactions.disputes import judge_waiting
 from daemon.transactions.forget import forget
@@ -132,8 +133,7 @@ async def ticking(
     authority: Authority,
     lines: Lines,
     listeners: Collection[Listener],
-    scan_gaps: Callable[[], Awaitable[None]],
-    look_for_doubts: Callable[[], Awaitable[None]],
+    configuration: Configuration,
     settle_soon: Callable[[], None],
     work: WorkDone,
 ) -> AsyncIterator[Callable[[], None]]:
@@ -146,7 +146,7 @@ async def ticking(
         Tick("sweep", _Sweep(pool, authority, settle_soon).run, SWEEP_S),
         Tick("figures", Recent(pool, lines, listeners, work.achieved).look, FIGURES_S),
         Tick("totals", partial(show_totals, pool, authority), TOTALS_S),
-        Tick("doubts", look_for_doubts, DOUBTS_S),
+        Tick("doubts", configuration.look_for_doubts, DOUBTS_S),
         Tick("alarms", _Alarms(pool, authority, lines, work).run, ALARMS_S),
         Tick("failures", partial(_write_failures, pool, lines), FAILURES_S),
         Tick("seal", partial(_seal, pool), SEAL_S),
@@ -164,12 +164,17 @@ async def ticking(
             first_after_s=60,
         ),
         # The start has just rebuilt what is present; there is no gap to look for yet.
-        Tick("gap_scan", scan_gaps, GAP_SCAN_S, first_after_s=GAP_SCAN_S),
+        Tick("gap_scan", configuration.refresh, GAP_SCAN_S, first_after_s=GAP_SCAN_S),
     ]
     dailies = [
         Daily("books", partial(_look_at_books, pool), time(3, 5), first_after_s=FIRST_S),
         # The freezes of the day are there, and can still be looked at before anybody is cut.
-        Daily("uses", partial(_look_at_uses, pool, authority), time(6), first_after_s=10 * 60),
+        Daily(
+            "uses",
+            partial(_look_at_uses, pool, authority, configuration),
+            time(6),
+            first_after_s=10 * 60,
+        ),
         Daily("retention", partial(_forget, pool), time(4, 5), first_after_s=15 * 60),
     ]
     failing: set[str] = set()
@@ -307,10 +312,10 @@ async def _compare_clocks(connection: AsyncConnection[Any], authority: Authority
     authority.clocks.see(min(max(database, before), after), database)
 
 
-async def _look_at_uses(pool: Pool, authority: Authority) -> None:
+async def _look_at_uses(pool: Pool, authority: Authority, configuration: Configuration) -> None:
     async with pool.connection(lasts_s=LONG_USE_S) as connection:
         now = datetime.now(UTC)
-        await look_at_uses(connection, authority.zone, now)
+        await look_at_uses(connection, authority.zone, now, thresholds_of(configuration.site))
         await look_at_equal_registers(connection, authority.zone, now)
         await look_at_settings(connection, authority.zone, now)
 

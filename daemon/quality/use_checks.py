@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Final
@@ -15,18 +16,36 @@ from daemon.quality.verdict import Link
 
 Uses = Mapping[date, Decimal]
 
-STOPPED_DAYS: Final = 7
-STOPPED_MEAN_KWH: Final = Decimal(1)
 STOPPED_LOAD: Final = Decimal("0.05")
 """Of the basic current: with such a load a register that stands still is broken."""
-SHARE_DAYS: Final = 3
 WEEKS: Final = 4
 LEAST_WEEKS: Final = 2
 """Of fewer earlier weeks no mean is made."""
-HIGH: Final = 3
-LOW: Final = 4
-DIFFERENCE_KWH: Final = Decimal(5)
-SEASON: Final = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """From where on use is worth a look, and no judgement: a site may set them otherwise.
+
+    V09: so many days without use, of a point that used more a day before. V12: for so many days
+    one rate took all. V14: above or below the mean by a factor, and so much from it. V15: by a
+    factor either way."""
+
+    stopped_days: int = 7
+    stopped_mean_kwh: int = 1
+    share_days: int = 3
+    high_factor: int = 3
+    low_factor: int = 4
+    difference_kwh: int = 5
+    season_factor: int = 3
+
+    @property
+    def looked_back(self) -> timedelta:
+        """V09 compares its days with four weeks before; V14 looks at four weeks."""
+        return timedelta(days=self.stopped_days + 7 * WEEKS + 1)
+
+
+USUAL: Final = Thresholds()
 
 
 def daily_uses(links: Iterable[Link], zone: ZoneInfo) -> dict[date, Decimal]:
@@ -44,45 +63,48 @@ def daily_uses(links: Iterable[Link], zone: ZoneInfo) -> dict[date, Decimal]:
     return dict(uses)
 
 
-def has_stopped(uses: Uses, day: date, load: Decimal | None = None) -> bool:
-    """V09: seven days without use up to `day`, of a point that used more than 1 kWh a day before.
+def has_stopped(
+    uses: Uses, day: date, than: Thresholds = USUAL, load: Decimal | None = None
+) -> bool:
+    """V09: days without use up to `day`, of a point that used more than 1 kWh a day before.
 
     `load`: current now, as a part of the basic current; more than 5 % is reason enough."""
-    lately = _before(uses, day + timedelta(days=1), STOPPED_DAYS)
-    if len(lately) < STOPPED_DAYS or any(lately):
+    lately = _before(uses, day + timedelta(days=1), than.stopped_days)
+    if len(lately) < than.stopped_days or any(lately):
         return False
     if load is not None and load > STOPPED_LOAD:
         return True
-    earlier = _before(uses, day - timedelta(days=STOPPED_DAYS - 1), 7 * WEEKS)
-    return bool(earlier) and _mean(earlier) > STOPPED_MEAN_KWH
+    earlier = _before(uses, day - timedelta(days=than.stopped_days - 1), 7 * WEEKS)
+    return bool(earlier) and _mean(earlier) > than.stopped_mean_kwh
 
 
 def takes_one_rate(lately: Sequence[int], earlier: Sequence[int]) -> bool:
-    """V12: for three days all use fell into one rate, while others were used before.
+    """V12: all use of some days fell into one rate, while others were used before.
 
-    By rate, in steps of the register: the use of three days, and of the four weeks before."""
+    By rate, in steps of the register: the use of those days, and of the four weeks before."""
     used = [rate for rate, use in enumerate(lately) if use > 0]
     return len(used) == 1 and any(use > 0 for rate, use in enumerate(earlier) if rate not in used)
 
 
-def is_unusual(uses: Uses, day: date) -> bool:
-    """V14: against the mean of the same weekday of four weeks, by a factor and by 5 kWh."""
+def is_unusual(uses: Uses, day: date, than: Thresholds = USUAL) -> bool:
+    """V14: against the mean of the same weekday of four weeks, by a factor and by some kWh."""
     weeks = [uses.get(day - timedelta(weeks=week)) for week in range(1, WEEKS + 1)]
     known = [use for use in weeks if use is not None]
     if day not in uses or len(known) < LEAST_WEEKS:
         return False
     use = uses[day]
     mean = _mean(known)
-    is_high = use > HIGH * mean and use - mean > DIFFERENCE_KWH
-    is_low = LOW * use < mean and mean - use > DIFFERENCE_KWH
+    is_high = use > than.high_factor * mean and use - mean > than.difference_kwh
+    is_low = than.low_factor * use < mean and mean - use > than.difference_kwh
     return is_high or is_low
 
 
-def is_out_of_season(month_kwh: Decimal, last_year_kwh: Decimal) -> bool:
-    """V15: against the same month of last year, by a factor of three either way."""
+def is_out_of_season(month_kwh: Decimal, last_year_kwh: Decimal, than: Thresholds = USUAL) -> bool:
+    """V15: against the same month of last year, by a factor either way."""
     if not last_year_kwh:
         return False
-    return month_kwh > SEASON * last_year_kwh or SEASON * month_kwh < last_year_kwh
+    factor = than.season_factor
+    return month_kwh > factor * last_year_kwh or factor * month_kwh < last_year_kwh
 
 
 def _before(uses: Uses, day: date, days: int) -> list[Decimal]:

@@ -10,7 +10,7 @@ import sys
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -26,6 +26,7 @@ from daemon.acquisition.line import Line
 from daemon.acquisition.lines import Lines
 from daemon.acquisition.planning.wanted import due_day, first_day
 from daemon.quality.freeze import MEMORY_DAYS
+from daemon.quality.use_checks import Thresholds
 from daemon.runtime import logs, systemd
 from daemon.runtime.supervision import in_thread
 from daemon.site.assembly import Assembly
@@ -77,6 +78,12 @@ class Asked:
     actor: str = DAEMON
     leave_dark: frozenset[str] = frozenset()
     by_way_of: str = ""
+
+
+def thresholds_of(site: LoadedSite) -> Thresholds:
+    """From where on use is worth a look there."""
+    said = site.settings.quality
+    return Thresholds(**{it.name: getattr(said, it.name) for it in fields(Thresholds)})
 
 
 class Configuration:

@@ -15,7 +15,7 @@ from daemon.quality.gap import gap_day
 from daemon.quality.month_end import fits_month_end
 from daemon.quality.parameters import differs_rates, differs_ratio
 from daemon.quality.soft_reports import soft_reports
-from daemon.quality.use_checks import SHARE_DAYS, WEEKS, daily_uses, takes_one_rate
+from daemon.quality.use_checks import USUAL, WEEKS, Thresholds, daily_uses, takes_one_rate
 from daemon.quality.verdict import Link
 from daemon.transactions.judging import rejudge
 from storage import findings, identity
@@ -24,12 +24,12 @@ from storage.findings import EqualRow, Months, RatesRow, SettingsRow, SettledRow
 from storage.identity import FindingRow
 from storage.settling import mark_points
 
-LOOKED_BACK: Final = timedelta(days=36)
-"""Five weeks and a day: V09 compares a week with four."""
 POINTS_AT_ONCE: Final = 500
 
 
-async def look_at_uses(connection: AsyncConnection[Any], zone: ZoneInfo, now: datetime) -> None:
+async def look_at_uses(
+    connection: AsyncConnection[Any], zone: ZoneInfo, now: datetime, than: Thresholds = USUAL
+) -> None:
     """Write down what began or ended to be unusual on the newest closed day (V09, V12, V14, V15).
 
     At most six statements for each portion of points, whatever is found; the same again changes
@@ -37,12 +37,12 @@ async def look_at_uses(connection: AsyncConnection[Any], zone: ZoneInfo, now: da
     closed_at = gap_day(now.astimezone(zone))
     day = closed_at - timedelta(days=1)
     months = Months.before(day)
-    share_began = closed_at - timedelta(days=SHARE_DAYS)
+    share_began = closed_at - timedelta(days=than.share_days)
     behind = 0
     while points := await findings.points_behind(connection, behind, POINTS_AT_ONCE):
         behind = points[-1]
-        rows = await findings.uses(connection, points, day - LOOKED_BACK, months)
-        told = [finding for row in rows for finding in _findings(row, day, months, zone)]
+        rows = await findings.uses(connection, points, day - than.looked_back, months)
+        told = [finding for row in rows for finding in _findings(row, day, months, zone, than)]
         rates = await findings.rates(
             connection, points, closed_at, share_began, share_began - timedelta(weeks=WEEKS)
         )
@@ -148,7 +148,9 @@ def _settings(row: SettingsRow, day: date) -> FindingRow:
     )
 
 
-def _findings(row: UsedRow, day: date, months: Months, zone: ZoneInfo) -> list[FindingRow]:
+def _findings(
+    row: UsedRow, day: date, months: Months, zone: ZoneInfo, than: Thresholds
+) -> list[FindingRow]:
     spans = zip(row.from_days or (), row.to_days or (), row.kwhs or (), strict=True)
     uses = daily_uses((Link(start, end, kwh) for start, end, kwh in spans), zone)
     is_whole = row.month_days == (months.month_end - months.month).days
@@ -158,6 +160,7 @@ def _findings(row: UsedRow, day: date, months: Months, zone: ZoneInfo) -> list[F
         day,
         row.month_kwh if is_whole else None,
         row.last_year_kwh if was_whole else None,
+        than,
     )
     return [
         FindingRow(row.point_id, code, day, active=is_so, detail={})

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterable
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -11,7 +12,8 @@ import pytest
 
 from daemon.acquisition.lines import Lines
 from daemon.acquisition.planning.wanted import due_day
-from daemon.site.reload import Configuration, DarkLeft
+from daemon.quality.use_checks import USUAL
+from daemon.site.reload import Configuration, DarkLeft, thresholds_of
 from tests.database.site.running import ZONE, edit, with_a_running_site
 from tests.database.small_site import connect, freeze, store
 
@@ -92,6 +94,37 @@ def test_a_plan_changes_nothing(database_url: str, tmp_path: Path) -> None:
         assert {line.name: line for line in lines} == before
         assert lines_of_meters(database_url) == [("000000000001", "a"), ("000000000002", "b")]
         assert await configuration.reload() == plan
+
+    with_a_running_site(database_url, tmp_path, test)
+
+
+def test_what_a_site_says_of_quality_is_planned_in_days_and_taken_over(
+    database_url: str, tmp_path: Path
+) -> None:
+    async def test(configuration: Configuration, lines: Lines) -> None:
+        assert thresholds_of(configuration.site) == USUAL
+        with psycopg.connect(database_url) as connection:
+            limits = connection.execute("SELECT max_daily_kwh, basis FROM point_limit").fetchall()
+        assert set(limits) == {(380, "quality.max_daily_kwh")}
+        site = tmp_path / "meterd.toml"
+        told = "\n[quality]\nmax_daily_kwh = 500\nhigh_factor = 2\nstopped_days = 3\n"
+        site.write_text(site.read_text() + told)
+        plan = await configuration.plan(site)
+        assert plan.settings == (
+            "quality.high_factor",
+            "quality.max_daily_kwh",
+            "quality.stopped_days",
+        )
+        assert plan.needs_restart == ()
+        assert [it.partition(" (from")[0] for it in plan.days] == [
+            f"P{n}: at most 500 kWh a day" for n in (1, 2)
+        ]
+        assert thresholds_of(configuration.site) == USUAL
+        await configuration.reload()
+        assert thresholds_of(configuration.site) == replace(USUAL, high_factor=2, stopped_days=3)
+        with psycopg.connect(database_url) as connection:
+            query = "SELECT DISTINCT n.max_daily_kwh FROM point p, limit_now(p.id) n"
+            assert connection.execute(query).fetchall() == [(500,)]
 
     with_a_running_site(database_url, tmp_path, test)
 

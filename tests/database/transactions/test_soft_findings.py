@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from psycopg import AsyncConnection
 
+from daemon.quality.use_checks import USUAL, Thresholds
 from daemon.transactions.soft_findings import look_at_equal_registers, look_at_uses
 from storage import findings
 from storage.doubts import Wanted
@@ -47,8 +48,10 @@ async def active(connection: AsyncConnection[Any]) -> list[Soft]:
     return await findings.active(connection, Wanted(TODAY + DAY), SOFT)
 
 
-async def look(connection: AsyncConnection[Any], days_later: int = 0) -> None:
-    await look_at_uses(connection, ZONE, noon(TODAY) + timedelta(days=days_later))
+async def look(
+    connection: AsyncConnection[Any], days_later: int = 0, than: Thresholds = USUAL
+) -> None:
+    await look_at_uses(connection, ZONE, noon(TODAY) + timedelta(days=days_later), than)
 
 
 def test_a_day_of_much_more_use_is_unusual_and_published(database_url: str) -> None:
@@ -97,6 +100,46 @@ def test_usual_use_is_not_worth_a_word(database_url: str) -> None:
     on(database_url, story)
 
 
+@pytest.mark.parametrize(
+    ("kwh", "than", "told"),
+    [
+        ([*[10] * 30, 29], Thresholds(high_factor=2), ["V14"]),
+        ([*[10] * 30, 29], USUAL, []),
+        ([*[10] * 30, 60], Thresholds(high_factor=6), []),
+        ([*[10] * 30, 4], Thresholds(low_factor=2), ["V14"]),
+        ([*[10] * 30, 4], Thresholds(low_factor=2, difference_kwh=6), []),
+        ([*[10] * 29, 0, 0], Thresholds(stopped_days=2, difference_kwh=10), ["V09"]),
+        ([*[10] * 28, *[0] * 31], Thresholds(stopped_days=31, difference_kwh=10), ["V09"]),
+        ([*[10] * 28, *[0] * 35], USUAL, []),
+        (
+            [*[10] * 29, 0, 0],
+            Thresholds(stopped_days=2, stopped_mean_kwh=10, low_factor=99),
+            ["V14"],
+        ),
+    ],
+)
+def test_what_the_site_says_of_thresholds_counts(
+    database_url: str, kwh: Sequence[int], than: Thresholds, told: Sequence[str]
+) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        await used(connection, *kwh)
+        await look(connection, than=than)
+        assert [it.code for it in await active(connection)] == told
+
+    on(database_url, story)
+
+
+def test_other_thresholds_end_what_was_told_by_the_ones_before(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        await used(connection, *[10] * 30, 60)
+        await look(connection)
+        assert [it.code for it in await active(connection)] == ["V14"]
+        await look(connection, than=Thresholds(high_factor=6))
+        assert await active(connection) == []
+
+    on(database_url, story)
+
+
 async def used_by_rate(connection: AsyncConnection[Any], *steps: tuple[int, int]) -> None:
     """Point P1 used so much in each of two rates on each of the days up to yesterday."""
     first = TODAY - len(steps) * DAY
@@ -111,20 +154,26 @@ async def used_by_rate(connection: AsyncConnection[Any], *steps: tuple[int, int]
 
 
 @pytest.mark.parametrize(
-    ("steps", "told"),
+    ("steps", "than", "told"),
     [
-        ([(5, 5)] * 28 + [(10, 0)] * 3, [Soft("P1", "A1", "V12", TODAY - DAY)]),
-        ([(5, 5)] * 28 + [(10, 0), (9, 1), (10, 0)], []),
-        ([(10, 0)] * 31, []),
+        ([(5, 5)] * 28 + [(10, 0)] * 3, USUAL, [Soft("P1", "A1", "V12", TODAY - DAY)]),
+        ([(5, 5)] * 28 + [(10, 0), (9, 1), (10, 0)], USUAL, []),
+        ([(10, 0)] * 31, USUAL, []),
+        (
+            [(5, 5)] * 29 + [(10, 0)],
+            Thresholds(share_days=1),
+            [Soft("P1", "A1", "V12", TODAY - DAY)],
+        ),
+        ([(5, 5)] * 29 + [(10, 0)] * 3, Thresholds(share_days=4), []),
     ],
-    ids=["one takes all", "another is used", "others were never used"],
+    ids=["one takes all", "another is used", "others were never used", "one day", "four days"],
 )
 def test_a_rate_that_takes_all_while_others_were_used_is_told(
-    database_url: str, steps: Sequence[tuple[int, int]], told: Sequence[Soft]
+    database_url: str, steps: Sequence[tuple[int, int]], than: Thresholds, told: Sequence[Soft]
 ) -> None:
     async def story(connection: AsyncConnection[Any]) -> None:
         await used_by_rate(connection, *steps)
-        await look(connection)
+        await look(connection, than=than)
         assert await active(connection) == told
 
     on(database_url, story)

@@ -2,14 +2,18 @@
 
 from datetime import date, datetime, timedelta
 from decimal import Decimal
+from fractions import Fraction
 from zoneinfo import ZoneInfo
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from daemon.quality.duplicates import duplicates
 from daemon.quality.month_end import fits_month_end, settled_at
 from daemon.quality.parameters import differs_rates, differs_ratio
 from daemon.quality.use_checks import (
+    Thresholds,
     daily_uses,
     has_stopped,
     is_out_of_season,
@@ -79,6 +83,20 @@ def test_with_a_load_a_register_that_stands_still_has_stopped() -> None:
     assert not has_stopped(still, LAST, load=Decimal("0.05"))
 
 
+@pytest.mark.parametrize("days", [2, 7, 12, 31])
+def test_a_site_says_how_many_days_are_a_stop(days: int) -> None:
+    than = Thresholds(stopped_days=days)
+    looked_back = than.looked_back.days
+    assert has_stopped(uses(*[0] * days, days=looked_back), LAST, than)
+    assert not has_stopped(uses(*[0] * (days - 1), days=looked_back), LAST, than)
+
+
+def test_a_site_says_from_which_use_on_a_stop_counts() -> None:
+    than = Thresholds(stopped_mean_kwh=10)
+    assert not has_stopped(uses(*[0] * 7, before=10), LAST, than)
+    assert has_stopped(uses(*[0] * 7, before="10.01"), LAST, than)
+
+
 # --- V12 ------------------------------------------------------------------------------------------
 
 
@@ -135,6 +153,33 @@ def test_of_a_single_week_no_mean_is_made() -> None:
 )
 def test_a_month_is_out_of_season_by_a_factor_of_three(now: int, last: int, is_told: bool) -> None:
     assert is_out_of_season(Decimal(now), Decimal(last)) is is_told
+
+
+@given(
+    st.builds(
+        Thresholds,
+        high_factor=st.integers(2, 20),
+        low_factor=st.integers(2, 20),
+        difference_kwh=st.integers(0, 50),
+        season_factor=st.integers(2, 20),
+    ),
+    st.decimals("0", "1000", places=2),
+    st.lists(st.decimals("0", "100", places=2), min_size=2, max_size=4),
+)
+def test_what_a_site_sets_holds_as_exact_numbers_say(
+    than: Thresholds, use: Decimal, weeks: list[Decimal]
+) -> None:
+    known = {LAST - timedelta(weeks=n): kwh for n, kwh in enumerate([use, *weeks])}
+    mean = sum(map(Fraction, weeks), Fraction(0)) / len(weeks)
+    apart = abs(Fraction(use) - mean)
+    times = Fraction(use) > than.high_factor * mean or than.low_factor * Fraction(use) < mean
+    # Means of Decimal have 28 digits.
+    if abs(apart - than.difference_kwh) > Fraction(1, 10**20):
+        assert is_unusual(known, LAST, than) is (times and apart > than.difference_kwh)
+    month, last_year = use, weeks[0]
+    ratio = Fraction(month) / Fraction(last_year) if last_year else Fraction(1)
+    out = ratio > than.season_factor or ratio * than.season_factor < 1
+    assert is_out_of_season(month, last_year, than) is out
 
 
 # --- V25, V28 -------------------------------------------------------------------------------------

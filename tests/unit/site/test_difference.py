@@ -138,6 +138,22 @@ NEW_LINE = '[[line]]\nname = "c"\ntcp = "127.0.0.1:7003"\n\n[[gateway]]'
         ),
         ([in_meterd(":9645", ":9646")], Difference(unchanged=3, needs_restart=("http.listen",))),
         (
+            [in_meterd("[http]", "[quality]\nhigh_factor = 2\n[http]")],
+            Difference(unchanged=3, settings=("quality.high_factor",)),
+        ),
+        (
+            [in_meterd("[http]", "[quality]\nmax_daily_kwh = 500\n[http]")],
+            Difference(
+                changed={
+                    "a": ("1 meter changed",),
+                    "b": ("2 meters changed",),
+                    "g": ("1 meter changed",),
+                },
+                archive={"points": 4},
+                settings=("quality.max_daily_kwh",),
+            ),
+        ),
+        (
             [in_meterd('"Asia/Shanghai"', '"Asia/Urumqi"')],
             Difference(unchanged=3, needs_restart=("site.zone",)),
         ),
