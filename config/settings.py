@@ -75,9 +75,13 @@ class ZonePart(Part):
 
 
 class SitePart(ZonePart):
-    """And where its data are."""
+    """And where its data are, and who may say something there.
+
+    `actors`: by which names persons act. "names": whatever they type; "logins": each by the login
+    of the machine, so that two persons are two logins."""
 
     data_directory: SitePath
+    actors: Literal["names", "logins"] = "names"
 
 
 class NamedSitePart(SitePart):
@@ -376,10 +380,10 @@ class ControlSection(ControlPart, PolicyPart, Section):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        if self.mode != "shadow" and self.password is None:
+        if self.mode != "shadow" and self.password is None and self.signer is None:
             raise ValueError(
                 f'mode = "{self.mode}" needs the meters\' control password: '
-                'password = { file = "PATH" }'
+                'password = { file = "PATH" }, or a signer'
             )
         return self
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from config.secret import Secret
 from daemon.acquisition.driver import Driver
+from daemon.acquisition.meter_port import NotSent
 from daemon.acquisition.signing import SigningHook
 from protocols.dlt645 import exchanges, exchanges_1997
 from protocols.dlt645.exchanges import CODEC_2007, RelayAction
@@ -24,11 +25,13 @@ from storage.archive import SiteMeter
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """What a control frame needs to be executed: DL/T 645-2007, function 1CH."""
+    """What a control frame needs to be executed: DL/T 645-2007, function 1CH.
+
+    `password`: None where another signs for all meters."""
 
     level: str
     operator: str
-    password: Secret
+    password: Secret | None
     signing: SigningHook | None = None
 
 
@@ -115,6 +118,8 @@ def _control_2007(
     expires: datetime,
 ) -> Exchange[Any, None]:
     assert credentials is not None, "control authority without credentials"
+    if credentials.password is None:
+        raise NotSent("nobody signed for the meter, and control.password is not set")
     return exchanges.control(
         address,
         action,

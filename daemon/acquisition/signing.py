@@ -25,6 +25,8 @@ WITHIN_S: Final = 20.0
 """With what it asks of the meter: who paid waits for it."""
 MOST_FRAMES: Final = 8
 LONGEST_LINE: Final = 4096
+KNOWN_TO_IT: Final = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "TZ", "TMPDIR")
+"""Of the environment; the rest is the daemon's, passwords among it."""
 LONGEST_PAYLOAD: Final = 255
 """Bytes of data that a frame has room for."""
 
@@ -71,6 +73,7 @@ async def _started(program: Path) -> AsyncIterator[Process]:
         stdin=PIPE,
         stdout=PIPE,
         stderr=None,
+        env={name: os.environ[name] for name in KNOWN_TO_IT if name in os.environ},
         start_new_session=True,
     )
     process = Process(transport, protocol, loop)

@@ -40,6 +40,12 @@ def os_user() -> str:
         return f"uid {os.getuid()}"
 
 
+def login() -> str:
+    """Who logged in on this machine. Through sudo it is who called it, which only root can say."""
+    caller = os.environ.get("SUDO_USER")
+    return caller if caller and os.getuid() == 0 else os_user()
+
+
 def by_way_of() -> str:
     """The user of this machine and the terminal where the command was typed: `root on /dev/pts/3`.
 

@@ -185,9 +185,10 @@ def release_link(
 def approve(number: int, actor: str | None, reason: str, site_path: Path, as_json: bool) -> None:
     """Let decision NUMBER count. Another person does that than who made it."""
     said = {"site_path": site_path, "as_json": as_json}
+    approver = _actor(actor)
 
     async def ask(connection: AsyncConnection[Any]) -> Decided:
-        return await decisions.approve(connection, number, _actor(actor), reason)
+        return await decisions.approve(connection, number, approver, reason)
 
     _tell(_asked(said, ask), said)
 
@@ -197,9 +198,10 @@ def approve(number: int, actor: str | None, reason: str, site_path: Path, as_jso
 @_said
 def refuse(number: int, **said: Any) -> None:
     """Decision NUMBER, which waits, does not count; who made it may take it back so."""
+    who = _actor(said["actor"])
 
     async def ask(connection: AsyncConnection[Any]) -> DecisionRow:
-        return await decisions.refuse(connection, number, _actor(said["actor"]), said["reason"])
+        return await decisions.refuse(connection, number, who, said["reason"])
 
     _asked(said, ask)
     if said["as_json"]:

@@ -18,6 +18,8 @@ HOURS: Final = {
     "final_max_h": "final_max",
 }
 MINUTES: Final = {"final_min_min": "final_min", "startup_hold_min": "startup_hold"}
+RUNNING_FOR: Final = "running_for_min"
+"""A fact: so many minutes ago the daemon was started; without it none runs."""
 MOMENTS: Final = (
     "now",
     "last_reading_at",
@@ -68,7 +70,10 @@ def _policy(config: Fields) -> Policy:
 def _facts(facts: Fields) -> Facts:
     names = facts.names()
     approvers = facts.texts("approved_by")
-    given = UNKNOWN | {name: _fact(facts, name) for name in names if name != "approved_by"}
+    named = [name for name in names if name not in ("approved_by", RUNNING_FOR)]
+    given = UNKNOWN | {name: _fact(facts, name) for name in named}
+    if RUNNING_FOR in names:
+        given["running_for"] = timedelta(minutes=_some_time(facts, RUNNING_FOR))
     missing = [it for it in REQUIRED if given.get(it) is None]
     if missing:
         raise facts.error(missing[0], "is missing")

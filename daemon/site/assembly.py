@@ -177,10 +177,10 @@ def _opener(
 
 
 def credentials_of(section: ControlSection) -> Credentials | None:
-    """What a meter asks of one who sends control frames; None without a password."""
-    if section.password is None:
-        return None
+    """What a meter asks of one who sends control frames; None without password and signer."""
     signing = SigningHook(section.signer) if section.signer else None
+    if section.password is None and signing is None:
+        return None
     return Credentials(section.level, section.operator, section.password, signing)
 
 

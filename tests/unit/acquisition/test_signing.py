@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import select
 import sys
@@ -47,6 +48,23 @@ def test_it_is_told_what_to_sign_and_what_the_meter_answered(tmp_path: Path) -> 
 
 def test_who_says_nothing_leaves_it_to_the_password(tmp_path: Path) -> None:
     assert payload(tmp_path, "") is None
+
+
+def test_it_gets_nothing_of_the_daemons_secrets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PGPASSWORD", "77")
+    monkeypatch.setenv("LANG", "C.UTF-8")
+    told = "import os\n" + (
+        'print(json.dumps({"function": "1C", "payload": json.dumps(dict(os.environ)).encode().hex()}))'
+    )
+    signed = payload(tmp_path, told)
+    assert signed is not None
+    found = json.loads(signed)
+    assert found["LANG"] == "C.UTF-8"
+    assert found["PATH"] == os.environ["PATH"]
+    assert "PGPASSWORD" not in found
+    assert "SECRET" not in str(sorted(found))
 
 
 @pytest.mark.parametrize(

@@ -69,8 +69,10 @@ def told(kind: str, **moments: str) -> dict[str, Any]:
         ({"max_failed_restores": 6}, {"failed_restores": 6}, []),
         ({"max_moves_per_hour": 0}, {}, ["RELAY_WEAR"]),
         ({"max_moves_per_day": 0}, {}, ["RELAY_WEAR"]),
-        # No case tells since when a daemon runs, nor what day a tariff is of.
+        # No case has to tell since when a daemon runs, nor can it what day a tariff is of.
         ({"startup_hold_min": 15, "new_tariff_days": 3}, {}, []),
+        ({"startup_hold_min": 15}, {"running_for_min": 14}, ["STARTUP_HOLD"]),
+        ({"startup_hold_min": 15}, {"running_for_min": 15}, []),
         ({}, {"relay_seen_at": "2026-03-11T09:00"}, []),
         ({}, {"balance_fen": 0}, ["BALANCE_OK"]),
         ({}, {"trip_threshold_fen": -1250}, ["BALANCE_OK"]),
