@@ -13,12 +13,12 @@ from daemon.quality.chain import MAX_AUTO_SPAN_DAYS, choose_chain
 from daemon.quality.facts import Facts, Read
 from daemon.quality.in_force import InForce, in_force
 from daemon.quality.judged_run import JudgedRun
-from daemon.quality.links import chain_of, links_of, links_outside
+from daemon.quality.links import chain_of, links_beside, links_of
 from daemon.quality.runs import Run, run_of_day, runs_of
 from daemon.quality.states import states_of
 from daemon.quality.steps import Steps
 from daemon.quality.values import Value, values_of
-from daemon.quality.verdict import DayState, Link, Verdict
+from daemon.quality.verdict import DayState, Verdict
 from daemon.quality.votes import votes_of
 
 RULE_SET: Final = 1
@@ -30,20 +30,21 @@ def judge(facts: Facts, max_auto_span_days: int = MAX_AUTO_SPAN_DAYS) -> Verdict
     counting = in_force(facts)
     runs = judged_runs(facts, max_auto_span_days)
     days: dict[date, DayState] = {}
-    beside: list[Link] = []
+    standing: list[list[Value]] = []
     for judged in runs:
         held = counting.substitutes.items()
         substitutes = {day: decision for day, decision in held if judged.run.holds(day)}
-        states, links = states_of(judged, substitutes, facts.refused, counting)
+        states, told = states_of(judged, substitutes, facts.refused, counting)
         days |= states
-        beside += links
+        standing.append(told)
     chain = chain_of(runs)
+    links = links_of(runs, counting)
     return Verdict(
         days=dict(sorted(days.items())),
         chain=chain,
-        links=links_of(runs, counting),
+        links=links,
         is_too_short=any(it.is_too_short for it in runs),
-        beside=tuple(links_outside(chain, beside, facts.zone)),
+        beside=links_beside(runs, standing, counting, chain, links),
     )
 
 

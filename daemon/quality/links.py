@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import date, datetime, time
 from decimal import Context, Decimal
 from itertools import pairwise
@@ -61,33 +61,56 @@ def _links(runs: Sequence[JudgedRun], facts: InForce) -> Iterator[Link]:
             reached = ended.at
 
 
-def links_beside(judged: JudgedRun, told: Iterable[Value], facts: InForce) -> list[Link]:
-    """The use that the substitutes of a run show before its chain and behind it, in order."""
-    standing = sorted(told, key=lambda it: it.place)
-    chain = [judged.values[n] for n in judged.chain] if judged.is_published else []
-    ways = [standing]
-    if chain:
-        first, last = chain[0], chain[-1]
-        before = [it for it in standing if it.place < first.place]
-        behind = [it for it in standing if it.place > last.place]
-        ways = [[*before, first], [last, *behind]]
-    ratios = _Ratios(judged.run, facts.ratios)
-    return [
-        _beside(judged, earlier, later, ratios, facts)
-        for way in ways
-        for earlier, later in pairwise(way)
-    ]
+def links_beside(
+    runs: Sequence[JudgedRun],
+    standing: Sequence[Sequence[Value]],
+    facts: InForce,
+    chain: Sequence[ChainValue],
+    links: Collection[Link],
+) -> tuple[Link, ...]:
+    """What the substitutes that stand in each run show of the use before the first value of the
+    whole chain and behind the last, in order; also that it was lost with a meter."""
+    if not chain:
+        return ()
+    zone = runs[0].run.zone
+    first, last = (moment(chain[n].at, zone) for n in (0, -1))
+    return tuple(
+        link
+        for link in _links_beside(runs, standing, facts)
+        if (moment(link.end, zone) <= first or moment(link.start, zone) >= last)
+        and link not in links
+    )
 
 
-def links_outside(
-    chain: Sequence[ChainValue], links: Iterable[Link], zone: ZoneInfo
+def _links_beside(
+    runs: Sequence[JudgedRun], standing: Sequence[Sequence[Value]], facts: InForce
 ) -> Iterator[Link]:
-    """Those before the first value of the whole chain, and those behind the last."""
-    if chain:
-        first, last = (moment(chain[n].at, zone) for n in (0, -1))
-        for link in links:
-            if moment(link.end, zone) <= first or moment(link.start, zone) >= last:
-                yield link
+    reached: date | datetime | None = None
+    for judged, told in zip(runs, standing, strict=True):
+        run = judged.run
+        ways = _ways(judged, sorted(told, key=lambda it: it.place))
+        if ways and reached is not None and run.seconds(reached) < ways[0][0].at_s:
+            yield Link(reached, ways[0][0].at, None, "initial_lost")
+        ratios = _Ratios(run, facts.ratios)
+        for way in ways:
+            for earlier, later in pairwise(way):
+                yield _beside(judged, earlier, later, ratios, facts)
+            reached = way[-1].at
+        ended = run.ended
+        if ended is not None and reached is not None:
+            if ended.old_final is None and run.seconds(reached) < run.seconds(ended.at):
+                yield Link(reached, ended.at, None, "final_lost")
+            reached = ended.at
+
+
+def _ways(judged: JudgedRun, told: Sequence[Value]) -> list[list[Value]]:
+    """What stands before the chain of a run, with its first value, and behind it, with the last."""
+    if not (judged.is_published and judged.chain):
+        return [[*told]] if told else []
+    first, last = (judged.values[judged.chain[n]] for n in (0, -1))
+    before = [it for it in told if it.place < first.place]
+    behind = [it for it in told if it.place > last.place]
+    return [[*before, first], [last, *behind]]
 
 
 def moment(at: date | datetime, zone: ZoneInfo) -> datetime:

@@ -13,10 +13,9 @@ from daemon.quality.capacity import Capacity
 from daemon.quality.facts import Decision
 from daemon.quality.in_force import InForce
 from daemon.quality.judged_run import JudgedRun
-from daemon.quality.links import links_beside
 from daemon.quality.steps import Steps
 from daemon.quality.values import Value, substitute_of
-from daemon.quality.verdict import DayState, Link, NextStep
+from daemon.quality.verdict import DayState, NextStep
 
 FOR_A_PERSON: Final = frozenset({"V35", "V36", "V38"})
 BEGIN: Final = (-1, 0)
@@ -28,8 +27,8 @@ def states_of(
     substitutes: Mapping[date, Decision],
     refused: Collection[date],
     facts: InForce,
-) -> tuple[dict[date, DayState], list[Link]]:
-    """By day, days without a value are not in it; the use beside the chain of this run."""
+) -> tuple[dict[date, DayState], list[Value]]:
+    """By day, days without a value are not in it; the substitutes that stand."""
     page = _Page(judged, refused, facts)
     # What was said first stands against what was said later.
     told = sorted(substitutes.values(), key=lambda it: it.number)
@@ -42,7 +41,7 @@ def states_of(
         if day >= judged.first_day:
             chosen = page.chosen.get(day)
             states[day] = page.withheld(day) if chosen is None else page.in_chain(chosen)
-    return dict(sorted(states.items())), links_beside(judged, page.standing, facts)
+    return dict(sorted(states.items())), page.standing
 
 
 class _Page:

@@ -223,16 +223,20 @@ def test_a_substitute_goes_on_from_the_initial_register_of_a_meter_without_a_rea
 
 
 @pytest.mark.parametrize("hour", [0, 12])
-def test_no_substitute_leads_over_the_beginning_of_another_meter(hour: int) -> None:
+def test_what_no_register_shows_between_substitutes_of_two_meters_is_held(hour: int) -> None:
     behind = Point().values(100, 105)
     behind.exchange(behind.midnight(4, hour)).says("substitute", 3, 110).says("substitute", 5, 9)
-    assert uses(behind) == {2: Use(1), 3: Use(1)}
-    before = Point().says("substitute", 1, 100)
+    lost = Use(2, "final_lost", Decimal(0))
+    assert uses(behind) == {2: Use(1), 3: Use(1), 5: lost}
+    before = Point().says("substitute", 2, 100)
     before.exchange(before.midnight(3, hour)).values(5, 6, first=4)
-    assert uses(before) == {5: Use(1)}
+    assert uses(before) == {4: lost, 5: Use(1)}
 
 
-def test_use_that_was_lost_is_not_that_of_substitutes_of_the_next_meter() -> None:
+def test_what_was_lost_with_a_meter_is_held_once() -> None:
     point = Point().values(100, 105).says("substitute", 4, 110)
     point.exchange(point.midnight(5, 12)).says("substitute", 6, 5).says("substitute", 8, 9)
-    assert uses(point) == {2: Use(1), 4: Use(2), 8: Use(2)}
+    lost = Use(2, "final_lost", Decimal(0))
+    assert uses(point) == {2: Use(1), 4: Use(2), 6: lost, 8: Use(2)}
+    point = Point().values(100, 105).exchange(Point().midnight(5, 12)).says("substitute", 8, 9)
+    assert uses(point) == {2: Use(1), 8: Use(6, "final_lost", Decimal(0))}
