@@ -146,6 +146,27 @@ def test_what_no_check_needs_never_leaves(function: int) -> None:
         harm_of_dlt645(encode(Frame(ADDRESS, function, bytes(16))))
 
 
+def test_neighbours_on_the_line_are_no_fault_of_the_meter() -> None:
+    beside = SimulatedMeter2007(MeterState(f"{int(ADDRESS) + 1:012d}", now=now))
+    results = on([good(), beside], permitted=Harm.NONE)
+    assert verdicts(results, Verdict.FAILED) == {}
+    (alone,) = verdicts(results, Verdict.NOT_TESTED).items()
+    assert alone[0] == "wildcard"
+    assert "several answer at once" in alone[1]
+
+
+def test_an_address_that_nobody_has_is_not_tested_to_the_end() -> None:
+    results = on([SimulatedMeter2007(MeterState("000000000007", now=now))])
+    assert verdicts(results, Verdict.FAILED) == {
+        "answers": "silence",
+        "one_answer": "silence",
+        "wake_up": "silence to a request with 0 FE before it",
+    }
+    assert set(verdicts(results, Verdict.NOT_TESTED).values()) == {
+        "nobody answers: wiring, speed, address?"
+    }
+
+
 FAULTS = {
     "answers_others": "foreign_address",
     "answers_broadcasts": "broadcast",
@@ -321,6 +342,14 @@ def test_a_good_slave_passes_every_check(name: str, form: Any) -> None:
     bus = SimulatedBus([slave(profile(name))], modbus_form=form)
     results = on_modbus(bus, profile(name))
     assert verdicts(results, Verdict.FAILED) == {}
+
+
+@pytest.mark.parametrize("form", ["rtu", "tcp"])
+def test_a_neighbouring_unit_is_no_fault_of_the_slave(form: Any) -> None:
+    beside = SimulatedModbusMeter(MeterState("line/6", now=now), 6, profile())
+    bus = SimulatedBus([slave(profile()), beside], modbus_form=form)
+    results = on_modbus(bus, profile(), only=("other_unit",))
+    assert verdicts(results, Verdict.PASSED) == {"other_unit": "silence of unit 88"}
 
 
 def swapped() -> Profile:

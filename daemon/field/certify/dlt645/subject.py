@@ -74,6 +74,12 @@ def is_whole(data: bytes) -> bool:
     return any(not isinstance(item, Skipped) for item in found)
 
 
+def is_of_several(data: bytes) -> bool:
+    """True for what two meters that answer at once leave: a damaged frame, or more than one."""
+    found = frames_in(data)
+    return len(found) > 1 or any(isinstance(item, Skipped) for item in found)
+
+
 def read_of(address: str, identifier: str) -> Frame:
     """The request that reads an identifier."""
     return Frame(address, functions.READ, identifier_on_the_wire(identifier))

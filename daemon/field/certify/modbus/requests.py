@@ -5,7 +5,7 @@ from __future__ import annotations
 from statistics import median
 from typing import Final
 
-from daemon.field.certify.bench import NotTested, Reply, hexed, need
+from daemon.field.certify.bench import CheckFailed, NotTested, Reply, hexed, need
 from daemon.field.certify.modbus.subject import Subject, request_of
 from protocols.modbus.blocks import Block
 from protocols.modbus.frame import BROADCAST, Frame
@@ -19,6 +19,8 @@ SELDOM_KNOWN: Final = bytes((0x14, 0x07, 0x06, 0x00, 0x01, 0x00, 0x00, 0x00, 0x0
 """Read file record: it changes nothing, and no meter has files."""
 LAST_REGISTERS: Final = 0xFFF0
 HIGHEST_UNIT: Final = 247
+OTHER_UNITS: Final = (1, 83, 165)
+"""So far from the unit that is tested, which has not three neighbours there."""
 ROUNDS: Final = 20
 SLOWEST_S: Final = 1.0
 """The time-out of most masters."""
@@ -66,13 +68,18 @@ async def wrong_checksum(meter: Subject) -> str:
 
 async def other_unit(meter: Subject) -> str:
     """A request for another unit is not answered; a gateway may say that nobody is there."""
-    other = meter.unit % HIGHEST_UNIT + 1
-    reply = await meter.bench.ask(meter.encoded(request_of(other, meter.block())))
-    if not reply.data:
-        return "silence"
-    answer = meter.only(reply, request_of(other, meter.block()))
-    need(answer.exception in GATEWAY_EXCEPTIONS, f"unit {other} answers with {_refused(answer)}")
-    return f"exception {answer.exception:02X} of a gateway"
+    # Others may hang beside it: only who answers for each of them answers for others.
+    said = []
+    for step in OTHER_UNITS:
+        request = request_of((meter.unit + step - 1) % HIGHEST_UNIT + 1, meter.block())
+        reply = await meter.bench.ask(meter.encoded(request))
+        if not reply.data:
+            return f"silence of unit {request.unit}"
+        answer = meter.only(reply, request)
+        if answer.exception in GATEWAY_EXCEPTIONS:
+            return f"exception {answer.exception:02X} of a gateway for unit {request.unit}"
+        said.append(f"unit {request.unit} answers with {_refused(answer)}")
+    raise CheckFailed("; ".join(said))
 
 
 async def broadcast(meter: Subject) -> str:
