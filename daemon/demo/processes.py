@@ -90,17 +90,19 @@ class Demo:
         health: dict[str, Any] = json.loads(self.http("/healthz"))
         return health
 
-    def until(self, what: str, holds: Callable[[], bool]) -> None:
+    def until(
+        self, what: str, holds: Callable[[], bool], *, within_s: float = STEP_LIMIT_S
+    ) -> None:
         """Look until it holds, showing how far each line is.
 
-        DemoFailed after STEP_LIMIT_S or when the daemon ended."""
-        give_up_at = time.monotonic() + STEP_LIMIT_S
+        DemoFailed after `within_s` or when the daemon ended."""
+        give_up_at = time.monotonic() + within_s
         while not self._holds(holds):
             code = self.daemon.poll()
             if code is not None:
                 raise DemoFailed(f"the daemon ended with exit code {code}{self._log_tail()}")
             if time.monotonic() > give_up_at:
-                raise DemoFailed(f"not within {STEP_LIMIT_S:.0f} s: {what}{self._log_tail()}")
+                raise DemoFailed(f"not within {within_s:.0f} s: {what}{self._log_tail()}")
             time.sleep(LOOK_EVERY_S)
 
     def run(self, arguments: Sequence[str]) -> None:

@@ -11,13 +11,16 @@ from typing import Final
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from daemon.control.commands import TRY_AGAIN_AFTER
 from daemon.demo import database, files
-from daemon.demo.processes import Demo
+from daemon.demo.processes import STEP_LIMIT_S, Demo
 from daemon.demo.proof import owed_fen, wrong_balances
 
 CUT_AT_SHARE: Final = 0.2
 """Share of the line's slots that are filled when it is cut."""
 CUT_FOR_S: Final = 5.0
+CUT_WITHIN_S: Final = STEP_LIMIT_S + TRY_AGAIN_AFTER.total_seconds()
+"""What is settled just when the trip is to leave takes it back, and the next one waits so long."""
 TOP_UP_YUAN: Final = "500"
 WRONG_SHOWN: Final = 3
 
@@ -65,7 +68,11 @@ def _cut_and_mend_a_line(demo: Demo, owed: int) -> None:
 
 def _cut_a_customer(demo: Demo, poor: files.DemoMeter) -> None:
     demo.say(f"customer {poor.account} has spent all: waiting for the cut")
-    demo.until("the relay is seen open", lambda: _supply_state(demo, poor) == "disconnected")
+    demo.until(
+        "the relay is seen open",
+        lambda: _supply_state(demo, poor) == "disconnected",
+        within_s=CUT_WITHIN_S,
+    )
     is_open = demo.bench.relay_is_open(poor.address)
     demo.check(
         f"{poor.account} is cut: the relay is open in the meter",
