@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
 from functools import partial
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeVar
 
@@ -56,8 +56,7 @@ from protocols.modbus.profile import Profile
 ACCOUNTS: Final = "accounts.csv"
 POINTS: Final = "points.csv"
 METERS: Final = "meters.csv"
-OF_LIMITS: Final = {TOLD, CURRENT, VOLTAGE, CONTRACT, TRANSFORMER}
-"""Columns that a point has as its limit, and as what that follows from."""
+OF_CONNECTION: Final = itemgetter(*Connection._fields)
 FOUR_RATES: Final = ("sharp", "peak", "flat", "valley")
 """The usual order of the tariff registers 1 to 4 of DL/T 645."""
 LARGEST: Final = 3
@@ -332,10 +331,7 @@ def _tell(
 
 
 def _checked_point(row: dict[str, Any], mistakes: Mistakes, one_phase_kwh: int) -> Point:
-    connection = Connection(*map(row.__getitem__, Connection._fields))
-    limit, basis = limit_of(connection, row[TOLD], one_phase_kwh)
-    columns = {name: cell for name, cell in row.items() if name not in OF_LIMITS}
-    point = Point(**columns, max_daily_kwh=limit, limit_basis=basis, connection=connection)
+    point = _point(row, one_phase_kwh)
     if point.residual_rate is not None and point.residual_rate not in point.rates:
         hint = did_you_mean(point.residual_rate, point.rates)
         mistakes.tell(
@@ -343,6 +339,26 @@ def _checked_point(row: dict[str, Any], mistakes: Mistakes, one_phase_kwh: int) 
             f"{point.residual_rate} is not one of the rates {' '.join(point.rates)}{hint}",
         )
     return point
+
+
+def _point(row: dict[str, Any], one_phase_kwh: int) -> Point:
+    connection = Connection._make(OF_CONNECTION(row))
+    limit, basis = limit_of(connection, row[TOLD], one_phase_kwh)
+    return Point(
+        point=row["point"],
+        account=row["account"],
+        ratio=row["ratio"],
+        max_daily_kwh=limit,
+        limit_basis=basis,
+        connection=connection,
+        area=row["area"],
+        reconnect=row["reconnect"],
+        protected=row["protected"],
+        life_support=row["life_support"],
+        phases=row["phases"],
+        rates=row["rates"],
+        residual_rate=row["residual_rate"],
+    )
 
 
 def _checked_account(row: dict[str, Any], mistakes: Mistakes, tariffs: Tariffs | None) -> Account:

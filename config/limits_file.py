@@ -5,22 +5,28 @@ from __future__ import annotations
 from decimal import Decimal
 from pathlib import Path
 
-from config.archive import POINT_COLUMNS
+from config.archive import OF_CONNECTION, POINT_COLUMNS
+from config.point_limit import DEFAULT, ONE_PHASE_60_A_KWH, TOLD, Connection, limit_of
 from config.problems import ConfigError, Mistakes
-from config.table import REQUIRED, Keys, read_table
+from config.table import Keys, read_table
 from config.table_text import table_bytes
 
 
 def load_limits(path: Path) -> dict[str, Decimal]:
-    """By point the most kWh of the register a day. ConfigError with every mistake."""
+    """By point the most kWh of the register a day, told or as it follows from its connection.
+
+    ConfigError with every mistake; a point of which nothing is told is one."""
     mistakes = Mistakes(str(path))
-    parse, _ = POINT_COLUMNS["max_daily_kwh"]
-    columns = {**POINT_COLUMNS, "max_daily_kwh": (parse, REQUIRED)}
     limits: dict[str, Decimal] = {}
-    for row in read_table(table_bytes(path, mistakes), columns, mistakes, Keys()):
+    for row in read_table(table_bytes(path, mistakes), POINT_COLUMNS, mistakes, Keys()):
         if row["point"] in limits:
             mistakes.tell("point", f"{row['point']} stands twice")
-        limits[row["point"]] = row["max_daily_kwh"]
+        connection = Connection._make(OF_CONNECTION(row))
+        limit, basis = limit_of(connection, row[TOLD], ONE_PHASE_60_A_KWH)
+        if basis == DEFAULT:
+            message = "is empty, and so are i_max_a, contract_kw and transformer_kva"
+            mistakes.tell(TOLD, message)
+        limits[row["point"]] = limit
     if mistakes.problems:
         raise ConfigError(mistakes.problems)
     return limits

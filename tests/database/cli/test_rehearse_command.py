@@ -84,6 +84,12 @@ def test_limits_of_a_file_release_a_suspect_and_nothing_is_kept(place: Place) ->
     assert [(it["day"], it["change"]) for it in effect["readings"]] == [("2026-03-05", "published")]
     assert money == {"balances_moved_fen": {"A1": -25_000}}
     assert place.balance("A1") == -300
+    (place.folder / "points.csv").write_text("point,i_max_a\nP1,100\n")
+    assert place.meterd(*asked).stdout == told.stdout
+    (place.folder / "points.csv").write_text("point,phases\nP1,3\n")
+    unknown = place.meterd(*asked)
+    assert unknown.returncode == 78
+    assert "points.csv:2: max_daily_kwh: is empty, and so are i_max_a," in unknown.stderr
     (place.folder / "points.csv").write_text("point,max_daily_kwh\nP9,600\nP1,-\n")
     wrong = place.meterd(*asked)
     assert wrong.returncode == 78
