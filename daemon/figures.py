@@ -28,8 +28,10 @@ from daemon.site.listeners import Listener
 from storage import figures, ledger, supply
 from storage.database import LONG_USE_S, Pool
 
-LINES_AT_ONCE: Final = 500
+LINES_AT_ONCE: Final = 25
 """Maximum of lines whose figures are taken before the lines themselves have their turn again."""
+NAMES_AT_ONCE: Final = 100
+"""And of names whose figures are shown."""
 
 SUPPLY_STATES: Final = (
     "energised",
@@ -236,9 +238,14 @@ async def show_lines(lines: Iterable[Line]) -> None:
         shown[line.shown_as].add(line)
         counts = line.missing_since(list(metrics.DAYS.values()))
         missing.update(dict(zip(metrics.DAYS, counts, strict=True)))
-    # A reload may have taken lines out meanwhile, and their names out of the metrics.
-    for name in {line.shown_as for line in lines} & shown.keys():
-        shown[name].show(name)
+    names = list(shown)
+    for start in range(0, len(names), NAMES_AT_ONCE):
+        await asyncio.sleep(0)
+        # A reload may have taken lines out meanwhile, and their names out of the metrics.
+        for name in {line.shown_as for line in lines}.intersection(
+            names[start : start + NAMES_AT_ONCE]
+        ):
+            shown[name].show(name)
     _show(metrics.MISSING, metrics.DAYS, missing)
 
 

@@ -17,11 +17,11 @@ from tests.line_parts import line_parts
 from tests.spooled import a_meter
 
 
-def a_line(meters: int) -> WireLine:
+def a_line(meters: int, name: str = "many") -> WireLine:
     """One that is never run: it has neither a channel nor a database."""
     nothing = cast(Any, None)
     parts = WireParts(nothing, nothing, Timing(), BatchPoller(Deadlines()))
-    return WireLine(line_parts("many", [a_meter("000000000001")] * meters), parts)
+    return WireLine(line_parts(name, [a_meter("000000000001")] * meters), parts)
 
 
 def shown() -> list[bytes]:
@@ -44,6 +44,30 @@ def test_a_million_meters_have_as_many_series_as_one() -> None:
     assert series[0] == series[1]
     assert b'meterd_line_up{line="many"}' in series[0]
     assert not [row for row in shown() if b'line="many"' in row]
+
+
+def test_lines_have_their_turn_between_some_of_many_and_who_goes_meanwhile_is_not_shown() -> None:
+    names = [f"many-{number}" for number in range(1000)]
+    lines = [a_line(1, name) for name in names]
+    turns = 0
+
+    async def story() -> None:
+        nonlocal turns
+        showing = asyncio.create_task(figures.show_lines(lines))
+        while not showing.done():
+            turns += 1
+            if turns == 45:  # all are looked at, and half of them shown
+                for line in lines[500:]:
+                    metrics.forget_line(line.name)
+                del lines[500:]
+            await asyncio.sleep(0)
+
+    asyncio.run(story())
+    assert turns >= 1000 / 25 + 1000 / 100
+    there = {it for row in shown() if (it := row.partition(b'line="many-')[2].partition(b'"')[0])}
+    for name in names:
+        metrics.forget_line(name)
+    assert there == {b"%d" % number for number in range(500)}
 
 
 @pytest.mark.parametrize("row", [b"_created", b"_created{"])
