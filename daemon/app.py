@@ -9,7 +9,7 @@ import socket
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -291,7 +291,7 @@ def _serve(daemon: _Daemon) -> None:
         daemon.listeners,
         zone,
         daemon.configuration.withheld,
-        PaymentQueue(daemon.pool, lambda: datetime.now(UTC), daemon.pipeline.right_of_way).take_in,
+        PaymentQueue(daemon.pool, supply.database_clock, daemon.pipeline.right_of_way).take_in,
     )
     told = partial(
         health,
@@ -393,7 +393,7 @@ async def _plan_anew(daemon: _Daemon, reschedule: Callable[[], None]) -> None:
     """A customer who paid is not kept waiting for a time that never comes (A11)."""
     reschedule()
     async with daemon.pool.connection() as connection:
-        await supply.due_at_once(connection, datetime.now(UTC))
+        await supply.due_at_once(connection, await supply.database_clock(connection))
         daemon.lines.wake(await supply.lines_with_commands(connection))
 
 

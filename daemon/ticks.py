@@ -300,7 +300,7 @@ class _Sweep:
             # Whoever settles knows when money has to wait for readings.
             self.settle_soon()
             await _compare_clocks(connection, self.authority)
-            now = datetime.now(UTC)
+            now = await supply.database_clock(connection)
             self.asked_about = await sweep(connection, self.authority, now, self.asked_about)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,6 +16,8 @@ from storage.sql import Connection, fetch_dicts, fetch_records, fetch_row, fetch
 
 SQL = load("supply")
 T = TypeVar("T")
+DatabaseClock = Callable[[Connection], Awaitable[datetime]]
+"""What the clock of a connection's database shows: `database_clock`, or one of a test."""
 TRIP_LOCK = 0x6D657473
 """Advisory lock of whoever releases a trip: one at a time."""
 

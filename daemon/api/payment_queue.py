@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
-from datetime import datetime
+from collections.abc import Sequence
 from itertools import islice
 from typing import Any, Final
 
@@ -14,6 +13,7 @@ from psycopg import AsyncConnection
 from daemon.transactions.payment import Payment, Taken, TopUp, take_in
 from daemon.transactions.right_of_way import RightOfWay
 from storage.database import Pool
+from storage.supply import DatabaseClock
 
 MOST: Final = 200
 """Payments of one transaction: whoever settles waits for their accounts."""
@@ -23,8 +23,9 @@ class PaymentQueue:
     """Whoever finds nobody posting posts for all that wait; the others are told what became of
     theirs."""
 
-    def __init__(self, pool: Pool, clock: Callable[[], datetime], right_of_way: RightOfWay) -> None:
-        """`right_of_way`: claimed while payments wait, so that no settlement begins before them."""
+    def __init__(self, pool: Pool, clock: DatabaseClock, right_of_way: RightOfWay) -> None:
+        """`clock`: what a database's clock shows. `right_of_way`: claimed while payments wait, so
+        that no settlement begins before them."""
         self._pool = pool
         self._clock = clock
         self._right_of_way = right_of_way
@@ -71,7 +72,7 @@ class PaymentQueue:
         self, connection: AsyncConnection[Any], payments: Sequence[Payment]
     ) -> list[Taken | Exception]:
         try:
-            return list(await take_in(connection, payments, self._clock()))
+            return list(await take_in(connection, payments, await self._clock(connection)))
         except (psycopg.IntegrityError, psycopg.DataError) as error:
             if len(payments) == 1:
                 return [error]

@@ -13,6 +13,7 @@ from config.secret import Secret
 from daemon import metrics
 from daemon.sending.signature import SIGNATURE, TIMESTAMP, is_signed
 from daemon.transactions.notices import take_receipt
+from storage import supply
 from storage.database import Pool
 
 MOST_BYTES: Final = 256 * 1024
@@ -64,7 +65,7 @@ class Receipts:
                     channel=posted.channel,
                     notice=it.notice,
                     state=it.state,
-                    at=min(it.at, now),
+                    at=min(it.at, await supply.database_clock(connection)),
                     receipt=it.receipt,
                     actor=f"channel {posted.channel}",
                 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, date, datetime
+from datetime import date
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -17,7 +17,7 @@ from daemon.cli.on_site import on_database
 from daemon.cli.output import as_json, echo, fail, print_columns, print_json, print_table, yuan
 from daemon.cli.site_option import site_option
 from daemon.cli.typed import Day, Text, Whole
-from storage import archive, ledger, links, terms
+from storage import archive, ledger, links, supply, terms
 
 if TYPE_CHECKING:
     from config.archive import Account
@@ -200,7 +200,8 @@ def open_account(
 
     async def ask(connection: AsyncConnection[Any]) -> Mapping[str, Any] | None:
         zone = settings.site.zone
-        return await transactions.open_account(connection, opening, zone, datetime.now(UTC))
+        now = await supply.database_clock(connection)
+        return await transactions.open_account(connection, opening, zone, now)
 
     found = on_database(settings, ask)
     assert found is not None, "what was opened is there"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, date, datetime
+from datetime import date
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -16,6 +16,7 @@ from daemon.cli.on_site import on_database
 from daemon.cli.output import echo, print_json, print_money
 from daemon.cli.saying import print_waiting, said_by, saying_options
 from daemon.cli.typed import Cycle, Day, Kwh
+from storage import supply
 
 if TYPE_CHECKING:
     from daemon.transactions.account_entries import Entry, FiledEntry
@@ -78,7 +79,7 @@ def _file(entry: Entry, saying: Mapping[str, Any], *, corrects: bool) -> None:
             connection,
             entry,
             said,
-            datetime.now(UTC),
+            await supply.database_clock(connection),
             corrects=corrects,
             is_trial=saying["dry_run"],
         )

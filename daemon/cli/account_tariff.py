@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from daemon.cli.on_site import on_database
 from daemon.cli.output import echo, print_json, print_money
 from daemon.cli.saying import print_waiting, said_by, saying_options
 from daemon.cli.typed import Day
+from storage import supply
 
 if TYPE_CHECKING:
     from daemon.transactions.account_tariff import FiledChange
@@ -42,7 +43,11 @@ def tariff(account_id: str, tariff_id: str, from_day: date, **saying: Any) -> No
 
     async def ask(connection: AsyncConnection[Any]) -> FiledChange:
         return await file_change(
-            connection, change, said, datetime.now(UTC), is_trial=saying["dry_run"]
+            connection,
+            change,
+            said,
+            await supply.database_clock(connection),
+            is_trial=saying["dry_run"],
         )
 
     filed = on_database(load_settings(saying["site_path"]), ask)

@@ -38,7 +38,7 @@ from daemon.transactions.tariff_versions import (
     approve_document,
     preview_version,
 )
-from storage import documents, point_pricing, tariff_filing
+from storage import documents, point_pricing, supply, tariff_filing
 from storage.documents import Said, StoredDocument
 
 Preview = Filed | FiledEntry | FiledChange | ForeseenVersion | ForeseenPricing | None
@@ -216,7 +216,7 @@ class _Asked(NamedTuple):
 async def _approve_money(
     connection: AsyncConnection[Any], number: int, kind: str | None, said: Said, asked: _Asked
 ) -> None:
-    now, as_json = datetime.now(UTC), asked.as_json
+    now, as_json = await supply.database_clock(connection), asked.as_json
     match kind:
         case payment_reversal.KIND:
             done = await payment_reversal.approve_reversal(connection, number, said, now)
@@ -239,7 +239,9 @@ async def _approve_money(
 async def _approve_point(
     connection: AsyncConnection[Any], number: int, said: Said, asked: _Asked
 ) -> None:
-    stored, found = await filing.approve(connection, number, said, datetime.now(UTC))
+    stored, found = await filing.approve(
+        connection, number, said, await supply.database_clock(connection)
+    )
     to_do = cells_to_mend(asked.site_path, filing.document_of(stored), asked.zone)
     _print_approved(number, found, asked, to_do)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -18,6 +18,7 @@ from daemon.cli.output import echo, print_json, print_money, print_table
 from daemon.cli.saying import said_by
 from daemon.quality.verdict import DayState
 from daemon.transactions.documents.filing import Document, Filed, file_document
+from storage import supply
 
 
 def run_document(make: Callable[[ZoneInfo], Document], saying: Mapping[str, Any]) -> None:
@@ -32,7 +33,11 @@ def run_document(make: Callable[[ZoneInfo], Document], saying: Mapping[str, Any]
 
     async def ask(connection: AsyncConnection[Any]) -> Filed:
         return await file_document(
-            connection, document, said, datetime.now(UTC), is_trial=saying["dry_run"]
+            connection,
+            document,
+            said,
+            await supply.database_clock(connection),
+            is_trial=saying["dry_run"],
         )
 
     filed = on_database(settings, ask)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 from zoneinfo import ZoneInfo
@@ -21,6 +21,7 @@ from daemon.cli.on_site import on_database
 from daemon.cli.output import BAD_DATA, as_json, echo, fail, print_json
 from daemon.cli.site_option import site_option
 from daemon.transactions.notices import take_receipt
+from storage import supply
 
 LARGEST: Final = 2**63 - 1
 
@@ -75,7 +76,7 @@ def receipt(file: Path, actor: str | None, site_path: Path, as_json: bool) -> No
 async def _take_in(
     connection: AsyncConnection[Any], rows: Iterable[dict[str, Any]], actor: str, zone: ZoneInfo
 ) -> int:
-    now = datetime.now(UTC)
+    now = await supply.database_clock(connection)
     taken = 0
     async with connection.transaction():
         for row in rows:

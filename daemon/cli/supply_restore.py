@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 
 import click
@@ -14,6 +13,7 @@ from daemon.cli.marking import SCOPES, scope_of, scope_options
 from daemon.cli.on_site import on_database
 from daemon.cli.output import echo, fail, print_json
 from daemon.cli.saying import said_by, speaking_options
+from storage import supply
 
 
 @click.command(short_help="Restore whoever is cut, whatever is owed, and hold them so.")
@@ -37,7 +37,8 @@ def restore(*, all_points: bool, **saying: Any) -> None:
     said = said_by(saying)
 
     async def ask(connection: AsyncConnection[Any]) -> Restored:
-        return await restore_by_hand(connection, Marked(**named), said, datetime.now(UTC))
+        now = await supply.database_clock(connection)
+        return await restore_by_hand(connection, Marked(**named), said, now)
 
     restored = on_database(settings, ask)
     if saying["as_json"]:

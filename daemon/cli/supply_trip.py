@@ -15,6 +15,7 @@ from daemon.cli.on_site import on_database
 from daemon.cli.output import echo, print_json_rows
 from daemon.cli.saying import said_by, speaking_options
 from daemon.cli.typed import Text
+from storage import supply
 
 
 @click.command(short_help="Cut an account now, if nothing speaks against it.")
@@ -30,15 +31,15 @@ def trip(account_id: str, **saying: Any) -> None:
     from daemon.transactions.trip_by_hand import trip_by_hand
 
     settings = SettingsFile.read(saying["site_path"]).validated(PolicySettings)
-    now = datetime.now(UTC)
     # As of a daemon that has run for a while; the one that runs looks at its own start.
     authority = replace(
         authority_of(settings.control, settings.policy, settings.site.zone),
-        started_at=now - settings.control.startup_hold,
+        started_at=datetime.now(UTC) - settings.control.startup_hold,
     )
     said = said_by(saying)
 
     async def ask(connection: AsyncConnection[Any]) -> list[GuardedTrip]:
+        now = await supply.database_clock(connection)
         return await trip_by_hand(connection, authority, account_id, said, now)
 
     trips = on_database(settings, ask)

@@ -6,7 +6,6 @@ import sys
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -121,16 +120,23 @@ def _by_daemon(site_path: Path, payment: Mapping[str, Any]) -> dict[str, Any]:
 
 def _by_database(site_path: Path, payment: Mapping[str, Any]) -> dict[str, Any]:
     # Only here: a daemon that does it needs none of this.
+    from psycopg import AsyncConnection
+
     from config.settings_file import load_settings
     from daemon.api.payment_request import UnknownAccount, as_told, payment_request
     from daemon.cli.on_site import on_database
-    from daemon.transactions.payment import post_payment
+    from daemon.transactions.payment import TopUp, post_payment
+    from storage import supply
 
     settings = load_settings(site_path)
     told = payment_request(payment)
     # How it was typed is noted by whatever uses a database.
     noted = replace(told, by_way_of="")
-    done = on_database(settings, lambda it: post_payment(it, noted, datetime.now(UTC)))
+
+    async def post(connection: AsyncConnection[Any]) -> TopUp | None:
+        return await post_payment(connection, noted, await supply.database_clock(connection))
+
+    done = on_database(settings, post)
     if done is None:
         raise UnknownAccount(told.account)
     return {**as_told(done), "is_shadow": settings.control.mode == "shadow"}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from datetime import UTC, datetime
 from typing import Final
 
 import psycopg
@@ -17,6 +16,7 @@ from daemon.spool.spool import Spool
 from daemon.transactions.collect import settle_marked
 from daemon.transactions.next_days import usual_pace
 from daemon.transactions.right_of_way import RightOfWay
+from storage import supply
 from storage.blame import is_of_the_whole
 from storage.database import LONG_USE_S, Pool
 
@@ -61,7 +61,7 @@ class Settlement:
                     failures = await settle_marked(
                         connection,
                         self._authority,
-                        datetime.now(UTC),
+                        await supply.database_clock(connection),
                         give_way=self.right_of_way.given,
                         pace=self._pace,
                     )

@@ -14,7 +14,7 @@ from daemon import metrics
 from daemon.runtime.supervision import together
 from daemon.sending.channels import NotTaken, Send
 from daemon.transactions.notices import Telling, make_notices, not_sent, release_notice
-from storage import notices
+from storage import notices, supply
 from storage.database import LONG_USE_S, Pool
 from storage.notices import NoticeToSend
 
@@ -60,7 +60,9 @@ class Outbox:
             return
         async with self.pool.connection(lasts_s=LONG_USE_S) as connection:
             accounts = await notices.accounts_to_look_at(connection)
-            await make_notices(connection, self.telling, accounts, datetime.now(UTC))
+            await make_notices(
+                connection, self.telling, accounts, await supply.database_clock(connection)
+            )
         await self.send_due()
         self.succeeded_at = datetime.now(UTC)
         metrics.NOTICES_SUCCESS.set(self.succeeded_at.timestamp())
@@ -72,12 +74,16 @@ class Outbox:
             return
         async with self.pool.connection(lasts_s=LONG_USE_S) as connection:
             accounts = await notices.accounts_that_are_good(connection)
-            await make_notices(connection, self.telling, accounts, datetime.now(UTC))
+            await make_notices(
+                connection, self.telling, accounts, await supply.database_clock(connection)
+            )
 
     async def send_due(self) -> None:
         """Send what is due, some at a time."""
         async with self.pool.connection() as connection:
-            due = await notices.due_to_send(connection, datetime.now(UTC), MOST_A_TICK)
+            due = await notices.due_to_send(
+                connection, await supply.database_clock(connection), MOST_A_TICK
+            )
         for start in range(0, len(due), SENT_AT_ONCE):
             await together(self._send(*it) for it in due[start : start + SENT_AT_ONCE])
 
@@ -97,14 +103,18 @@ class Outbox:
     async def _send(self, notice: int, account: int) -> None:
         async with self.pool.connection() as connection:
             to_send = await release_notice(
-                connection, self.telling, notice, account, datetime.now(UTC)
+                connection,
+                self.telling,
+                notice,
+                account,
+                await supply.database_clock(connection),
             )
         if to_send is None:
             return
         error = await self._error_of(to_send)
         async with self.pool.connection() as connection:
             if error is None:
-                await notices.mark_sent(connection, notice, datetime.now(UTC))
+                await notices.mark_sent(connection, notice, await supply.database_clock(connection))
                 self._count(to_send, "sent")
             else:
                 await self._note(connection, to_send, error)
@@ -124,7 +134,11 @@ class Outbox:
 
     async def _note(self, connection: Any, notice: NoticeToSend, error: NotTaken) -> None:
         is_given_up = await not_sent(
-            connection, notice, str(error), datetime.now(UTC), is_final=error.is_final
+            connection,
+            notice,
+            str(error),
+            await supply.database_clock(connection),
+            is_final=error.is_final,
         )
         self._count(notice, "failed" if is_given_up else "not_taken")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import date
 from functools import partial
 from typing import Any
 
@@ -21,7 +21,7 @@ from daemon.transactions.archive import take_over_site
 from daemon.transactions.disputes import judge_waiting
 from daemon.transactions.release import resume
 from protocols.errors import MeterdError
-from storage import is_guarded, migrate
+from storage import is_guarded, migrate, supply
 from storage.archive import SiteMeter
 from storage.database import LONG_USE_S, Database, Pool
 from storage.supply_cases import cut_points
@@ -66,7 +66,8 @@ async def join(
             meters = await take_over_site(connection, site)
             # What a kill left behind, too: what is not judged looks as if it were missing.
             await judge_waiting(connection, authority.zone)
-            await resume(connection, datetime.now(UTC), shadow_mode=authority.shadow_mode)
+            now = await supply.database_clock(connection)
+            await resume(connection, now, shadow_mode=authority.shadow_mode)
     except BaseException:
         hold.token = 0
         await holder.close()

@@ -23,7 +23,7 @@ from protocols.errors import LineDown
 from protocols.reading import RelayState
 from storage import supply
 from storage.blame import is_of_the_whole
-from storage.supply import Command
+from storage.supply import Command, DatabaseClock
 
 log = structlog.get_logger("control")
 DATABASE_RETRY_S = 5.0
@@ -41,7 +41,7 @@ class LineCommandStep:
     kind: Literal["send", "verify"]
     command: Command
     pool: AsyncConnectionPool[Any]
-    now: Callable[[], datetime]
+    clock: DatabaseClock
 
     async def is_still_released(self) -> bool:
         """True if nothing superseded the command since it was released.
@@ -66,7 +66,7 @@ class LineCommandStep:
                 self.command,
                 answer,
                 detail,
-                self.now(),
+                await self.clock(connection),
             )
 
     async def abandon(self, reason: str) -> None:
@@ -76,7 +76,7 @@ class LineCommandStep:
                 connection,
                 self.command,
                 reason,
-                self.now(),
+                await self.clock(connection),
             )
 
     async def observed(self, relay: RelayState | None) -> None:
@@ -86,7 +86,7 @@ class LineCommandStep:
                 connection,
                 self.command,
                 relay,
-                self.now(),
+                await self.clock(connection),
             )
 
     async def orphan(self) -> None:
@@ -108,20 +108,31 @@ class LineCommands:
     `wake` when one may be waiting, also at the start: thousands of lines do not look by
     themselves."""
 
-    __slots__ = ("_authority", "_line", "_look_at_s", "_monotonic", "_now", "_pool")
+    __slots__ = (
+        "_authority",
+        "_clock",
+        "_host_now",
+        "_line",
+        "_look_at_s",
+        "_monotonic",
+        "_pool",
+    )
 
     def __init__(
         self,
         line: str,
         pool: AsyncConnectionPool[Any],
         authority: Authority,
-        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        host_now: Callable[[], datetime] = lambda: datetime.now(UTC),
         monotonic: Callable[[], float] = time.monotonic,
+        clock: DatabaseClock = supply.database_clock,
     ) -> None:
+        """`clock`: what commands are dated and judged by; `host_now`: what is held against it."""
         self._line = line
         self._pool = pool
         self._authority = authority
-        self._now = now
+        self._host_now = host_now
+        self._clock = clock
         self._monotonic = monotonic
         self._look_at_s = inf
         """A monotonic second: a step of the wall clock must not keep a customer dark (A11)."""
@@ -186,14 +197,15 @@ class LineCommands:
         return hold is not None and not hold.token
 
     async def _take(self, far_end: FarEnd | None) -> LineCommandStep | None:
-        now = self._now()
         async with self._pool.connection() as connection:
+            now = await self._clock(connection)
             due = await take_step(
                 connection,
                 self._authority,
                 self._line,
                 now,
                 far_end,
+                self._host_now,
             )
             if due is None:
                 next_due = await supply.next_due(connection, self._line)
@@ -208,7 +220,7 @@ class LineCommands:
             due.kind,
             due.command,
             self._pool,
-            self._now,
+            self._clock,
         )
 
     def _look_no_later(self, at_s: float) -> None:

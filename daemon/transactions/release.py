@@ -5,7 +5,7 @@ overlap."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Literal
@@ -71,13 +71,16 @@ async def take_step(
     line: str,
     now: datetime,
     far_end: FarEnd | None = None,
+    host_now: Callable[[], datetime] | None = None,
 ) -> DueCommand | None:
     """The line's next command that is due; one to be sent is committed as `sent` before.
 
     I1: a trip passes the guard once more, on fresh facts with the account locked; if it fails, the
     trip is cancelled. I16: in shadow mode, or while another process may hold the site, nothing is
-    released; relays are still read. `far_end`: who is at the other end of the line."""
+    released; relays are still read. `now`: by the database's clock. `far_end`: who is at the other
+    end of the line. `host_now`: the host's clock, None where it shows the same."""
     sending = await _may_send(connection, authority)
+    hosts = host_now or (lambda: now)
     while True:
         due = await supply.due_command(connection, line, now, sending=sending)
         if due is None:
@@ -90,6 +93,7 @@ async def take_step(
             account,
             now,
             far_end,
+            hosts,
         )
         if step is not None:
             return step
@@ -145,6 +149,7 @@ async def _take(
     account: int | None,
     now: datetime,
     far_end: FarEnd | None,
+    host_now: Callable[[], datetime],
 ) -> DueCommand | None:
     """What is to be done with a command that is due; None when it was ended, or has to wait."""
     async with connection.transaction():
@@ -168,6 +173,7 @@ async def _take(
                 account,
                 now,
                 far_end,
+                host_now,
             )
             if snapshot is None:
                 return None
@@ -217,6 +223,7 @@ async def _release_trip(
     account: int | None,
     now: datetime,
     far_end: FarEnd | None,
+    host_now: Callable[[], datetime],
 ) -> Mapping[str, Any] | None:
     """The guard's snapshot when the trip may be sent now; None when it was ended instead."""
     # One release at a time over the whole site, so that the cap on trips counts every one.
@@ -236,7 +243,7 @@ async def _release_trip(
     if command.point_id not in by_id:
         await _end_trip(connection, command, "cancelled", "the point has no account", now)
         return None
-    clocks = authority.clocks.beside(now, await supply.database_clock(connection))
+    clocks = authority.clocks.beside(host_now(), await supply.database_clock(connection))
     trip = guard_trip(by_id[command.point_id], replace(authority, clocks=clocks), now, far_end)
     if trip.is_allowed:
         if trip.facts.cause != trip.point.cut_for:

@@ -33,7 +33,7 @@ from daemon.transactions.right_of_way import RightOfWay
 from storage import migrate
 from storage.database import DAEMON, OWNER, Pool
 from tests.bench.bench_spool import server_cpu_s
-from tests.database.small_site import ARMED, DAY, NOW, OPEN, Site, connect, freeze
+from tests.database.small_site import ARMED, DAY, OPEN, Site, at_now, connect, freeze
 from tests.servers.postgres import Server, embedded_server
 from tests.servers.timescaledb import wheel_installation
 
@@ -120,7 +120,7 @@ async def opened(url: str, accounts: int) -> None:
     async with await connect(url) as connection:
         await Site.of(accounts).take_over(connection)
     async with Pool(url, most=2) as pool:
-        queue = PaymentQueue(pool, lambda: NOW, RightOfWay())
+        queue = PaymentQueue(pool, at_now, RightOfWay())
         first = (Payment(f"A{n}", 100, "bench", f"first-{n}") for n in range(1, accounts + 1))
         await asyncio.gather(*map(queue.take_in, first))
 
@@ -147,7 +147,7 @@ def one_at_a_time(server: Server, url: str, accounts: int, clients: int) -> int:
 async def at_once(url: str, accounts: int, clients: int, run: int) -> int:
     """Payments of clients each of which waits for its answer."""
     async with Pool(url, most=4) as pool:
-        queue = PaymentQueue(pool, lambda: NOW, RightOfWay())
+        queue = PaymentQueue(pool, at_now, RightOfWay())
         ends = time.perf_counter() + SECONDS
 
         async def client(number: int) -> int:
@@ -168,7 +168,7 @@ async def beside_settlement(url: str, accounts: int) -> list[float]:
     async with await connect(url) as connection, Pool(url, most=4) as pool:
         meters = await Site.of(accounts).take_over(connection)
         right_of_way = RightOfWay()
-        queue = PaymentQueue(pool, lambda: NOW, right_of_way)
+        queue = PaymentQueue(pool, at_now, right_of_way)
         waits: list[float] = []
         for day in range(DAYS):
             told = [freeze(meter, OPEN + day * DAY, 10 * day) for meter in meters.values()]

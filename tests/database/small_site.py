@@ -46,6 +46,13 @@ CUT_AT_ANY_TIME = Policy(
 )
 """Only what the database knows can forbid a trip: the tests choose the facts, not the day of the
 week."""
+
+
+async def at_now(_: AsyncConnection[Any]) -> datetime:
+    """The clock of a database where it is NOW."""
+    return NOW
+
+
 ARMED = Authority(CUT_AT_ANY_TIME, ZONE, shadow_mode=False, started_at=NOW - DAY)
 SHADOW = replace(ARMED, shadow_mode=True)
 TABLES = (

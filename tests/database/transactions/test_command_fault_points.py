@@ -48,6 +48,9 @@ class Relays:
     now: datetime = NOW
     frames: Counter[UUID] = field(default_factory=Counter)
 
+    async def clock(self, _: AsyncConnection[Any]) -> datetime:
+        return self.now
+
     async def execute(self, step: LineCommandStep) -> None:
         """As a line does it: the last look, the frame, its answer; or the relay read back."""
         command = step.command
@@ -97,7 +100,7 @@ def told(stage: Stage, at: int | None, how: Break) -> Told:
 async def executed(wire: Wire, name: str, watching: AsyncConnection[Any]) -> Told:
     relays = Relays()
     async with Pool(wire.url(name), most=1) as pool:
-        line = LineCommands("line", pool, ARMED, now=lambda: relays.now)
+        line = LineCommands("line", pool, ARMED, clock=relays.clock)
         for _ in range(MOST_LOOKS):
             if not await rows(watching, OPEN_COMMANDS):
                 break

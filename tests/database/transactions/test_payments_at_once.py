@@ -19,6 +19,7 @@ from tests.database.small_site import (
     NOW,
     OPEN,
     Site,
+    at_now,
     balance,
     connect,
     freeze,
@@ -39,7 +40,7 @@ def payment(account: str, fen: int, reference: str) -> Payment:
 @asynccontextmanager
 async def queue(database_url: str) -> AsyncIterator[PaymentQueue]:
     async with Pool(database_url, most=2) as pool:
-        yield PaymentQueue(pool, lambda: NOW, RightOfWay())
+        yield PaymentQueue(pool, at_now, RightOfWay())
 
 
 @asynccontextmanager

@@ -9,7 +9,7 @@ from daemon.transactions.collect import LEAST_ACCOUNTS, collect, settle_marked
 from daemon.transactions.payment import Payment
 from daemon.transactions.right_of_way import RightOfWay
 from storage.database import Pool
-from tests.database.small_site import ARMED, DAY, NOW, OPEN, Site, freeze, on, rows
+from tests.database.small_site import ARMED, DAY, NOW, OPEN, Site, at_now, freeze, on, rows
 
 ACCOUNTS = 70
 """Settled in two transactions."""
@@ -27,7 +27,7 @@ def test_a_payment_goes_before_the_next_accounts(database_url: str) -> None:
         way = RightOfWay()
         asked: list[asyncio.Task[object]] = []
         async with Pool(database_url, most=2) as pool:
-            queue = PaymentQueue(pool, lambda: NOW, way)
+            queue = PaymentQueue(pool, at_now, way)
 
             async def give_way() -> None:
                 if not asked and "charge" in await rows(connection, WHO):
