@@ -19,7 +19,7 @@ from tests.database.transactions.test_supply import exhausted
 
 AHEAD = timedelta(hours=3)
 TIMES = (
-    "SELECT created_at, sent_at, least(next_at, created_at) FROM command",
+    "SELECT created_at, sent_at, next_at - interval '5 seconds' FROM command",
     "SELECT at, at, at FROM command_event",
 )
 
