@@ -12,7 +12,9 @@ from prometheus_client import Counter, Gauge, Histogram, Summary, disable_create
 disable_created_metrics()
 
 REPLY_OUTCOMES: Final = ("ok", "no_reply", "refused", "bad_frame", "late", "foreign")
-"""Of requests on any line; gateways have two more."""
+"""Of requests on any line."""
+GATEWAY_OUTCOMES: Final = ("subscription_refused", "wrong_date")
+"""What gateways have besides."""
 
 DAYS: Final[Mapping[str, int]] = {"0": 0, "1": 1, "2-6": 2, "7-29": 7, "30+": 30}
 """Classes of ages in days, with the first age of each."""
@@ -315,5 +317,9 @@ def show_line(name: str) -> None:
 
 def forget_line(name: str) -> None:
     """Nothing is shown under this name any more: it was taken out of the configuration."""
-    for metric in _OF_A_LINE:
-        metric.remove_by_labels({"line": name})
+    # By each of its labels: a search by one of them goes through the series of all lines.
+    for metric, labels in _OF_A_LINE.items():
+        for values in product(*labels):
+            metric.remove(name, *values)
+    for outcome in GATEWAY_OUTCOMES:
+        REPLIES.remove(name, outcome)

@@ -40,6 +40,8 @@ def test_a_million_meters_have_as_many_series_as_one() -> None:
         assert REGISTRY.get_sample_value("meterd_day_slots", of_day) == meters
         assert REGISTRY.get_sample_value("meterd_slots_missing", {"days": "0"}) == meters
         series.append(shown())
+    for outcome in metrics.GATEWAY_OUTCOMES:
+        metrics.REPLIES.labels("many", outcome)
     metrics.forget_line("many")
     assert series[0] == series[1]
     assert b'meterd_line_up{line="many"}' in series[0]
