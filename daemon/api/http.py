@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import socket
-from collections import Counter
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
 
@@ -18,76 +20,20 @@ from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from daemon.api.http_connection import LONGEST_HEAD, REQUEST_S, BoundedHttp
 from daemon.api.receipts import MOST_BYTES, Receipts
 from daemon.runtime.supervision import in_thread
 from protocols.errors import MeterdError
 
-REQUEST_S: Final = 10.0
-MOST_CONNECTIONS: Final = 64
-LONGEST_HEAD: Final = 16_384
-"""Bytes of a request before its body; of a body receipts.py says how many."""
-TOLD_WITHIN: Final = 4
-"""So many times too long a head or a body may be for its sender to be told so; who never stops is
-hung up on."""
+REST_OF_HEALTH: Final = 10.0
+REST_OF_METRICS: Final = 1.0
+"""What was found out is told again for so many times as long as it took: of thousands of lines it
+takes milliseconds of the event loop, or seconds beside it."""
 
 
 class PortTaken(MeterdError):
     """The HTTP port cannot be opened. The operator acts: another port or address."""
-
-
-class _BoundedHttp(H11Protocol):
-    """A connection that ends when it asks nothing whole, or takes no answer, for `patience_s`, or
-    when what it says is more than any request.
-
-    Of more than MOST_CONNECTIONS one ends that has waited longest, of the address that has most:
-    whoever opens many, however quickly, keeps nobody else from being answered."""
-
-    patience_s = REQUEST_S
-    most_said = LONGEST_HEAD
-    said = 0
-    """Bytes since the last answer."""
-
-    def connection_made(self, transport: Any) -> None:
-        super().connection_made(transport)
-        self.ends = self._end_later()
-        open_ones = [
-            other
-            for other in self.connections
-            if isinstance(other, _BoundedHttp) and not other.transport.is_closing()
-        ]
-        if len(open_ones) > MOST_CONNECTIONS:
-            callers = Counter(other.caller for other in open_ones)
-            most = max(callers.values())
-            crowd = [other for other in open_ones if callers[other.caller] == most]
-            min(crowd, key=lambda other: other.ends.when()).transport.abort()
-
-    @property
-    def caller(self) -> str:
-        """The address that calls; empty where there is none."""
-        return self.client[0] if self.client else ""
-
-    def data_received(self, data: bytes) -> None:
-        self.said += len(data)
-        if self.said > self.most_said:
-            # It may have been answered before it had said all, and would be read to its end.
-            self.transport.abort()
-        else:
-            super().data_received(data)
-
-    def on_response_complete(self) -> None:
-        self.said = 0
-        self.ends.cancel()
-        self.ends = self._end_later()
-        super().on_response_complete()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self.ends.cancel()
-        super().connection_lost(exc)
-
-    def _end_later(self) -> asyncio.TimerHandle:
-        return self.loop.call_later(self.patience_s, self.transport.abort)
 
 
 class _Server(uvicorn.Server):
@@ -95,6 +41,28 @@ class _Server(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         # Signals belong to the daemon: it stops its parts in order.
         yield
+
+
+@dataclass(slots=True)
+class Kept:
+    """The last answer, which is given again for `rest` times as long as it took to make: however
+    often it is asked for, making it takes only a part of the time. `of`: what was asked for."""
+
+    rest: float
+    clock: Callable[[], float] = time.monotonic
+    until: float = -math.inf
+    of: str = ""
+    answer: Response = field(default_factory=Response)
+
+    def is_for(self, asked: str) -> bool:
+        """It may be given again."""
+        return self.of == asked and self.clock() < self.until
+
+    def keep(self, answer: Response, asked: str, began: float) -> Response:
+        """It was made since `began`."""
+        ended = self.clock()
+        self.of, self.answer, self.until = asked, answer, ended + self.rest * (ended - began)
+        return answer
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -122,23 +90,32 @@ async def serve(
     what only a look can tell, before each answer of metrics. `receipts`: None where no channel
     signs any. `request_s`: how long a request and the taking of its answer may last."""
 
-    class Bounded(_BoundedHttp):
+    class Bounded(BoundedHttp):
         patience_s = request_s
-        most_said = TOLD_WITHIN * (LONGEST_HEAD if receipts is None else MOST_BYTES)
+        most_body = 0 if receipts is None else MOST_BYTES
 
     one_at_a_time = asyncio.Lock()
+    kept, kept_health = Kept(REST_OF_METRICS), Kept(REST_OF_HEALTH)
 
     async def metrics(request: Request) -> Response:
         encode, content_type = choose_encoder(request.headers.get("accept", ""))
         async with one_at_a_time:
+            if kept.is_for(content_type):
+                return kept.answer
+            began = kept.clock()
             show()
             # Of thousands of lines it takes seconds, in which they want to be read.
             told = await in_thread(partial(encode, REGISTRY))
-        return Response(told, headers={"content-type": content_type})
+            answer = Response(told, headers={"content-type": content_type})
+            return kept.keep(answer, content_type, began)
 
     async def healthz(request: Request) -> Response:
+        if kept_health.is_for("health"):
+            return kept_health.answer
+        began = kept_health.clock()
         is_well, shown = health()
-        return JSONResponse(shown, status_code=200 if is_well else 503)
+        answer = JSONResponse(shown, status_code=200 if is_well else 503)
+        return kept_health.keep(answer, "health", began)
 
     routes = [Route("/metrics", metrics), Route("/healthz", healthz)]
     if receipts is not None:

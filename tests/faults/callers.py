@@ -1,4 +1,4 @@
-"""Callers that flood a listener of the installed daemon, and what others feel of it meanwhile.
+"""Callers that flood a listener or the HTTP port of the installed daemon, and what others feel of it meanwhile.
 
 Run it: `python -m tests.faults.callers`. A terminal that is listed calls again and again while each
 flood lasts, and `/healthz` is asked all the time."""
@@ -6,10 +6,11 @@ flood lasts, and `/healthz` is asked all the time."""
 from __future__ import annotations
 
 import asyncio
+import random
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -33,6 +34,10 @@ registration_answer = {{ text = "OK\\r\\n" }}
 heartbeat = {{ text = "PING" }}
 heartbeat_answer = {{ text = "PONG" }}
 """
+
+HERE: Final = "127.0.3.1"
+"""Who floods HTTP; health is asked from another address."""
+REQUEST: Final = b"%s HTTP/1.1\r\nHost: x\r\nConnection: close\r\n%s\r\n"
 
 Flood = Callable[[int, asyncio.Event], Awaitable[None]]
 """Calls this port until the event is set."""
@@ -89,10 +94,58 @@ async def silent(port: int, over: asyncio.Event) -> None:
     await asyncio.gather(*(one(number) for number in range(1024)))
 
 
+def asking(callers: int, head: bytes, more: bytes = b"") -> Flood:
+    """So many say this over HTTP, and more without end, until they are hung up on; and again."""
+
+    async def one(port: int, over: asyncio.Event, opened: set[asyncio.WriteTransport]) -> None:
+        while not over.is_set():
+            try:
+                reader, writer = await asyncio.open_connection(
+                    "127.0.0.1", port, local_addr=(HERE, 0)
+                )
+            except OSError:
+                await asyncio.sleep(0.1)
+                continue
+            opened.add(writer.transport)
+            with suppress(OSError):
+                writer.write(head)
+                while more and not over.is_set():
+                    writer.write(more)
+                    await writer.drain()
+                if not over.is_set():
+                    await reader.read()
+            opened.discard(writer.transport)
+            writer.transport.abort()
+
+    async def all_of_them(port: int, over: asyncio.Event) -> None:
+        opened: set[asyncio.WriteTransport] = set()
+        flooding = [asyncio.ensure_future(one(port, over, opened)) for _ in range(callers)]
+        await over.wait()
+        for it in opened:
+            it.abort()
+        await asyncio.gather(*flooding)
+        await asyncio.sleep(0)  # what was aborted is closed then
+
+    return all_of_them
+
+
 FLOODS: Final[dict[str, Flood]] = {
     "8 MB of heartbeats": heartbeats,
     "66 anonymous callers": anonymous,
     "1,024 silent callers": silent,
+}
+HTTP_FLOODS: Final[dict[str, Flood]] = {
+    "500 say nothing": asking(500, b""),
+    "60 say bytes at random": asking(60, random.Random(12).randbytes(2000) + b"\n\n"),
+    "60 begin heads without end": asking(60, b"GET /healthz HTTP/1.1\r\n", b"X: y\r\n" * 100),
+    "30 send bodies without end": asking(
+        30, REQUEST % (b"POST /healthz", b"Content-Length: 99999999\r\n"), bytes(65_536)
+    ),
+    "30 send bodies in chunks": asking(
+        30, REQUEST % (b"POST /healthz", b"Transfer-Encoding: chunked\r\n"), b"1\r\nx\r\n" * 9999
+    ),
+    "60 ask for health": asking(60, REQUEST % (b"GET /healthz", b"")),
+    "60 ask for metrics": asking(60, REQUEST % (b"GET /metrics", b"")),
 }
 
 
@@ -160,7 +213,11 @@ def felt(staged: Stage, port: int, flood: str, lasts_s: float) -> Felt:
     async def scene() -> list[float]:
         over = asyncio.Event()
         asyncio.get_running_loop().call_later(lasts_s, over.set)
-        took, _ = await asyncio.gather(_calls(port, over), FLOODS[flood](port, over))
+        if flood in FLOODS:
+            flooding = FLOODS[flood](port, over)
+        else:
+            flooding = HTTP_FLOODS[flood](staged.http_port, over)
+        took, _ = await asyncio.gather(_calls(port, over), flooding)
         return took
 
     lines = staged.log().count("\n")
@@ -180,7 +237,7 @@ def main() -> list[str]:
         tempfile.TemporaryDirectory(prefix="meterd-", dir="/tmp") as folder,
         listening(server, Path(folder)) as (staged, port),
     ):
-        for flood in FLOODS:
+        for flood in (*FLOODS, *HTTP_FLOODS):
             found = felt(staged, port, flood, lasts_s=20.0)
             print(
                 f"| {flood} | {found.healthz_p99_s * 1000:.0f} ms | {found.longest_greeting_s:.2f} s "

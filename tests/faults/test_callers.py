@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.callers import FLOODS, felt, listening
+from tests.faults.callers import FLOODS, HTTP_FLOODS, felt, listening
 from tests.servers.postgres import Server
 
 pytestmark = pytest.mark.acceptance
@@ -17,8 +17,8 @@ def test_while_callers_flood_a_terminal_is_greeted_and_health_answers(
     embedded_server: Server, tmp_path: Path
 ) -> None:
     with listening(embedded_server, tmp_path) as (staged, port):
-        for flood in FLOODS:
-            found = felt(staged, port, flood, lasts_s=4.0)
+        for flood in (*FLOODS, *HTTP_FLOODS):
+            found = felt(staged, port, flood, lasts_s=2.0)
             assert found.greetings > 0
             assert found.log_lines < 100
         assert staged.health()["stuck"] == []

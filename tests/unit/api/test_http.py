@@ -2,15 +2,19 @@
 
 import asyncio
 import json
+import re
 import threading
+import time
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager, suppress
+from typing import Any
 
 import pytest
 from prometheus_client import REGISTRY, Metric
 from prometheus_client.registry import Collector
+from starlette.responses import Response
 
-from daemon.api import http
+from daemon.api import http, http_connection
 from daemon.api.receipts import Receipts
 from daemon.runtime import logs
 from storage.database import Pool
@@ -19,7 +23,7 @@ Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 @asynccontextmanager
-async def served(request_s: float = http.REQUEST_S) -> AsyncIterator[int]:
+async def served(request_s: float = http_connection.REQUEST_S) -> AsyncIterator[int]:
     """The port of a server that is well."""
     with http.listen("127.0.0.1", 0) as port:
         health = {"status": "ok"}
@@ -48,18 +52,21 @@ def health_request(connection: str = "close") -> bytes:
     return f"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: {connection}\r\n\r\n".encode()
 
 
+async def silent(port: int, address: str) -> Connection:
+    return await asyncio.open_connection("127.0.0.1", port, local_addr=(address, 0))
+
+
 def test_more_silent_callers_than_there_may_be_keep_nobody_out() -> None:
     async def test() -> None:
         async with served() as port:
-            silent = [
-                await asyncio.open_connection("127.0.0.1", port)
-                for _ in range(http.MOST_CONNECTIONS + 5)
+            callers = [
+                await silent(port, f"127.0.1.{number // http_connection.MOST_PER_ADDRESS + 1}")
+                for number in range(http_connection.MOST_CONNECTIONS)
             ]
             answer = await asked(port, health_request())
             assert json.loads(answer.partition(b"\r\n\r\n")[2]) == {"status": "ok"}
-            gone = [await is_gone(it) for it in silent[:5]]
-            assert gone == [True] * 5
-            for _, writer in silent:
+            assert await is_gone(callers[0])
+            for _, writer in callers:
                 writer.close()
 
     asyncio.run(test())
@@ -69,14 +76,14 @@ def test_a_caller_with_many_connections_ends_none_of_another_address() -> None:
     async def test() -> None:
         async with served() as port:
             first = await asyncio.open_connection("127.0.0.1", port)
-            many = [
-                await asyncio.open_connection("127.0.0.1", port, local_addr=("127.0.0.2", 0))
-                for _ in range(2 * http.MOST_CONNECTIONS)
-            ]
-            assert await is_gone(many[0])
-            first[1].write(health_request())
-            assert b'"ok"' in await first[0].read()
-            for _, writer in (first, *many):
+            most = http_connection.MOST_PER_ADDRESS
+            many = [await silent(port, "127.0.0.2") for _ in range(2 * most)]
+            assert [await is_gone(it) for it in many[:most]] == [True] * most
+            for reader, writer in (first, *many[most:]):
+                writer.write(health_request())
+                assert b'"ok"' in await reader.read()
+                writer.close()
+            for _, writer in many[:most]:
                 writer.close()
 
     asyncio.run(test())
@@ -86,7 +93,7 @@ def test_who_never_stops_is_hung_up_on_however_he_was_answered() -> None:
     async def test() -> None:
         async with served(request_s=60) as port:
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
-            writer.write(b"POST /nowhere HTTP/1.1\r\nHost: x\r\nContent-Length: 9999999999\r\n\r\n")
+            writer.write(posting(b"Content-Length: 262144"))
             assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 404")
             with suppress(ConnectionError):
                 while True:
@@ -175,13 +182,104 @@ def test_others_are_answered_while_many_metrics_are_told() -> None:
         REGISTRY.unregister(slow)
 
 
-def test_a_head_that_is_too_long_is_refused() -> None:
+def posting(*lines: bytes) -> bytes:
+    return b"\r\n".join((b"POST /nowhere HTTP/1.1", b"Host: x", *lines, b"", b""))
+
+
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        pytest.param(posting(b"X: " + b"x" * http_connection.LONGEST_HEAD), 431, id="long"),
+        pytest.param(posting(*[b"X: y"] * http_connection.MOST_HEAD_LINES), 431, id="many lines"),
+        pytest.param(b"x" * 2 * http_connection.LONGEST_HEAD, 431, id="without end"),
+        pytest.param(posting(b"Content-Length: 262145"), 413, id="long body"),
+        pytest.param(posting(b"content-length :" + b"9" * 9000), 413, id="body without end"),
+        pytest.param(posting(b"Transfer-Encoding: chunked"), 411, id="chunks"),
+        pytest.param(posting(b"TRANSFER-ENCODING: gzip, chunked"), 411, id="other chunks"),
+    ],
+)
+def test_what_would_cost_much_is_refused_before_it_is_read(head: bytes, status: int) -> None:
     async def test() -> None:
         async with served() as port:
-            head = b"GET /healthz HTTP/1.1\r\nX: " + b"x" * http.LONGEST_HEAD
-            assert (await asked(port, head)).startswith(b"HTTP/1.1 400")
+            answer = await asked(port, head + b"1\r\nx\r\n" * 1000)
+            assert answer.startswith(f"HTTP/1.1 {status} ".encode())
 
     asyncio.run(test())
+
+
+def test_many_chunks_keep_nobody_waiting() -> None:
+    """An answer to each would take seconds of the event loop."""
+
+    async def test() -> None:
+        async with served() as port:
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(posting(b"Transfer-Encoding: chunked") + b"1\r\nx\r\n" * 150_000)
+            began = time.process_time()
+            assert b'"ok"' in await asked(port, health_request())
+            assert time.process_time() - began < 0.2
+            writer.transport.abort()
+
+    asyncio.run(test())
+
+
+def test_requests_are_read_however_they_are_cut() -> None:
+    body = b'{"no": "receipts"}'
+    said = b"POST /receipts HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
+    said = 2 * said + health_request("keep-alive").replace(b"\r\n", b"\n") + health_request()
+
+    async def answers(size: int) -> list[bytes]:
+        async with served() as port:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            for start in range(0, len(said), size):
+                writer.write(said[start : start + size])
+                await asyncio.sleep(0)
+            answer = await reader.read()
+            writer.close()
+            return re.findall(rb"HTTP/1.1 (\d+)", answer)
+
+    for size in (1, 7, 64, len(said)):
+        assert asyncio.run(answers(size)) == [b"400", b"400", b"200", b"200"]
+
+
+def test_an_answer_is_given_again_for_as_long_as_it_is_dear_to_make() -> None:
+    now = 5.0
+    kept = http.Kept(10.0, lambda: now)
+    assert not kept.is_for("health")
+    answer = kept.keep(Response(b"well"), "health", began=4.95)
+    assert kept.is_for("health")
+    assert kept.answer is answer
+    assert not kept.is_for("other")
+    now = 5.49
+    assert kept.is_for("health")
+    now = 5.51
+    assert not kept.is_for("health")
+
+
+@pytest.mark.parametrize("path", [b"healthz", b"metrics"])
+def test_who_asks_again_and_again_lets_nothing_be_found_out_each_time(path: bytes) -> None:
+    """Each look takes a moment of the event loop, in which nobody is read."""
+    looks = 0
+
+    def look() -> tuple[bool, dict[str, Any]]:
+        nonlocal looks
+        looks += 1
+        time.sleep(0.02)
+        return True, {}
+
+    def show() -> None:
+        look()
+
+    async def test() -> None:
+        with http.listen("127.0.0.1", 0) as port:
+            serving = asyncio.create_task(http.serve(port, look, show))
+            request = health_request().replace(b"healthz", path)
+            await asyncio.gather(*(asked(port.getsockname()[1], request) for _ in range(16)))
+            serving.cancel()
+            with suppress(asyncio.CancelledError):
+                await serving
+
+    asyncio.run(test())
+    assert looks < 8
 
 
 POSTING = (

@@ -1,0 +1,146 @@
+"""A connection of the HTTP port: what one caller may say, and how many of an address there may be.
+
+What a caller says costs the event loop only so much, however it is cut into pieces: a head is read
+when it is whole, and what would be read piece by piece, a body in chunks, is refused."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections import Counter
+from typing import Any, Final
+
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+REQUEST_S: Final = 10.0
+MOST_CONNECTIONS: Final = 64
+MOST_PER_ADDRESS: Final = 16
+"""A proxy in front and whoever asks through it need fewer; each may make everybody wait once."""
+LONGEST_HEAD: Final = 16_384
+"""Bytes of a request before its body."""
+MOST_HEAD_LINES: Final = 100
+TOLD_WITHIN: Final = 4
+"""So many times too long a head or a body may be for its sender to be told so; who never stops is
+hung up on."""
+
+_END_OF_HEAD: Final = re.compile(rb"\n\r?\n")
+_IN_CHUNKS: Final = re.compile(rb"^transfer-encoding[ \t]*:", re.IGNORECASE | re.MULTILINE)
+_LENGTH: Final = re.compile(rb"^content-length[ \t]*:[ \t]*([0-9]+)", re.IGNORECASE | re.MULTILINE)
+_MOST_DIGITS: Final = 15
+
+
+class BoundedHttp(H11Protocol):
+    """A connection that ends when it asks nothing whole, or takes no answer, for `patience_s`, or
+    when what it says is more than any request.
+
+    Of more than MOST_PER_ADDRESS of one address, or MOST_CONNECTIONS, one ends that has waited
+    longest, of the address that has most: whoever opens many, however quickly, keeps nobody else
+    from being answered."""
+
+    patience_s = REQUEST_S
+    most_body = 0
+    said = 0
+    """Bytes since the last answer."""
+    body_left = 0
+    """Bytes of a body that are still to come."""
+    is_refused = False
+
+    def connection_made(self, transport: Any) -> None:
+        """One more: another one may be one too many."""
+        super().connection_made(transport)
+        self.unread = bytearray()
+        self.ends = self._end_later()
+        open_ones = [
+            other
+            for other in self.connections
+            if isinstance(other, BoundedHttp) and not other.transport.is_closing()
+        ]
+        callers = Counter(other.caller for other in open_ones)
+        most = max(callers.values())
+        if most > MOST_PER_ADDRESS or len(open_ones) > MOST_CONNECTIONS:
+            crowd = [other for other in open_ones if callers[other.caller] == most]
+            min(crowd, key=lambda other: other.ends.when()).transport.abort()
+
+    @property
+    def caller(self) -> str:
+        """The address that calls; empty where there is none."""
+        return self.client[0] if self.client else ""
+
+    def data_received(self, data: bytes) -> None:
+        """However much of it there is, what is refused is not read."""
+        self.said += len(data)
+        if self.said > TOLD_WITHIN * max(LONGEST_HEAD, self.most_body):
+            # It may have been answered before it had said all, and would be read to its end.
+            self.transport.abort()
+        elif not self.is_refused:
+            self.unread += data
+            self._read(new=len(data))
+
+    def on_response_complete(self) -> None:
+        """It may ask again, for as long."""
+        self.said = len(self.unread)
+        self.ends.cancel()
+        self.ends = self._end_later()
+        super().on_response_complete()
+        self._read(new=len(self.unread))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Nothing is left to be ended."""
+        self.ends.cancel()
+        super().connection_lost(exc)
+
+    def _read(self, *, new: int) -> None:
+        """Hand on bodies as they come, heads when they are whole, of several requests one after
+        the other was answered. `new`: bytes at the end that were not looked at."""
+        while self.unread and not self.transport.is_closing():
+            if self.body_left:
+                part = min(self.body_left, len(self.unread))
+                self.body_left -= part
+                self._hand_on(part)
+                new = len(self.unread)
+                continue
+            if self._is_answering():
+                return
+            # The end may have begun before what is new.
+            end = _END_OF_HEAD.search(self.unread, max(0, len(self.unread) - new - 2))
+            if end is None and len(self.unread) <= LONGEST_HEAD:
+                return
+            head = bytes(self.unread[: LONGEST_HEAD + 1 if end is None else end.end()])
+            if (why := self._why_not(head)) is not None:
+                self._refuse(why)
+                return
+            self.body_left = _length(head)
+            self._hand_on(len(head))
+            new = len(self.unread)
+
+    def _is_answering(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def _why_not(self, head: bytes) -> str | None:
+        """A status that says why this is not even looked at."""
+        if len(head) > LONGEST_HEAD or head.count(b"\n") > MOST_HEAD_LINES:
+            return "431 Request Header Fields Too Large"
+        if _IN_CHUNKS.search(head):
+            return "411 Length Required"
+        return "413 Content Too Large" if _length(head) > self.most_body else None
+
+    def _refuse(self, status: str) -> None:
+        """What it says further is not read; hanging up at once could keep this from it."""
+        self.is_refused = True
+        self.unread.clear()
+        told = f"HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+        self.transport.write(told.encode())
+        self.transport.write_eof()
+
+    def _hand_on(self, size: int) -> None:
+        part = bytes(self.unread[:size])
+        del self.unread[:size]
+        super().data_received(part)
+
+    def _end_later(self) -> asyncio.TimerHandle:
+        return self.loop.call_later(self.patience_s, self.transport.abort)
+
+
+def _length(head: bytes) -> int:
+    found = _LENGTH.search(head)
+    return 0 if found is None else int(found[1][:_MOST_DIGITS])
