@@ -207,13 +207,20 @@ def test_what_would_cost_much_is_refused_before_it_is_read(head: bytes, status: 
     asyncio.run(test())
 
 
-def test_many_chunks_keep_nobody_waiting() -> None:
-    """An answer to each would take seconds of the event loop."""
+@pytest.mark.parametrize(
+    "said",
+    [
+        pytest.param(posting(b"Transfer-Encoding: chunked") + b"1\r\nx\r\n" * 150_000, id="chunks"),
+        pytest.param(b"GET / HTTP/1.1\nHost:x\n\n" * 40_000, id="requests at once"),
+    ],
+)
+def test_many_small_things_keep_nobody_waiting(said: bytes) -> None:
+    """To look at each would take seconds of the event loop."""
 
     async def test() -> None:
         async with served() as port:
             _, writer = await asyncio.open_connection("127.0.0.1", port)
-            writer.write(posting(b"Transfer-Encoding: chunked") + b"1\r\nx\r\n" * 150_000)
+            writer.write(said)
             began = time.process_time()
             assert b'"ok"' in await asked(port, health_request())
             assert time.process_time() - began < 0.2
