@@ -23,6 +23,7 @@ TOLD_WITHIN: Final = 4
 """So many times too long a head or a body may be for its sender to be told so; who never stops is
 hung up on."""
 
+_REQUEST_LINE: Final = re.compile(rb"[A-Z]+ [!-~]+ HTTP/1\.[01]\r?\n")
 _END_OF_HEAD: Final = re.compile(rb"\n\r?\n")
 _IN_CHUNKS: Final = re.compile(rb"^transfer-encoding[ \t]*:", re.IGNORECASE | re.MULTILINE)
 _LENGTH: Final = re.compile(rb"^content-length[ \t]*:[ \t]*([0-9]+)", re.IGNORECASE | re.MULTILINE)
@@ -120,6 +121,8 @@ class BoundedHttp(H11Protocol):
         """A status that says why this is not even looked at."""
         if len(head) > LONGEST_HEAD or head.count(b"\n") > MOST_HEAD_LINES:
             return "431 Request Header Fields Too Large"
+        if _REQUEST_LINE.match(head) is None:
+            return "400 Bad Request"
         if _IN_CHUNKS.search(head):
             return "411 Length Required"
         return "413 Content Too Large" if _length(head) > self.most_body else None

@@ -192,6 +192,8 @@ def posting(*lines: bytes) -> bytes:
         pytest.param(posting(b"X: " + b"x" * http_connection.LONGEST_HEAD), 431, id="long"),
         pytest.param(posting(*[b"X: y"] * http_connection.MOST_HEAD_LINES), 431, id="many lines"),
         pytest.param(b"x" * 2 * http_connection.LONGEST_HEAD, 431, id="without end"),
+        pytest.param(bytes(range(256)) + b"\n\n", 400, id="no words"),
+        pytest.param(b"GET /healthz\r\n\r\n", 400, id="no request"),
         pytest.param(posting(b"Content-Length: 262145"), 413, id="long body"),
         pytest.param(posting(b"content-length :" + b"9" * 9000), 413, id="body without end"),
         pytest.param(posting(b"Transfer-Encoding: chunked"), 411, id="chunks"),
