@@ -6,13 +6,14 @@ import errno
 import importlib
 import os
 import sys
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any, Final, NoReturn
 
 import click
 
 from config.problems import ConfigError
+from config.visible import visible_lines
 from daemon.cli.output import BAD_CONFIG, FAILED, USAGE, Failure, echo, fail
 from daemon.runtime.garbage import collect_seldom, end_without_a_look
 from protocols.errors import MeterdError
@@ -76,6 +77,16 @@ COMMANDS: Final = {
 """What each is for; in the order of a first day, not of the alphabet."""
 
 
+@contextmanager
+def _typed_text_is_shown() -> Iterator[None]:
+    """And not obeyed by the terminal: it may have been pasted."""
+    try:
+        yield
+    except click.ClickException as error:
+        error.message = visible_lines(error.message)  # type: ignore[misc]  # nobody else holds it
+        raise
+
+
 class Commands(click.Group):
     """Finds a command in the module of its name.
 
@@ -101,10 +112,16 @@ class Commands(click.Group):
         command: click.Command = getattr(module, cmd_name)
         return command
 
+    def make_context(self, *arguments: Any, **extra: Any) -> click.Context:
+        """As click does."""
+        with _typed_text_is_shown():
+            return super().make_context(*arguments, **extra)
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command. What one did that changes something is not undone by a reader who left."""
         try:
-            return super().invoke(ctx)
+            with _typed_text_is_shown():
+                return super().invoke(ctx)
         except OSError as error:
             from daemon.cli.actor import act_of  # a command that acts has loaded it
 

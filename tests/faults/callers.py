@@ -10,8 +10,10 @@ import random
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Final
 
@@ -207,23 +209,40 @@ def listening(server: Server, folder: Path) -> Iterator[tuple[Stage, int]]:
         yield staged, port
 
 
-def felt(staged: Stage, port: int, flood: str, lasts_s: float) -> Felt:
-    """Let it last so long."""
+def _flood(flood: str, port: int, http_port: int, lasts_s: float) -> None:
+    async def scene() -> None:
+        over = asyncio.Event()
+        asyncio.get_running_loop().call_later(lasts_s, over.set)
+        if flood in FLOODS:
+            await FLOODS[flood](port, over)
+        else:
+            await HTTP_FLOODS[flood](http_port, over)
+
+    asyncio.run(scene())
+
+
+@contextmanager
+def another_process() -> Iterator[Executor]:
+    """That has begun: what health takes is not what it costs to flood."""
+    with ProcessPoolExecutor(1, get_context("spawn")) as elsewhere:
+        elsewhere.submit(_flood, "60 ask for health", 0, 0, 0.0).result()
+        yield elsewhere
+
+
+def felt(staged: Stage, port: int, flood: str, lasts_s: float, elsewhere: Executor) -> Felt:
+    """Let it last so long, from there."""
 
     async def scene() -> list[float]:
         over = asyncio.Event()
         asyncio.get_running_loop().call_later(lasts_s, over.set)
-        if flood in FLOODS:
-            flooding = FLOODS[flood](port, over)
-        else:
-            flooding = HTTP_FLOODS[flood](staged.http_port, over)
-        took, _ = await asyncio.gather(_calls(port, over), flooding)
-        return took
+        return await _calls(port, over)
 
     lines = staged.log().count("\n")
     watch = Watch(staged)
+    flooding = elsewhere.submit(_flood, flood, port, staged.http_port, lasts_s)
     with watch.looking():
         took = asyncio.run(scene())
+    flooding.result()
     return Felt(flood, watch.took_s(0.99), max(took), len(took), staged.log().count("\n") - lines)
 
 
@@ -236,9 +255,10 @@ def main() -> list[str]:
         embedded_server() as server,
         tempfile.TemporaryDirectory(prefix="meterd-", dir="/tmp") as folder,
         listening(server, Path(folder)) as (staged, port),
+        another_process() as elsewhere,
     ):
         for flood in (*FLOODS, *HTTP_FLOODS):
-            found = felt(staged, port, flood, lasts_s=20.0)
+            found = felt(staged, port, flood, 20.0, elsewhere)
             print(
                 f"| {flood} | {found.healthz_p99_s * 1000:.0f} ms | {found.longest_greeting_s:.2f} s "
                 f"| {found.log_lines} |",

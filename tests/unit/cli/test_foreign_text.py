@@ -7,9 +7,10 @@ from contextlib import redirect_stdout
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 import daemon.cli
-from daemon.cli.output import echo, print_columns, print_table, print_with_steps
+from daemon.cli.output import USAGE, echo, print_columns, print_table, print_with_steps
 
 FOREIGN = "[/x] [bold]:smile: \x1b[2J\x07\x9b"
 SHOWN = r"[/x] [bold]:smile: \x1b[2J\x07\x9b"
@@ -52,3 +53,14 @@ def test_no_command_prints_past_echo() -> None:
     rooms = (Path(daemon.cli.__file__).parent).glob("*.py")
     passing = [it.name for it in rooms if "click.echo(" in it.read_text(encoding="utf-8")]
     assert passing == ["output.py"]
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [("scan", "--tcp", FOREIGN), (FOREIGN,), ("read", "--\x1b[2J")],
+)
+def test_what_was_typed_wrong_is_shown(typed: tuple[str, ...]) -> None:
+    said = CliRunner().invoke(daemon.cli.cli, typed)
+    assert said.exit_code == USAGE
+    assert r"\x1b[2J" in said.output
+    assert "\x1b" not in said.output
