@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 from collections import Counter
+from collections.abc import Callable
 from typing import Any, Final
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -16,18 +18,46 @@ REQUEST_S: Final = 10.0
 MOST_CONNECTIONS: Final = 64
 MOST_PER_ADDRESS: Final = 16
 """A proxy in front and whoever asks through it need fewer; each may make everybody wait once."""
+REQUESTS_PER_S: Final = 100.0
+"""Of one address, after BURST of them; the next ones wait."""
+BURST: Final = 50
+LINGER_S: Final = 1.0
+"""So long has who is refused to take that in: hanging up at once would take it from him."""
 LONGEST_HEAD: Final = 16_384
 """Bytes of a request before its body."""
 MOST_HEAD_LINES: Final = 100
+MOST_ADDRESSES: Final = 1000
 TOLD_WITHIN: Final = 4
-"""So many times too long a head or a body may be for its sender to be told so; who never stops is
-hung up on."""
+"""Whoever says so many times more than a request may have is hung up on, answered or not."""
 
 _REQUEST_LINE: Final = re.compile(rb"[A-Z]+ [!-~]+ HTTP/1\.[01]\r?\n")
 _END_OF_HEAD: Final = re.compile(rb"\n\r?\n")
 _IN_CHUNKS: Final = re.compile(rb"^transfer-encoding[ \t]*:", re.IGNORECASE | re.MULTILINE)
 _LENGTH: Final = re.compile(rb"^content-length[ \t]*:[ \t]*([0-9]+)", re.IGNORECASE | re.MULTILINE)
 _MOST_DIGITS: Final = 15
+
+
+class Turns:
+    """When an address may be answered next. `clock`: seconds."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._spent_at: dict[str, float] = {}
+        """When what each address has asked for will be paid for."""
+
+    def __len__(self) -> int:
+        return len(self._spent_at)
+
+    def wait_s(self, address: str) -> float:
+        """0 where it may be answered now, and then that is counted."""
+        now = self._clock()
+        spent_at = max(now, self._spent_at.get(address, now))
+        if (wait := spent_at - now - (BURST - 1) / REQUESTS_PER_S) > 0:
+            return wait
+        if len(self._spent_at) >= MOST_ADDRESSES:
+            self._spent_at = {it: at for it, at in self._spent_at.items() if at > now}
+        self._spent_at[address] = spent_at + 1 / REQUESTS_PER_S
+        return 0.0
 
 
 class BoundedHttp(H11Protocol):
@@ -40,11 +70,13 @@ class BoundedHttp(H11Protocol):
 
     patience_s = REQUEST_S
     most_body = 0
+    turns: Turns
     said = 0
     """Bytes since the last answer."""
     body_left = 0
     """Bytes of a body that are still to come."""
-    is_refused = False
+    waiting: asyncio.TimerHandle | None = None
+    """Set while a request waits until its address may be answered."""
 
     def connection_made(self, transport: Any) -> None:
         """One more: another one may be one too many."""
@@ -73,7 +105,7 @@ class BoundedHttp(H11Protocol):
         if self.said > TOLD_WITHIN * max(LONGEST_HEAD, self.most_body):
             # It may have been answered before it had said all, and would be read to its end.
             self.transport.abort()
-        elif not self.is_refused:
+        else:
             self.unread += data
             self._read(new=len(data))
 
@@ -86,8 +118,10 @@ class BoundedHttp(H11Protocol):
         self._read(new=len(self.unread))
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Nothing is left to be ended."""
+        """Nothing is left to be ended, or to be answered."""
         self.ends.cancel()
+        if self.waiting is not None:
+            self.waiting.cancel()
         super().connection_lost(exc)
 
     def _read(self, *, new: int) -> None:
@@ -100,7 +134,7 @@ class BoundedHttp(H11Protocol):
                 self._hand_on(part)
                 new = len(self.unread)
                 continue
-            if self._is_answering():
+            if self.waiting is not None or self._is_answering():
                 return
             # The end may have begun before what is new.
             end = _END_OF_HEAD.search(self.unread, max(0, len(self.unread) - new - 2))
@@ -109,6 +143,9 @@ class BoundedHttp(H11Protocol):
             head = bytes(self.unread[: LONGEST_HEAD + 1 if end is None else end.end()])
             if (why := self._why_not(head)) is not None:
                 self._refuse(why)
+                return
+            if wait_s := self.turns.wait_s(self.caller):
+                self.waiting = self.loop.call_later(wait_s, self._read_again)
                 return
             self.body_left = _length(head)
             self._hand_on(len(head))
@@ -128,12 +165,18 @@ class BoundedHttp(H11Protocol):
         return "413 Content Too Large" if _length(head) > self.most_body else None
 
     def _refuse(self, status: str) -> None:
-        """What it says further is not read; hanging up at once could keep this from it."""
-        self.is_refused = True
+        """What it says further is not read."""
+        self.transport.pause_reading()
         self.unread.clear()
         told = f"HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
         self.transport.write(told.encode())
         self.transport.write_eof()
+        self.ends.cancel()
+        self.ends = self.loop.call_later(LINGER_S, self.transport.abort)
+
+    def _read_again(self) -> None:
+        self.waiting = None
+        self._read(new=len(self.unread))
 
     def _hand_on(self, size: int) -> None:
         part = bytes(self.unread[:size])

@@ -235,6 +235,60 @@ def test_many_small_things_keep_nobody_waiting(said: bytes) -> None:
     asyncio.run(test())
 
 
+def test_an_address_that_asks_again_and_again_waits_and_no_other_does() -> None:
+    now = 7.0
+    turns = http_connection.Turns(lambda: now)
+    burst, each_s = http_connection.BURST, 1 / http_connection.REQUESTS_PER_S
+    assert [turns.wait_s("a") for _ in range(burst)] == [0.0] * burst
+    assert turns.wait_s("a") == turns.wait_s("a") == pytest.approx(each_s)
+    assert turns.wait_s("b") == 0
+    now += 1.001 * each_s
+    assert turns.wait_s("a") == 0
+    assert turns.wait_s("a") == pytest.approx(each_s, rel=0.01)
+    now += 3600
+    assert [turns.wait_s("a") for _ in range(burst)] == [0.0] * burst
+    assert turns.wait_s("a") > 0
+
+
+def test_addresses_that_have_nothing_to_wait_for_are_forgotten() -> None:
+    now = 7.0
+    turns = http_connection.Turns(lambda: now)
+    for address in range(5 * http_connection.MOST_ADDRESSES):
+        assert turns.wait_s(str(address)) == 0
+        now += 1.0
+    assert len(turns) <= http_connection.MOST_ADDRESSES
+
+
+def test_more_than_a_burst_is_answered_later() -> None:
+    more = http_connection.BURST + 10
+
+    async def test() -> None:
+        async with served() as port:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            began = time.monotonic()
+            writer.write(health_request("keep-alive") * (more - 1) + health_request())
+            assert (await reader.read()).count(b'"ok"') == more
+            assert time.monotonic() - began > 9 / http_connection.REQUESTS_PER_S
+            writer.close()
+
+    asyncio.run(test())
+
+
+def test_who_is_refused_and_goes_on_is_not_read_and_hung_up_on() -> None:
+    async def test() -> None:
+        async with served(request_s=60) as port:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(posting(b"Transfer-Encoding: chunked"))
+            assert (await reader.read()).startswith(b"HTTP/1.1 411")
+            with suppress(ConnectionError):
+                while True:
+                    writer.write(bytes(65_536))
+                    await writer.drain()
+            writer.close()
+
+    asyncio.run(test())
+
+
 def test_requests_are_read_however_they_are_cut() -> None:
     body = b'{"no": "receipts"}'
     said = b"POST /receipts HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
