@@ -131,7 +131,12 @@ async def serve(
         ws="none",
         h11_max_incomplete_event_size=LONGEST_HEAD,
     )
-    await _Server(settings).serve([port])
+    server = _Server(settings)
+    try:
+        await server.serve([port])
+    finally:
+        for connection in server.server_state.connections:
+            connection.transport.abort()
 
 
 async def _take_receipts(receipts: Receipts, request: Request) -> Response:
