@@ -16,11 +16,9 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 REQUEST_S: Final = 10.0
 MOST_CONNECTIONS: Final = 64
-MOST_PER_ADDRESS: Final = 16
-"""A proxy in front and whoever asks through it need fewer; each may make everybody wait once."""
 REQUESTS_PER_S: Final = 100.0
 """Of one address, after BURST of them; the next ones wait."""
-BURST: Final = 50
+BURST: Final = 25
 LINGER_S: Final = 1.0
 """So long has who is refused to take that in: hanging up at once would take it from him."""
 LONGEST_HEAD: Final = 16_384
@@ -64,9 +62,9 @@ class BoundedHttp(H11Protocol):
     """A connection that ends when it asks nothing whole, or takes no answer, for `patience_s`, or
     when what it says is more than any request.
 
-    Of more than MOST_PER_ADDRESS of one address, or MOST_CONNECTIONS, one ends that has waited
-    longest, of the address that has most: whoever opens many, however quickly, keeps nobody else
-    from being answered."""
+    Of more than MOST_CONNECTIONS one ends that has waited longest, of the address that has most:
+    whoever opens many, however quickly, keeps nobody else from being answered. Who is refused, or
+    asks too often, is kept waiting: hung up on, he would call again at once."""
 
     patience_s = REQUEST_S
     most_body = 0
@@ -88,9 +86,9 @@ class BoundedHttp(H11Protocol):
             for other in self.connections
             if isinstance(other, BoundedHttp) and not other.transport.is_closing()
         ]
-        callers = Counter(other.caller for other in open_ones)
-        most = max(callers.values())
-        if most > MOST_PER_ADDRESS or len(open_ones) > MOST_CONNECTIONS:
+        if len(open_ones) > MOST_CONNECTIONS:
+            callers = Counter(other.caller for other in open_ones)
+            most = max(callers.values())
             crowd = [other for other in open_ones if callers[other.caller] == most]
             min(crowd, key=lambda other: other.ends.when()).transport.abort()
 
