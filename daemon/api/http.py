@@ -21,7 +21,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from daemon.api.http_connection import LONGEST_HEAD, REQUEST_S, BoundedHttp, Turns
+from daemon.api.http_connection import LONGEST_HEAD, REQUEST_S, BoundedHttp, Crowds, Turns
 from daemon.api.receipts import MOST_BYTES, Receipts
 from daemon.runtime.supervision import in_thread
 from protocols.errors import MeterdError
@@ -94,6 +94,7 @@ async def serve(
         patience_s = request_s
         most_body = 0 if receipts is None else MOST_BYTES
         turns = Turns()
+        crowds = Crowds()
 
     one_at_a_time = asyncio.Lock()
     kept, kept_health = Kept(REST_OF_METRICS), Kept(REST_OF_HEALTH)

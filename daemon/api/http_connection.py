@@ -8,14 +8,13 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections import Counter
 from collections.abc import Callable
 from typing import Any, Final
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 REQUEST_S: Final = 10.0
-MOST_CONNECTIONS: Final = 64
+MOST_CONNECTIONS: Final = 512
 REQUESTS_PER_S: Final = 100.0
 """Of one address, after BURST of them; the next ones wait."""
 BURST: Final = 25
@@ -58,6 +57,33 @@ class Turns:
         return 0.0
 
 
+class Crowds:
+    """Who is connected, by address, whoever has waited longest first."""
+
+    def __init__(self) -> None:
+        self._of: dict[str, dict[BoundedHttp, None]] = {}
+        self._count = 0
+
+    def add(self, address: str, one: BoundedHttp) -> None:
+        """Of more than MOST_CONNECTIONS the first of the largest crowd ends."""
+        self._of.setdefault(address, {})[one] = None
+        self._count += 1
+        if self._count > MOST_CONNECTIONS:
+            where = max(self._of, key=lambda it: len(self._of[it]))
+            first = next(iter(self._of[where]))
+            self.remove(where, first)
+            first.transport.abort()
+
+    def remove(self, address: str, one: BoundedHttp) -> None:
+        """It may be gone already."""
+        crowd = self._of.get(address, {})
+        if one in crowd:
+            del crowd[one]
+            self._count -= 1
+            if not crowd:
+                del self._of[address]
+
+
 class BoundedHttp(H11Protocol):
     """A connection that ends when it asks nothing whole, or takes no answer, for `patience_s`, or
     when what it says is more than any request.
@@ -69,6 +95,7 @@ class BoundedHttp(H11Protocol):
     patience_s = REQUEST_S
     most_body = 0
     turns: Turns
+    crowds: Crowds
     said = 0
     """Bytes since the last answer."""
     body_left = 0
@@ -81,16 +108,7 @@ class BoundedHttp(H11Protocol):
         super().connection_made(transport)
         self.unread = bytearray()
         self.ends = self._end_later()
-        open_ones = [
-            other
-            for other in self.connections
-            if isinstance(other, BoundedHttp) and not other.transport.is_closing()
-        ]
-        if len(open_ones) > MOST_CONNECTIONS:
-            callers = Counter(other.caller for other in open_ones)
-            most = max(callers.values())
-            crowd = [other for other in open_ones if callers[other.caller] == most]
-            min(crowd, key=lambda other: other.ends.when()).transport.abort()
+        self.crowds.add(self.caller, self)
 
     @property
     def caller(self) -> str:
@@ -109,6 +127,8 @@ class BoundedHttp(H11Protocol):
 
     def on_response_complete(self) -> None:
         """It may ask again, for as long."""
+        self.crowds.remove(self.caller, self)
+        self.crowds.add(self.caller, self)
         self.said = len(self.unread)
         self.ends.cancel()
         self.ends = self._end_later()
@@ -117,6 +137,7 @@ class BoundedHttp(H11Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Nothing is left to be ended, or to be answered."""
+        self.crowds.remove(self.caller, self)
         self.ends.cancel()
         if self.waiting is not None:
             self.waiting.cancel()
