@@ -102,6 +102,7 @@ class BoundedHttp(H11Protocol):
     """Bytes of a body that are still to come."""
     waiting: asyncio.TimerHandle | None = None
     """Set while a request waits until its address may be answered."""
+    has_said_all = False
 
     def connection_made(self, transport: Any) -> None:
         """One more: another one may be one too many."""
@@ -125,6 +126,11 @@ class BoundedHttp(H11Protocol):
             self.unread += data
             self._read(new=len(data))
 
+    def eof_received(self) -> bool:  # type: ignore[override]  # asyncio listens to it
+        """Who says no more may still wait for an answer."""
+        self.has_said_all = True
+        return self._is_busy()
+
     def on_response_complete(self) -> None:
         """It may ask again, for as long."""
         self.crowds.remove(self.caller, self)
@@ -134,6 +140,8 @@ class BoundedHttp(H11Protocol):
         self.ends = self._end_later()
         super().on_response_complete()
         self._read(new=len(self.unread))
+        if self.has_said_all and not self._is_busy():
+            self.transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Nothing is left to be ended, or to be answered."""
@@ -153,7 +161,7 @@ class BoundedHttp(H11Protocol):
                 self._hand_on(part)
                 new = len(self.unread)
                 continue
-            if self.waiting is not None or self._is_answering():
+            if self._is_busy():
                 return
             # The end may have begun before what is new.
             end = _END_OF_HEAD.search(self.unread, max(0, len(self.unread) - new - 2))
@@ -170,8 +178,9 @@ class BoundedHttp(H11Protocol):
             self._hand_on(len(head))
             new = len(self.unread)
 
-    def _is_answering(self) -> bool:
-        return self.cycle is not None and not self.cycle.response_complete
+    def _is_busy(self) -> bool:
+        is_answering = self.cycle is not None and not self.cycle.response_complete
+        return self.waiting is not None or is_answering
 
     def _why_not(self, head: bytes) -> str | None:
         """A status that says why this is not even looked at."""

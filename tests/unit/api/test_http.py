@@ -262,7 +262,8 @@ def test_more_than_a_burst_is_answered_later() -> None:
         async with served() as port:
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             began = time.monotonic()
-            writer.write(health_request("keep-alive") * (more - 1) + health_request())
+            writer.write(health_request("keep-alive") * more)
+            writer.write_eof()
             assert (await reader.read()).count(b'"ok"') == more
             assert time.monotonic() - began > 9 / http_connection.REQUESTS_PER_S
             writer.close()
