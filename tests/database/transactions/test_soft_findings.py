@@ -109,7 +109,11 @@ def test_usual_use_is_not_worth_a_word(database_url: str) -> None:
         ([*[10] * 30, 4], Thresholds(low_factor=2), ["V14"]),
         ([*[10] * 30, 4], Thresholds(low_factor=2, difference_kwh=6), []),
         ([*[10] * 29, 0, 0], Thresholds(stopped_days=2, difference_kwh=10), ["V09"]),
-        ([*[10] * 28, *[0] * 31], Thresholds(stopped_days=31, difference_kwh=10), ["V09"]),
+        (
+            [*[10] * 20, *[1] * 8, *[0] * 31],
+            Thresholds(stopped_days=31, difference_kwh=10),
+            ["V09"],
+        ),
         ([*[10] * 28, *[0] * 35], USUAL, []),
         (
             [*[10] * 29, 0, 0],
