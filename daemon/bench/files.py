@@ -5,9 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date
 from decimal import Decimal
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
@@ -95,6 +96,7 @@ def example_site(folder: Path, first: date) -> Path:
 
 def scenario_text(site: LoadedSite, seed: int) -> str:
     """Meters as the archive names them, on ports that are free. CannotBeBenched."""
+    _refuse_gateways(site)
     for meter in site.archive.meters:
         if meter.protocol != "dlt645-2007":
             raise CannotBeBenched(
@@ -130,14 +132,16 @@ def copy_site(
     inbox_url: str,
 ) -> Path:
     """The site with lines that lead to `places`, accounts that open on `first`, a database of its
-    own and channels that end in the bench. CannotBeBenched."""
+    own and channels that end in the bench. CannotBeBenched.
+
+    A terminal that dials in is a line that is dialled: what is asked over it is the same."""
+    _refuse_gateways(site)
     content = tomllib.loads(site.path.read_text(encoding="utf-8-sig"), parse_float=Decimal)
     content = _absolute(content, site.path.parent.resolve())
-    for kind in ("listener", "gateway"):
-        if content.pop(kind, None):
-            raise CannotBeBenched(f"a [[{kind}]] has no simulated counterpart in a bench yet")
     content.pop("database", None)
-    content["line"] = [_line(line, places) for line in content.get("line", [])]
+    content.pop("listener", None)
+    terminals = (line for line in _terminals(site) if line["name"] in places)
+    content["line"] = [_line(line, places) for line in chain(content.get("line", []), terminals)]
     content["site"] |= {"data_directory": "data", "archive": "archive"}
     content["http"] = {"listen": f"127.0.0.1:{http_port}"}
     content["notice_channel"] = [
@@ -173,6 +177,28 @@ def _absolute(value: Any, base: Path, key: str = "") -> Any:
     if key in _WRITTEN and isinstance(value, str):
         return str(base / value)
     return value
+
+
+def _refuse_gateways(site: LoadedSite) -> None:
+    for gateway in site.settings.gateway:
+        raise CannotBeBenched(
+            f"gateway {gateway.name}: a bench has no counterpart of a [[gateway]]; take it and its "
+            "meters out of a copy of the site, and bench that"
+        )
+
+
+def _terminals(site: LoadedSite) -> Iterator[dict[str, Any]]:
+    """As lines of their own."""
+    for listener in site.settings.listener:
+        for terminal in site.terminals[listener.name]:
+            yield {
+                "name": terminal.line,
+                "reply_timeout_s": listener.reply_timeout_s,
+                "retries": listener.retries,
+                "pipelined": listener.pipelined,
+                "pause_ms": listener.pause_ms,
+                "enabled": listener.enabled,
+            }
 
 
 def _line(line: Mapping[str, Any], places: Mapping[str, str]) -> dict[str, Any]:

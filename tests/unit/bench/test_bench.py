@@ -141,6 +141,54 @@ def test_what_has_no_simulated_counterpart_is_named(tmp_path: Path) -> None:
         )
 
 
+def with_terminals(folder: Path) -> Path:
+    """The example, whose second line is a terminal that dials in; another has no meters yet."""
+    path = files.example_site(folder, FIRST)
+    (folder / "terminals.csv").write_text("line,terminal\ngate-2,00008601\nspare,00008602\n")
+    content = tomllib.loads(path.read_text())
+    del content["line"][1]
+    registration = {"text": "REG:{id:8}\r\n"}
+    content["listener"] = [
+        {
+            "name": "gprs",
+            "listen": "127.0.0.1:9000",
+            "terminals": "terminals.csv",
+            "registration": registration,
+            "reply_timeout_s": 4,
+        }
+    ]
+    path.write_text(toml_document(content))
+    return path
+
+
+def test_a_terminal_that_dials_in_is_dialled(tmp_path: Path) -> None:
+    site = load_site(with_terminals(tmp_path / "own"))
+    parse_scenario(files.scenario_text(site, seed=1))
+    copied = files.copy_site(
+        site,
+        tmp_path / "copy",
+        PLACES,
+        first=FIRST,
+        http_port=4003,
+        inbox_url="http://127.0.0.1:1/",
+    )
+    copy = load_site(copied)
+    assert not copy.settings.listener
+    assert [(line.name, line.tcp, line.reply_timeout_s) for line in copy.settings.line] == [
+        ("gate-1", ("127.0.0.1", 4001), 1),
+        ("gate-2", ("127.0.0.1", 4002), 4),
+    ]
+
+
+def test_a_gateway_is_refused_before_anything_else_is_asked_for(tmp_path: Path) -> None:
+    path = files.example_site(tmp_path / "own", FIRST)
+    content = tomllib.loads(path.read_text())
+    content["gateway"] = [{"name": "mq", "broker": {"host": "127.0.0.1"}}]
+    path.write_text(toml_document(content))
+    with pytest.raises(files.CannotBeBenched, match=r"gateway mq: .* take it and its meters out"):
+        files.scenario_text(load_site(path), seed=1)
+
+
 def test_prices_by_blocks_are_not_taken_for_one_price(tmp_path: Path) -> None:
     path = files.example_site(tmp_path, FIRST)
     tariffs = tomllib.loads((tmp_path / "tariffs.toml").read_text())
