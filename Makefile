@@ -15,7 +15,7 @@ FLOOR_BILLING = 99
 FLOOR_CONTROL = 100
 FLOOR_CODECS = 92
 
-.PHONY: alarms panels faults guards orders simulate simulate-control simulate-control-real spoil-control spoil-readings utility simulate-daemon stories demo test rest test-all test-hours quick coverage check bench bench-long fuzz mutation venv lock sbom dashboards deb test-deb fuzz-dlt645 fuzz-formats clean
+.PHONY: alarms why panels faults guards orders simulate simulate-control simulate-control-real spoil-control spoil-readings utility simulate-daemon stories demo test rest test-all test-hours quick coverage check bench bench-long fuzz mutation venv lock sbom dashboards deb test-deb fuzz-dlt645 fuzz-formats clean
 
 demo: venv
 	.venv/bin/meterd demo
@@ -90,6 +90,11 @@ spoil-control: venv
 # A month of five thousand customers.
 utility: venv
 	PYTHONPATH=. .venv/bin/python tests/simulation/control/utility.py
+
+# Thirteen causes of darkness on simulated meters over real sockets, fifty times: `meterd why` names each within ten seconds. Some twenty minutes.
+WHY_SEEDS ?= 50
+why: venv
+	WHY_SEEDS=$(WHY_SEEDS) .venv/bin/python -m pytest -q -n 2 tests/why
 
 # Ten of such sites told to the daemon: its transactions, a real database.
 simulate-daemon: venv
