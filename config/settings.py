@@ -403,10 +403,13 @@ class NoticesPart(Part):
 class NoticesSection(NoticesPart, Section):
     """What customers are told of their supply.
 
-    `warn_days`: a balance that lasts no longer is warned of. The others are words of the site that
-    notices have to have."""
+    `warn_days`: a balance that lasts no longer is warned of. `cycle`: for which customers pay in,
+    and are reminded `remind_days` before it ends. The others are words of the site that notices
+    have to have."""
 
     warn_days: int = Field(default=5, ge=0, le=60)
+    cycle: Literal["month", "quarter", "year"] | None = None
+    remind_days: int = Field(default=5, ge=0, le=20)
     how_to_pay_zh: str | None = Field(default=None, min_length=1)
     how_to_pay_en: str | None = Field(default=None, min_length=1)
     how_to_complain_zh: str | None = Field(default=None, min_length=1)

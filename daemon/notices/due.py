@@ -6,22 +6,29 @@ R111."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
+from fractions import Fraction
 from itertools import groupby
 from operator import attrgetter
 from typing import Final, Literal
 from zoneinfo import ZoneInfo
 
+from daemon.billing.suggestion import SuggestionTerms, suggested_fen
 from daemon.control.guard import ANNOUNCED_FOR, Policy
 from daemon.notices.windows import next_window
 
 Kind = Literal["written", "final", "warning", "restore"]
-Text = Literal["written", "final", "low", "few_days", "cut", "button"]
+Text = Literal["written", "final", "low", "few_days", "cycle_end", "cut", "button"]
+Cycle = Literal["month", "quarter", "year"]
+_MONTHS_OF: Final[Mapping[Cycle, int]] = {"month": 1, "quarter": 3, "year": 12}
 Supply = Literal["on", "cut", "button", "moving"]
 """`moving`: a trip or a reconnect is under way."""
 
+SUGGESTED_MORE: Final = Fraction(1, 10)
+"""Than the next cycle is expected to cost."""
+SUGGESTED_IN_STEPS_FEN: Final = 1000
 FIRST_HOUR: Final = time(8)
 LAST_HOUR: Final = time(21)
 """Nobody is told anything before the first and from the last on."""
@@ -111,6 +118,8 @@ class AccountToTell:
     is_muted: bool
     days_left: int | None
     reasons: Sequence[frozenset[str]]
+    usual_day_fen: Fraction = Fraction(0)
+    """What a day costs it; 0 where that is not known."""
     profile: str | None = None
     """By which policy it is cut; None: the site's."""
     contacts: Sequence[Contact] = ()
@@ -127,10 +136,14 @@ class AccountToTell:
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """The site's: when warnings come, and where it is."""
+    """The site's: when warnings come, and where it is.
+
+    `cycle`: for which customers pay in; they are reminded `remind_days` before its last day."""
 
     zone: ZoneInfo
     warn_days: int = 5
+    cycle: Cycle | None = None
+    remind_days: int = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +157,9 @@ class Occasion:
     deadline_at: datetime | None = None
     is_late: bool = False
     """Too late to be told by us: only a person may still act."""
+    cycle_ends_on: date | None = None
+    suggested_fen: int = 0
+    """What to pay in for the next cycle."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +222,7 @@ def occasions(
             yield Occasion("restore", "button", f"button {_key(account.supply_since)}")
         case "on":
             yield from _before_a_cut(account, policy, terms, now)
+            yield from _before_a_cycle_ends(account, terms, now)
 
 
 def _cut_or_paid(account: AccountToTell) -> datetime | None:
@@ -225,6 +242,34 @@ def _before_a_cut(
         yield Occasion("warning", "low", f"low {since_payment}")
     elif account.days_left is not None and account.days_left <= terms.warn_days:
         yield Occasion("warning", "few_days", f"few days {since_payment}")
+
+
+def _before_a_cycle_ends(account: AccountToTell, terms: Terms, now: datetime) -> Iterator[Occasion]:
+    """R75: how long the balance lasts, and what to pay in for the next cycle."""
+    if terms.cycle is None or account.credit_state == "exhausted" or account.days_left is None:
+        return
+    today = now.astimezone(terms.zone).date()
+    first = _first_of_next(today, terms.cycle)
+    if (first - today).days > terms.remind_days + 1:
+        return
+    days = (_first_of_next(first, terms.cycle) - first).days
+    fen = suggested_fen(
+        account.usual_day_fen,
+        account.balance_fen,
+        SuggestionTerms(days, SUGGESTED_MORE, SUGGESTED_IN_STEPS_FEN, SUGGESTED_IN_STEPS_FEN),
+    )
+    if fen:
+        last = first - timedelta(days=1)
+        yield Occasion(
+            "warning", "cycle_end", f"cycle {last}", cycle_ends_on=last, suggested_fen=fen
+        )
+
+
+def _first_of_next(day: date, cycle: Cycle) -> date:
+    """The day on which the cycle after that of `day` begins."""
+    months = _MONTHS_OF[cycle]
+    number = (day.month - 1) // months * months + months
+    return date(day.year + number // 12, number % 12 + 1, 1)
 
 
 def _announcement(

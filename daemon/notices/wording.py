@@ -45,6 +45,8 @@ def notice_text(
         "since": _minute(account.episode_started_at, zone),
         "deadline": _minute(occasion.deadline_at, zone),
         "planned": _minute(occasion.planned_at or occasion.deadline_at, zone),
+        "cycle_end": str(occasion.cycle_ends_on or ""),
+        "suggested": yuan(occasion.suggested_fen),
         "how_to_pay": words.how_to_pay,
         "how_to_complain": words.how_to_complain,
         "how_to_restore": texts.fill("how_to_restore", account.reconnect, {}),

@@ -256,5 +256,6 @@ def _own(row: dict[str, Any]) -> dict[str, Any]:
     return {
         **row,
         "reasons": [frozenset(it) for it in row["reasons"]],
+        "usual_day_fen": average,
         "days_left": days_left(average, row["balance_fen"], trip_fen),
     }

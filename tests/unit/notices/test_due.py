@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
+from fractions import Fraction
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -12,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from config.notice_texts import shipped_texts
 from daemon.control.guard import Policy
 from daemon.notices.due import (
     AccountToTell,
@@ -26,6 +28,7 @@ from daemon.notices.due import (
     occasions,
 )
 from daemon.notices.windows import next_window
+from daemon.notices.wording import SiteWords, notice_text
 
 ZONE = ZoneInfo("Asia/Shanghai")
 TERMS = Terms(ZONE)
@@ -126,6 +129,73 @@ def test_what_is_due_in_a_state(
     account: AccountToTell, policy: Policy, expected: list[tuple[str, int]]
 ) -> None:
     assert steps(account, policy=policy) == expected
+
+
+def reminders(now: datetime, account: AccountToTell, **terms: Any) -> list[tuple[str, int]]:
+    return [
+        (it.key, it.suggested_fen)
+        for it in occasions(account, STRICT, replace(TERMS, **terms), now)
+        if it.text == "cycle_end"
+    ]
+
+
+PAYS_IN = replace(GOOD, balance_fen=2950, days_left=7, usual_day_fen=Fraction(384))
+
+
+@pytest.mark.parametrize(
+    ("cycle", "day", "expected"),
+    [
+        (None, date(2026, 6, 30), []),
+        ("quarter", date(2026, 6, 24), []),
+        # 92 days of 3.84 yuan and a tenth, less 29.50.
+        ("quarter", date(2026, 6, 25), [("cycle 2026-06-30", 36_000)]),
+        ("quarter", date(2026, 6, 30), [("cycle 2026-06-30", 36_000)]),
+        ("quarter", date(2026, 7, 1), []),
+        ("month", date(2026, 3, 26), [("cycle 2026-03-31", 10_000)]),
+        ("month", date(2026, 3, 25), []),
+        ("year", date(2026, 12, 26), [("cycle 2026-12-31", 152_000)]),
+        ("year", date(2026, 6, 30), []),
+    ],
+)
+def test_before_a_cycle_ends_it_is_told_what_to_pay_in_for_the_next(
+    cycle: str | None, day: date, expected: list[tuple[str, int]]
+) -> None:
+    now = datetime.combine(day, time(10), ZONE).astimezone(UTC)
+    assert reminders(now, PAYS_IN, cycle=cycle) == expected
+
+
+def test_whose_balance_suffices_or_who_uses_nothing_is_not_reminded() -> None:
+    last = at(31, 10)
+    assert reminders(last, PAYS_IN, cycle="month") != []
+    assert reminders(at(20, 10), PAYS_IN, cycle="month", remind_days=11) != []
+    for account in (
+        replace(PAYS_IN, balance_fen=12_672),
+        replace(PAYS_IN, days_left=None, usual_day_fen=Fraction(0)),
+        replace(BROKE, days_left=-3, usual_day_fen=Fraction(384)),
+        replace(PAYS_IN, supply="moving"),
+    ):
+        assert reminders(last, account, cycle="month") == []
+    assert reminders(last, replace(PAYS_IN, balance_fen=12_671), cycle="month")[0][1] == 1000
+
+
+@pytest.mark.parametrize(
+    ("language", "words"),
+    [
+        ("en", ("2026-03-31", "29.50 yuan", "about 7 days", "100.00 yuan")),
+        ("zh", ("2026-03-31", "29.50 元", "7 天", "100.00 元")),
+    ],
+)
+def test_the_reminder_says_until_when_the_balance_lasts_and_how_much(
+    language: str, words: tuple[str, ...]
+) -> None:
+    terms = replace(TERMS, cycle="month")
+    (occasion,) = [
+        it for it in occasions(PAYS_IN, STRICT, terms, at(31, 10)) if it.text == "cycle_end"
+    ]
+    site = SiteWords("the counter", "12345")
+    told_so = notice_text(PAYS_IN, occasion, shipped_texts()[language], site, ZONE)
+    for it in words:
+        assert it in told_so
 
 
 @pytest.mark.parametrize(
