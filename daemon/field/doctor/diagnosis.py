@@ -122,10 +122,11 @@ class _Case:
 
 def _nothing(case: _Case) -> Diagnosis:
     meters = len({hearing.step.meter for hearing in case.good})
+    whom = "one meter" if meters == 1 else f"{meters} meters"
     return Diagnosis(
         Cause.NOTHING,
         90,
-        f"{len(case.good)} of {len(case.asked)} questions to {meters} meters were answered well",
+        f"{len(case.good)} of {len(case.asked)} questions to {whom} were answered well",
         "nothing to do",
     )
 
@@ -202,7 +203,8 @@ def _dead_bus(case: _Case) -> Diagnosis | None:
         heard,
         "look at the power of the meters, the two wires (swapped or broken) and the converter's "
         "lamps while asking; behind a converter with a page of its own compare its speed and "
-        "parity with the meters' (2400 8E1 for most)",
+        "parity with the meters' (2400 8E1 for most); Modbus answers to its own unit alone, so "
+        "name it by --protocol and --meter",
     )
 
 

@@ -120,7 +120,7 @@ async def unknown_function(meter: Subject) -> str:
         reply.data[at : at + 2] == bytes((SELDOM_KNOWN[0] | 0x80, ILLEGAL_FUNCTION)),
         f"answered with {hexed(reply.data)}",
     )
-    return hexed(reply.data)
+    return f"exception {ILLEGAL_FUNCTION:02X}"
 
 
 async def unknown_register(meter: Subject) -> str:
