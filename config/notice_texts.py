@@ -35,6 +35,7 @@ NOTICES: Final[Mapping[str, frozenset[str]]] = {
     "final": _WHOLE,
     "low": frozenset({"account", "balance", "warn", "how_to_pay"}),
     "few_days": frozenset({"account", "balance", "days_left", "how_to_pay"}),
+    "arrears": frozenset({"account", "balance", "missing", "since", "how_to_pay"}),
     "cycle_end": frozenset(
         {"account", "balance", "days_left", "cycle_end", "suggested", "how_to_pay"}
     ),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import time, timedelta
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -47,6 +47,10 @@ MOST_PAUSE_MS = 5000
 """Of silence before each question, for meters and converters that need it to turn round."""
 MOST_PIPELINED = 16
 """So many questions at once; more than a concentrator can have in its buffer."""
+
+
+DunningDay = Annotated[int, Field(ge=0, le=365)]
+"""Since arrears began."""
 
 
 class Part(BaseModel):
@@ -404,12 +408,14 @@ class NoticesSection(NoticesPart, Section):
     """What customers are told of their supply.
 
     `warn_days`: a balance that lasts no longer is warned of. `cycle`: for which customers pay in,
-    and are reminded `remind_days` before it ends. The others are words of the site that notices
-    have to have."""
+    and are reminded `remind_days` before it ends. `dunning_days`: when those in arrears are told
+    of them, in days since they began; on the last a cut may be announced. The others are words of
+    the site that notices have to have."""
 
     warn_days: int = Field(default=5, ge=0, le=60)
     cycle: Literal["month", "quarter", "year"] | None = None
     remind_days: int = Field(default=5, ge=0, le=20)
+    dunning_days: tuple[DunningDay, ...] = Field(default=(), strict=False)
     how_to_pay_zh: str | None = Field(default=None, min_length=1)
     how_to_pay_en: str | None = Field(default=None, min_length=1)
     how_to_complain_zh: str | None = Field(default=None, min_length=1)

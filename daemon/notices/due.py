@@ -20,7 +20,7 @@ from daemon.control.guard import ANNOUNCED_FOR, Policy
 from daemon.notices.windows import next_window
 
 Kind = Literal["written", "final", "warning", "restore"]
-Text = Literal["written", "final", "low", "few_days", "cycle_end", "cut", "button"]
+Text = Literal["written", "final", "low", "few_days", "cycle_end", "arrears", "cut", "button"]
 Cycle = Literal["month", "quarter", "year"]
 _MONTHS_OF: Final[Mapping[Cycle, int]] = {"month": 1, "quarter": 3, "year": 12}
 Supply = Literal["on", "cut", "button", "moving"]
@@ -144,6 +144,9 @@ class Terms:
     warn_days: int = 5
     cycle: Cycle | None = None
     remind_days: int = 5
+    dunning_days: tuple[int, ...] = ()
+    """So many days after arrears began they are told of them; on the last of these, and not before,
+    that a cut is to come."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,11 +240,27 @@ def _before_a_cut(
     since_payment = _key(account.last_payment_at)
     announces = policy.written_required or policy.final_required
     if account.credit_state == "exhausted" and account.episode_id is not None and announces:
-        yield from _announcement(account, policy, terms, now)
+        step = _dunning_step(account, terms, now)
+        if step is None:
+            yield from _announcement(account, policy, terms, now)
+        elif step >= 0:
+            yield Occasion("warning", "arrears", f"arrears {account.episode_id}.{step}")
     elif account.credit_state != "good":
         yield Occasion("warning", "low", f"low {since_payment}")
     elif account.days_left is not None and account.days_left <= terms.warn_days:
         yield Occasion("warning", "few_days", f"few days {since_payment}")
+
+
+def _dunning_step(account: AccountToTell, terms: Terms, now: datetime) -> int | None:
+    """R76: the day of dunning that was reached; None where a cut may be announced, and below 0
+    where nothing is told yet."""
+    began = account.episode_started_at
+    if not terms.dunning_days or began is None:
+        return None
+    age = (now.astimezone(terms.zone).date() - began.astimezone(terms.zone).date()).days
+    if age >= terms.dunning_days[-1]:
+        return None
+    return max((it for it in terms.dunning_days if it <= age), default=-1)
 
 
 def _before_a_cycle_ends(account: AccountToTell, terms: Terms, now: datetime) -> Iterator[Occasion]:

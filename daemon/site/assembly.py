@@ -278,7 +278,13 @@ def telling_of(site: LoadedSite, authority: Authority) -> Telling:
     }
     return Telling(
         authority,
-        Terms(settings.site.zone, said.warn_days, said.cycle, said.remind_days),
+        Terms(
+            settings.site.zone,
+            said.warn_days,
+            said.cycle,
+            said.remind_days,
+            tuple(sorted(said.dunning_days)),
+        ),
         {it.name for it in settings.notice_channel},
         site.texts,
         words,

@@ -131,6 +131,33 @@ def test_what_is_due_in_a_state(
     assert steps(account, policy=policy) == expected
 
 
+@pytest.mark.parametrize(
+    ("day", "expected"),
+    [
+        (1, [("arrears", "arrears 7.0")]),
+        (5, [("arrears", "arrears 7.0")]),
+        (6, [("arrears", "arrears 7.5")]),
+        (10, [("arrears", "arrears 7.5")]),
+        (11, [("written", "written 7.1")]),
+    ],
+)
+@pytest.mark.parametrize("began", [at(1, 0, 1), at(1, 23, 59)])
+def test_arrears_of_the_first_are_dunned_on_the_first_the_sixth_and_the_eleventh(
+    began: datetime, day: int, expected: list[tuple[str, str]]
+) -> None:
+    terms = replace(TERMS, dunning_days=(0, 5, 10))
+    account = replace(BROKE, episode_started_at=began)
+    found = occasions(account, STRICT, terms, at(day, 23, 59))
+    assert [(it.text, it.key) for it in found] == expected
+
+
+def test_before_the_first_day_of_dunning_and_without_a_notice_nothing_is_announced() -> None:
+    terms = replace(TERMS, dunning_days=(3, 10))
+    assert list(occasions(BROKE, STRICT, terms, at(10, 10))) == []
+    assert [it.text for it in occasions(BROKE, STRICT, terms, at(11, 10))] == ["arrears"]
+    assert [it.text for it in occasions(BROKE, SILENT, terms, at(11, 10))] == ["low"]
+
+
 def reminders(now: datetime, account: AccountToTell, **terms: Any) -> list[tuple[str, int]]:
     return [
         (it.key, it.suggested_fen)

@@ -7,9 +7,10 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from config.lines import LineKind, LineSpec
-from config.settings import ControlSection, LineCollectionSection, LineSection
+from config.settings import ControlSection, LineCollectionSection, LineSection, NoticesSection
 from daemon.acquisition.drivers import driver_of
 from daemon.acquisition.meter_port import NotSent
 from daemon.site.assembly import _opener, credentials_of
@@ -67,3 +68,11 @@ def test_without_a_password_nothing_leaves_of_which_nothing_was_signed() -> None
     assert driver.control is not None
     with pytest.raises(NotSent, match=r"nobody signed for the meter"):
         driver.control(RelayAction.TRIP, datetime(2026, 3, 11, 10))
+
+
+def test_days_of_dunning_are_days_of_a_year() -> None:
+    section = NoticesSection.model_validate({"dunning_days": [0, 5, 10], "cycle": "quarter"})
+    assert section.dunning_days == (0, 5, 10)
+    for wrong in ([-1], [366], ["5"]):
+        with pytest.raises(ValidationError):
+            NoticesSection.model_validate({"dunning_days": wrong})
