@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from math import inf
 from types import TracebackType
 from typing import Final, Protocol, Self, cast
 
@@ -20,6 +21,11 @@ SEND_TIMEOUT_S: Final = 10.0
 MOST_KEPT: Final = 64 * 1024
 """Maximum of bytes kept while there is no listener; then the older ones are dropped, because no
 answer is so long."""
+
+MOST_AT_ONCE: Final = 32 * 1024
+MOST_A_SECOND: Final = 2**20
+"""Bytes from a carrier; no meters tell so much, whatever is in flight, and who pours without end
+would leave no time for the others."""
 
 
 class Listener(Protocol):
@@ -43,6 +49,8 @@ class StreamChannel(asyncio.Protocol, ABC):
 
     __slots__ = (
         "_closed",
+        "_counted",
+        "_counted_from",
         "_down",
         "_is_clogged",
         "_kept",
@@ -60,6 +68,9 @@ class StreamChannel(asyncio.Protocol, ABC):
         self._transport: asyncio.Transport | None = None
         self._listener: Listener | None = None
         self._kept = bytearray()
+        self._counted_from = -inf
+        self._counted = 0
+        """Bytes of the second that began then."""
         self._receiver: asyncio.Future[None] | None = None
         self._sender: asyncio.Future[None] | None = None
         self._is_clogged = False
@@ -165,6 +176,11 @@ class StreamChannel(asyncio.Protocol, ABC):
 
     def data_received(self, data: bytes) -> None:
         """Bytes came."""
+        if self._pours(len(data)):
+            self.lose(f"{self.name}: sends more than any meters tell")
+            if self._transport is not None:
+                self._transport.abort()
+            return
         if self._listener is not None:
             self._listener.heard(data)
             return
@@ -172,6 +188,13 @@ class StreamChannel(asyncio.Protocol, ABC):
             self._kept.clear()
         self._kept += data
         self._wake(self._receiver)
+
+    def _pours(self, size: int) -> bool:
+        now = asyncio.get_running_loop().time()
+        if now >= self._counted_from + 1.0:
+            self._counted_from, self._counted = now, 0
+        self._counted += size
+        return size > MOST_AT_ONCE or self._counted > MOST_A_SECOND
 
     def connection_lost(self, error: Exception | None) -> None:
         """The carrier is gone: those who wait get a LineDown."""

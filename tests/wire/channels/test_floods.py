@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 
 import pytest
 
 from protocols.channels.dial_in.events import DialInEvent
+from protocols.channels.streams import MOST_A_SECOND, MOST_AT_ONCE
+from protocols.channels.tcp import TcpChannel
 from protocols.dial_in.registration import (
     LONGEST_GREETING,
     MOST_HEARTBEATS,
@@ -17,6 +19,7 @@ from protocols.dial_in.registration import (
     heartbeat,
     registration,
 )
+from protocols.errors import LineDown
 from tests.wire.channels.dialling import (
     ALL_FROM_HERE,
     BEAT,
@@ -114,3 +117,46 @@ def test_a_registration_behind_many_heartbeats_is_read_and_behind_too_many_not()
     many = BEAT * (LONGEST_GREETING // len(BEAT))
     assert GREETINGS.read(many + reg("T9")) == ("T9", len(many + reg("T9")))
     assert GREETINGS.read(many + BEAT + reg("T9")) is None
+
+
+class Heard:
+    """What a line is told of its carrier."""
+
+    def __init__(self) -> None:
+        self.size = 0
+        self.is_over: asyncio.Future[LineDown] = asyncio.get_running_loop().create_future()
+
+    def heard(self, data: bytes) -> None:
+        self.size += len(data)
+
+    def lost(self, error: LineDown) -> None:
+        self.is_over.set_result(error)
+
+
+@pytest.mark.parametrize(
+    ("each", "most"),
+    [
+        pytest.param(2**20, 0, id="at once"),
+        pytest.param(MOST_AT_ONCE // 2, MOST_A_SECOND, id="bit by bit"),
+    ],
+)
+def test_a_carrier_that_pours_without_end_is_hung_up_on(each: int, most: int) -> None:
+    async def pour_at(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError):
+            while True:
+                writer.write(b"\x68" * each)
+                await writer.drain()
+                await asyncio.sleep(0)  # the other end reads
+        writer.close()
+
+    async def test() -> None:
+        server = await asyncio.start_server(pour_at, "127.0.0.1", 0)
+        async with server, TcpChannel(*server.sockets[0].getsockname()) as channel:
+            heard = Heard()
+            channel.listen(heard)
+            async with asyncio.timeout(10):
+                error = await heard.is_over
+            assert "sends more than any meters tell" in str(error)
+            assert heard.size <= most
+
+    asyncio.run(test())
