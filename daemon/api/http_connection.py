@@ -46,15 +46,17 @@ class Turns:
         return len(self._spent_at)
 
     def wait_s(self, address: str) -> float:
-        """0 where it may be answered now, and then that is counted."""
+        """In how long its next request may be answered, which is counted at once: who waits is not
+        looked at again. What would wait longer than a request lasts counts for nothing."""
         now = self._clock()
         spent_at = max(now, self._spent_at.get(address, now))
-        if (wait := spent_at - now - (BURST - 1) / REQUESTS_PER_S) > 0:
-            return wait
+        wait_s = max(0.0, spent_at - now - (BURST - 1) / REQUESTS_PER_S)
+        if wait_s > REQUEST_S:
+            return wait_s
         if len(self._spent_at) >= MOST_ADDRESSES:
             self._spent_at = {it: at for it, at in self._spent_at.items() if at > now}
         self._spent_at[address] = spent_at + 1 / REQUESTS_PER_S
-        return 0.0
+        return wait_s
 
 
 class Crowds:
@@ -172,10 +174,9 @@ class BoundedHttp(H11Protocol):
                 self._refuse(why)
                 return
             if wait_s := self.turns.wait_s(self.caller):
-                self.waiting = self.loop.call_later(wait_s, self._read_again)
+                self.waiting = self.loop.call_later(wait_s, self._begin_later, head)
                 return
-            self.body_left = _length(head)
-            self._hand_on(len(head))
+            self._begin(head)
             new = len(self.unread)
 
     def _is_busy(self) -> bool:
@@ -202,9 +203,15 @@ class BoundedHttp(H11Protocol):
         self.ends.cancel()
         self.ends = self.loop.call_later(LINGER_S, self.transport.abort)
 
-    def _read_again(self) -> None:
+    def _begin(self, head: bytes) -> None:
+        self.body_left = _length(head)
+        self._hand_on(len(head))
+
+    def _begin_later(self, head: bytes) -> None:
         self.waiting = None
-        self._read(new=len(self.unread))
+        if not self.transport.is_closing():
+            self._begin(head)
+            self._read(new=len(self.unread))
 
     def _hand_on(self, size: int) -> None:
         part = bytes(self.unread[:size])

@@ -237,13 +237,23 @@ def test_an_address_that_asks_again_and_again_waits_and_no_other_does() -> None:
     turns = http_connection.Turns(lambda: now)
     burst, each_s = http_connection.BURST, 1 / http_connection.REQUESTS_PER_S
     assert [turns.wait_s("a") for _ in range(burst)] == [0.0] * burst
-    assert turns.wait_s("a") == turns.wait_s("a") == pytest.approx(each_s)
+    assert [turns.wait_s("a") for _ in range(3)] == pytest.approx([each_s, 2 * each_s, 3 * each_s])
     assert turns.wait_s("b") == 0
-    now += 1.001 * each_s
+    now += 4.001 * each_s
     assert turns.wait_s("a") == 0
     assert turns.wait_s("a") == pytest.approx(each_s, rel=0.01)
     now += 3600
     assert [turns.wait_s("a") for _ in range(burst - 1)] == [0.0] * (burst - 1)
+
+
+def test_who_would_wait_longer_than_a_request_lasts_makes_nobody_wait_longer() -> None:
+    now = 7.0
+    turns = http_connection.Turns(lambda: now)
+    waits = [turns.wait_s("a") for _ in range(5000)]
+    longest_s = http_connection.REQUEST_S
+    assert max(waits) <= longest_s + 1.001 / http_connection.REQUESTS_PER_S
+    now += longest_s + 1
+    assert turns.wait_s("a") == 0
 
 
 def test_addresses_that_have_nothing_to_wait_for_are_forgotten() -> None:
