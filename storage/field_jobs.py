@@ -23,6 +23,12 @@ async def open_restore_jobs(connection: Connection, commands: Sequence[UUID]) ->
     return [number for (number,) in await fetch_rows(connection, SQL["open_restore_jobs"], values)]
 
 
+async def open_order_jobs(connection: Connection) -> list[int]:
+    """Open a job for each order of two persons that the guard let nobody carry out in time; returns
+    their numbers."""
+    return [number for (number,) in await fetch_rows(connection, SQL["open_order_jobs"])]
+
+
 async def field_jobs(connection: Connection, *, all_times: bool = False) -> list[dict[str, Any]]:
     """Jobs that are open, the most urgent first; with `all_times` also those that are done."""
     return await fetch_dicts(connection, SQL["field_jobs"], {"all": all_times})

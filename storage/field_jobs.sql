@@ -15,6 +15,20 @@ WHERE c.id = ANY(%(commands)s)
 ON CONFLICT DO NOTHING
 RETURNING id
 
+-- open_order_jobs -- somebody goes, once, where what two persons ordered off is on still when their word is too old to cut by
+INSERT INTO field_job (kind, account_id, point_id, address, route, cause, opened_at, due_at)
+SELECT 'trip', x.account_id, o.point_id, m.address, coalesce(m.line, ''),
+       'order ' || o.id || ' (' || replace(o.cause, '_', ' ') || ') is not carried out: ' || o.reason, now(), now() + interval '24 hours'
+FROM cut_order o
+JOIN point_supply v ON v.point_id = o.point_id
+LEFT JOIN installation i ON i.point_id = o.point_id AND i.to_at IS NULL
+LEFT JOIN meter m ON m.id = i.meter_id
+LEFT JOIN point_account x ON x.point_id = o.point_id AND x.to_day IS NULL
+WHERE o.ended_at IS NULL AND o.agreed_at <= now() - interval '4 hours' AND v.supply_state = 'energised'
+  AND NOT EXISTS (SELECT FROM field_job j WHERE j.point_id = o.point_id AND j.kind = 'trip' AND j.opened_at >= o.agreed_at)
+ON CONFLICT DO NOTHING
+RETURNING id
+
 -- field_jobs -- those that are open, or all, with who has them
 SELECT j.id AS number, j.kind, a.number AS account, p.number AS point, j.address, j.route, j.cause, j.opened_at, j.due_at,
        o.owner, j.closed_at, j.closed_by, j.result, j.closed_at IS NULL AND j.due_at < now() AS is_overdue

@@ -23,8 +23,8 @@ MOST_KEPT: Final = 64 * 1024
 answer is so long."""
 
 MOST_AT_ONCE: Final = 32 * 1024
-MOST_A_SECOND: Final = 2**20
-"""Bytes from a carrier; no meters tell so much, whatever is in flight, and who pours without end
+MOST_A_SECOND: Final = 4 * 2**20
+"""Bytes from a carrier; no meters tell so much, sixty thousand answers, and who pours without end
 would leave no time for the others."""
 
 

@@ -20,6 +20,7 @@ from daemon.transactions.restore_by_hand import restore_by_hand
 from daemon.transactions.supply_marks import Marked, set_mark
 from daemon.transactions.sweep import sweep
 from storage.documents import Said
+from storage.field_jobs import close_job
 from tests.database.small_site import ARMED, NOW, Site, on, pay, rows
 from tests.database.transactions.test_supply import OPENED, exhausted, later, sent, supply_of
 
@@ -39,6 +40,10 @@ COMMANDS = "SELECT action, state, cause FROM command ORDER BY sequence"
 OLD_ORDER = (
     "INSERT INTO cut_order (point_id, cause, actor, reason, asked_at) "
     "VALUES (1, 'safety', 'li', 'wet', now() - interval '241 minutes') RETURNING id"
+)
+AGREED_LONG_AGO = (
+    "INSERT INTO cut_order (point_id, cause, actor, reason, asked_at, second, agreed_at) "
+    "VALUES (1, 'safety', 'li', 'wet', now() - interval '5 hours', 'wang', now() - interval '{}')"
 )
 ORDERED = ("trip", "persisted", "safety: ordered by li, agreed by wang")
 
@@ -173,6 +178,30 @@ def test_an_order_whose_frame_cannot_leave_is_tried_again_for_four_hours(
         assert await rows(connection, COMMANDS) == []
         await sweep(connection, STRICT, SOON)
         assert await rows(connection, COMMANDS) == [ORDERED]
+
+    on(database_url, story)
+
+
+def test_where_an_order_was_not_carried_out_in_four_hours_somebody_has_to_go_once(
+    database_url: str,
+) -> None:
+    jobs = "SELECT kind, point_id, cause, closed_at IS NULL FROM field_job"
+
+    async def story(connection: AsyncConnection[Any]) -> None:
+        await paid(connection)
+        await connection.execute("UPDATE point_supply SET keep_power_observed = true")
+        await connection.execute(AGREED_LONG_AGO.format("239 minutes"))
+        await sweep(connection, STRICT, SOON)
+        assert await rows(connection, jobs) == []
+        await end_order(connection, 1, SAID)
+        await connection.execute(AGREED_LONG_AGO.format("4 hours"))
+        await sweep(connection, STRICT, SOON)
+        assert await rows(connection, jobs) == [
+            ("trip", 1, "order 2 (safety) is not carried out: wet", True)
+        ]
+        await close_job(connection, 1, "pulled the fuse", "zhao")
+        await sweep(connection, STRICT, SOON)
+        assert len(await rows(connection, jobs)) == 1
 
     on(database_url, story)
 
