@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import time
+from datetime import UTC, datetime, time, timedelta
 from typing import Any
 
 import psycopg
@@ -21,8 +21,8 @@ from daemon.transactions.supply_marks import Marked, set_mark
 from daemon.transactions.sweep import sweep
 from storage.documents import Said
 from storage.field_jobs import close_job
-from tests.database.small_site import ARMED, NOW, Site, on, pay, rows
-from tests.database.transactions.test_supply import OPENED, exhausted, later, sent, supply_of
+from tests.database.small_site import ARMED, Site, on, pay, rows
+from tests.database.transactions.test_supply import OPENED, exhausted, sent, supply_of
 
 SAID = Said("li", "the cable is wet", "photo 3")
 STRICT = replace(
@@ -34,8 +34,6 @@ STRICT = replace(
     ),
 )
 """Nobody is cut for money."""
-SOON = later(minutes=5)
-"""By then the database's clock has not passed it."""
 COMMANDS = "SELECT action, state, cause FROM command ORDER BY sequence"
 OLD_ORDER = (
     "INSERT INTO cut_order (point_id, cause, actor, reason, asked_at) "
@@ -46,6 +44,11 @@ AGREED_LONG_AGO = (
     "VALUES (1, 'safety', 'li', 'wet', now() - interval '5 hours', 'wang', now() - interval '{}')"
 )
 ORDERED = ("trip", "persisted", "safety: ordered by li, agreed by wang")
+
+
+def soon(minutes: int = 5) -> datetime:
+    """Later than the database's clock, by which orders and commands are dated."""
+    return datetime.now(UTC) + timedelta(minutes=minutes)
 
 
 async def paid(connection: AsyncConnection[Any]) -> None:
@@ -63,14 +66,14 @@ async def ordered(connection: AsyncConnection[Any], cause: Cause = "safety") -> 
 
 
 async def is_cut(connection: AsyncConnection[Any]) -> None:
-    step = await take_step(connection, STRICT, "line", SOON)
+    step = await take_step(connection, STRICT, "line", soon())
     assert step is not None
     assert step.kind == "send"
     assert await is_still_released(connection, step.command)
-    await take_answer(connection, step.command, "acked", "accepted", SOON)
-    looked = await take_step(connection, STRICT, "line", later(minutes=6))
+    await take_answer(connection, step.command, "acked", "accepted", soon())
+    looked = await take_step(connection, STRICT, "line", soon(6))
     assert looked is not None
-    await take_observation(connection, looked.command, OPENED, later(minutes=6))
+    await take_observation(connection, looked.command, OPENED, soon(6))
     assert await supply_of(connection) == "disconnected"
 
 
@@ -80,7 +83,7 @@ def test_an_order_of_two_persons_cuts_who_has_paid_outside_of_every_window(
     async def story(connection: AsyncConnection[Any]) -> None:
         await paid(connection)
         number = await ask_for_order(connection, "P1", "safety", SAID)
-        await sweep(connection, STRICT, SOON)
+        await sweep(connection, STRICT, soon())
         assert await rows(connection, COMMANDS) == []
         with pytest.raises(OrderRefused, match="another person"):
             await agree_to_order(connection, STRICT, number, " LI ")
@@ -88,7 +91,7 @@ def test_an_order_of_two_persons_cuts_who_has_paid_outside_of_every_window(
         assert trip.is_allowed
         assert await rows(connection, COMMANDS) == [ORDERED]
         # An account in credit that is being cut does not heal by itself.
-        await sweep(connection, STRICT, SOON)
+        await sweep(connection, STRICT, soon())
         assert await rows(connection, COMMANDS) == [ORDERED]
         await is_cut(connection)
         (document,) = await rows(connection, "SELECT guard FROM command")
@@ -108,8 +111,8 @@ def test_paying_does_not_bring_back_what_is_ordered_off_and_the_end_of_the_order
         paid = await pay(connection, "A1", 1000)
         assert paid.missing_fen == 0
         await set_mark(connection, "protected", Marked(point="P1"), SAID)
-        await sweep(connection, STRICT, later(minutes=7))
-        restored = await restore_by_hand(connection, Marked(point="P1"), SAID, later(minutes=7))
+        await sweep(connection, STRICT, soon(7))
+        restored = await restore_by_hand(connection, Marked(point="P1"), SAID, soon(7))
         assert restored.points == 0
         assert await supply_of(connection) == "disconnected"
         await end_order(connection, number, Said("zhao", "it is dry"))
@@ -156,7 +159,7 @@ def test_what_protects_persons_stops_an_order_and_weather_all_but_one_for_safety
             (trip,) = await agree_to_order(connection, everyday, number, "wang")
             assert trip.is_allowed is (cause in causes)
             if trip.is_allowed:
-                step = await take_step(connection, everyday, "line", SOON)
+                step = await take_step(connection, everyday, "line", soon())
                 assert step is not None
                 assert await is_still_released(connection, step.command)
             await end_order(connection, number, SAID)
@@ -174,9 +177,9 @@ def test_an_order_whose_frame_cannot_leave_is_tried_again_for_four_hours(
         (trip,) = await agree_to_order(connection, STRICT, number, "wang")
         assert trip.verdict.reasons == ("DEVICE_KEEP_POWER",)
         await connection.execute("UPDATE point_supply SET keep_power_observed = false")
-        await sweep(connection, STRICT, later(hours=5))
+        await sweep(connection, STRICT, soon(300))
         assert await rows(connection, COMMANDS) == []
-        await sweep(connection, STRICT, SOON)
+        await sweep(connection, STRICT, soon())
         assert await rows(connection, COMMANDS) == [ORDERED]
 
     on(database_url, story)
@@ -191,16 +194,16 @@ def test_where_an_order_was_not_carried_out_in_four_hours_somebody_has_to_go_onc
         await paid(connection)
         await connection.execute("UPDATE point_supply SET keep_power_observed = true")
         await connection.execute(AGREED_LONG_AGO.format("239 minutes"))
-        await sweep(connection, STRICT, SOON)
+        await sweep(connection, STRICT, soon())
         assert await rows(connection, jobs) == []
         await end_order(connection, 1, SAID)
         await connection.execute(AGREED_LONG_AGO.format("4 hours"))
-        await sweep(connection, STRICT, SOON)
+        await sweep(connection, STRICT, soon())
         assert await rows(connection, jobs) == [
             ("trip", 1, "order 2 (safety) is not carried out: wet", True)
         ]
         await close_job(connection, 1, "pulled the fuse", "zhao")
-        await sweep(connection, STRICT, SOON)
+        await sweep(connection, STRICT, soon())
         assert len(await rows(connection, jobs)) == 1
 
     on(database_url, story)
@@ -210,7 +213,7 @@ def test_an_order_that_ends_while_its_trip_waits_cuts_nobody(database_url: str) 
     async def story(connection: AsyncConnection[Any]) -> None:
         await paid(connection)
         number = await ordered(connection)
-        released = await take_step(connection, STRICT, "line", SOON)
+        released = await take_step(connection, STRICT, "line", soon())
         assert released is not None
         await end_order(connection, number, SAID)
         assert not await is_still_released(connection, released.command)
@@ -223,13 +226,13 @@ def test_an_order_that_ends_while_its_trip_waits_cuts_nobody(database_url: str) 
 def test_a_reconnect_does_not_leave_while_its_point_is_ordered_off(database_url: str) -> None:
     async def story(connection: AsyncConnection[Any]) -> None:
         await exhausted(connection)
-        await take_answer(connection, await sent(connection), "acked", "accepted", NOW)
+        await take_answer(connection, await sent(connection), "acked", "accepted", soon(0))
         await pay(connection, "A1", 1000)
         reconnect = await sent(connection)
         assert reconnect.action != "trip"
         await ordered(connection)
         assert not await is_still_released(connection, reconnect)
-        (point,) = await control_facts(connection, [1], SOON)
+        (point,) = await control_facts(connection, [1], soon())
         assert point.ordered == "safety"
 
     on(database_url, story)
