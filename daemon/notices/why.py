@@ -132,8 +132,8 @@ def _ours(known: PointSupply) -> Cause | None:
     if known.ordered is not None and not is_on:
         return known.ordered
     match known.supply_state:
-        case "disconnected" if known.cut_for != "arrears" and known.off_since is None:
-            return "order_over"
+        case "disconnected" if known.cut_for != "arrears":
+            return "order_over" if known.off_since is None else "kept_off"
         case "disconnected" if missing_fen(known):
             return "cut"
         # Paid, and somebody who works there keeps it off: no reconnect leaves.

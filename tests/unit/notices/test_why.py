@@ -108,6 +108,8 @@ CAUSES: dict[Cause, Change] = {
             (
                 {**command(it), "supply_state": "disconnected"},
                 {**command(it), "supply_state": "reconnect_commanded"},
+                # No longer ordered off: whatever he owes, paying would not bring it back.
+                {**command(it), **DEBT, "supply_state": "disconnected", "cut_for": "theft"},
                 {"relay_observed": "open"},
             )
         ),
