@@ -25,7 +25,10 @@ class OrderedPoint(NamedTuple):
 
 async def lock_point(connection: Connection, point: str) -> OrderedPoint | None:
     """The point of this number, its account locked; None where it is not there, or has none."""
-    row = await fetch_row(connection, SQL["lock_point"], {"point": point})
+    values = {"point": point}
+    await connection.execute(SQL["lock_point"], values)
+    # What that one waited for is not in its own snapshot.
+    row = await fetch_row(connection, SQL["ordered_point"], values)
     return None if row is None else OrderedPoint(*row)
 
 

@@ -1,9 +1,13 @@
--- lock_point -- a point and the account it has, whose row is locked; and its order, which waits or is in force
+-- lock_point -- the account that a point has, its row locked
+SELECT a.id FROM point p JOIN point_account x ON x.point_id = p.id AND x.to_day IS NULL
+JOIN account a ON a.id = x.account_id
+WHERE p.number = %(point)s FOR NO KEY UPDATE OF a
+
+-- ordered_point -- a point, the account it has, and its order, which waits or is in force
 SELECT p.id, x.account_id, o.id, o.actor, o.agreed_at IS NOT NULL, o.asked_at > now() - interval '4 hours'
 FROM point p JOIN point_account x ON x.point_id = p.id AND x.to_day IS NULL
-JOIN account a ON a.id = x.account_id
 LEFT JOIN cut_order o ON o.point_id = p.id AND o.ended_at IS NULL
-WHERE p.number = %(point)s FOR NO KEY UPDATE OF a
+WHERE p.number = %(point)s
 
 -- point_of -- of which point an order is
 SELECT p.number FROM cut_order o JOIN point p ON p.id = o.point_id WHERE o.id = %(number)s

@@ -1,7 +1,8 @@
--- open_reconnects -- those that have no job: the command, the supply of its point, for how long it is asked for
+-- open_reconnects -- those that have no job, but of points that are ordered off: the command, the supply of its point, for how long it is asked for
 SELECT c.id, v.supply_state, now() - c.created_at FROM command c JOIN point_supply v ON v.point_id = c.point_id
 WHERE c.action <> 'trip' AND c.state IN ('persisted', 'sent', 'acked', 'unknown', 'verifying')
   AND NOT EXISTS (SELECT FROM field_job j WHERE j.point_id = c.point_id AND j.kind = 'restore' AND j.closed_at IS NULL)
+  AND NOT EXISTS (SELECT FROM cut_order o WHERE o.point_id = c.point_id AND o.agreed_at IS NOT NULL AND o.ended_at IS NULL)
 
 -- open_restore_jobs -- somebody goes where these reconnects did not work (R89a)
 INSERT INTO field_job (kind, account_id, point_id, command_id, address, route, cause, opened_at, due_at)

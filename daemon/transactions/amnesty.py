@@ -55,6 +55,8 @@ async def _restore_some(
         cut = [
             facts[point]
             for _, point in found
-            if point in facts and facts[point].supply_state in ("disconnected", "trip_commanded")
+            if point in facts
+            and facts[point].supply_state in ("disconnected", "trip_commanded")
+            and facts[point].ordered is None
         ]
         await bring_back(connection, next_portion(ramp, under_way, cut), cause_of(number), now)

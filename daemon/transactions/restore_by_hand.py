@@ -50,7 +50,9 @@ async def restore_by_hand(
             cut = [
                 it
                 for it in await control_facts(connection, accounts, now)
-                if it.point_id in meant and it.supply_state in ("disconnected", "trip_commanded")
+                if it.point_id in meant
+                and it.supply_state in ("disconnected", "trip_commanded")
+                and it.ordered is None
             ]
             restored += len(await bring_back(connection, cut, cause, now))
     log.warning("restored by hand", actor=said.actor, points=restored, mark=mark)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime, time, timedelta
 from typing import Any
@@ -18,10 +19,10 @@ from daemon.transactions.observe import take_answer, take_observation
 from daemon.transactions.release import is_still_released, take_step
 from daemon.transactions.restore_by_hand import restore_by_hand
 from daemon.transactions.supply_marks import Marked, set_mark
-from daemon.transactions.sweep import sweep
+from daemon.transactions.sweep import open_restore_jobs, sweep
 from storage.documents import Said
 from storage.field_jobs import close_job
-from tests.database.small_site import ARMED, Site, on, pay, rows
+from tests.database.small_site import ARMED, Site, connect, on, pay, rows
 from tests.database.transactions.test_supply import OPENED, exhausted, sent, supply_of
 
 SAID = Said("li", "the cable is wet", "photo 3")
@@ -34,6 +35,10 @@ STRICT = replace(
     ),
 )
 """Nobody is cut for money."""
+WAITING = (
+    "SELECT count(*) FROM pg_stat_activity "
+    "WHERE wait_event_type = 'Lock' AND datname = current_database()"
+)
 COMMANDS = "SELECT action, state, cause FROM command ORDER BY sequence"
 OLD_ORDER = (
     "INSERT INTO cut_order (point_id, cause, actor, reason, asked_at) "
@@ -234,6 +239,68 @@ def test_a_reconnect_does_not_leave_while_its_point_is_ordered_off(database_url:
         assert not await is_still_released(connection, reconnect)
         (point,) = await control_facts(connection, [1], soon())
         assert point.ordered == "safety"
+
+    on(database_url, story)
+
+
+async def is_waiting(watching: AsyncConnection[Any], task: asyncio.Task[Any]) -> None:
+    """The task waits for a lock."""
+    async with asyncio.timeout(20):
+        while await rows(watching, WAITING) == [0]:
+            assert not task.done()
+
+
+@pytest.mark.parametrize("first", ["agrees", "ends it"])
+def test_who_agrees_while_another_does_or_ends_it_is_told_so(database_url: str, first: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        await paid(connection)
+        number = await ask_for_order(connection, "P1", "safety", SAID)
+        async with await connect(database_url) as own, await connect(database_url) as other:
+            async with other.transaction():
+                if first == "agrees":
+                    await agree_to_order(other, STRICT, number, "zhao")
+                else:
+                    await end_order(other, number, SAID)
+                agreeing = asyncio.create_task(agree_to_order(own, STRICT, number, "wang"))
+                await is_waiting(connection, agreeing)
+            with pytest.raises(OrderRefused, match=r"in force already|has ended"):
+                await agreeing
+
+    on(database_url, story)
+
+
+def test_who_is_ordered_off_while_others_are_restored_stays_so(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        await exhausted(connection)
+        assert await supply_of(connection) == "trip_commanded"
+        number = await ask_for_order(connection, "P1", "safety", SAID)
+        async with await connect(database_url) as own, await connect(database_url) as other:
+            async with other.transaction():
+                await agree_to_order(other, STRICT, number, "wang")
+                restoring = asyncio.create_task(
+                    restore_by_hand(own, Marked(account="A1"), SAID, soon())
+                )
+                await is_waiting(connection, restoring)
+            await restoring
+        assert await supply_of(connection) == "trip_commanded"
+
+    on(database_url, story)
+
+
+def test_nobody_is_sent_to_restore_what_is_ordered_off(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        await exhausted(connection)
+        await take_answer(connection, await sent(connection), "acked", "accepted", soon(0))
+        await pay(connection, "A1", 1000)
+        await connection.execute(
+            "UPDATE command SET created_at = now() - interval '1 hour' WHERE action <> 'trip'"
+        )
+        number = await ordered(connection)
+        await open_restore_jobs(connection)
+        assert await rows(connection, "SELECT 1 FROM field_job") == []
+        await end_order(connection, number, SAID)
+        await open_restore_jobs(connection)
+        assert await rows(connection, "SELECT kind FROM field_job") == ["restore"]
 
     on(database_url, story)
 
