@@ -42,14 +42,15 @@ def on_database(
     site says that persons act by their logins and this one does not."""
     _quiet_logs()
     if settings.site.actors == "logins":
-        _act_by_login()
+        refuse_other_names()
     configured = revealed(settings.database.url)
     with open_database(configured, settings.site.data_directory, create=False) as database:
         return asyncio.run(_asked(database.url, settings.site.zone, ask, lasts_s))
 
 
-def _act_by_login() -> None:
-    """Whoever asks for something and whoever agrees are two logins where their names are."""
+def refuse_other_names() -> None:
+    """Where persons act by their logins: whoever asks for something and whoever agrees are two
+    logins where their names are. MeterdError."""
     context = click.get_current_context(silent=True)
     act = None if context is None else act_of(context)
     if act is not None and not is_same_person(act.actor, login()):

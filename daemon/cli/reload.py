@@ -8,8 +8,14 @@ import click
 
 from config.problems import ConfigError
 from daemon.cli.actor import acting, actor_option, by_way_of
+from daemon.cli.on_site import refuse_other_names
 from daemon.cli.output import BAD_CONFIG, as_json, fail, print_json
-from daemon.cli.running import daemon_asked, leave_dark_option, print_difference
+from daemon.cli.running import (
+    acts_by_logins,
+    daemon_asked,
+    leave_dark_option,
+    print_difference,
+)
 from daemon.cli.site_option import site_option
 
 REFUSED = (
@@ -37,6 +43,8 @@ def reload(actor: str | None, leave_dark: tuple[str, ...], site_path: Path, as_j
         "leave_dark": list(leave_dark),
     }
     try:
+        if acts_by_logins(site_path):
+            refuse_other_names()
         with daemon_asked(site_path, request, refused=REFUSED) as answers:
             difference = next(answers)
     except ConfigError as error:

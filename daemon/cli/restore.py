@@ -15,6 +15,7 @@ from daemon.backups import folder
 from daemon.backups.restoring import hold_cuts, lay_out, refuse_taken
 from daemon.backups.restoring import restore as put_back
 from daemon.cli.actor import acting, actor_option
+from daemon.cli.on_site import refuse_other_names
 from daemon.cli.output import as_json, echo, fail, print_json
 from daemon.cli.site_option import site_option
 from daemon.cli.verify import backup_argument
@@ -53,6 +54,9 @@ def restore(backup_folder: Path, site_path: Path, actor: str | None, as_json: bo
             f"the backup is of {manifest.site}, {site_path} of {settings.site.name}: "
             "one of them is the wrong one"
         )
+    who = acting(actor)
+    if settings.site.actors == "logins":
+        refuse_other_names()
     spool = settings.site.data_directory / folder.SPOOL
     refuse_taken(backup_folder, folder.SPOOL, spool)
     opened = open_database(
@@ -63,7 +67,7 @@ def restore(backup_folder: Path, site_path: Path, actor: str | None, as_json: bo
     with opened as database:
         try:
             restored = asyncio.run(put_back(backup_folder, manifest, database))
-            mark = asyncio.run(hold_cuts(database.url, manifest, acting(actor)))
+            mark = asyncio.run(hold_cuts(database.url, manifest, who))
         except psycopg.Error as error:
             raise fail(f"it cannot be restored: {str(error).strip()}") from None
     waiting = len(lay_out(backup_folder, folder.SPOOL, spool))

@@ -80,11 +80,21 @@ def is_nothing(difference: Mapping[str, Any]) -> bool:
 
 def data_directory(site_path: Path) -> Path:
     """Where the daemon's socket is: all that must be right in the file to find it."""
+    named = _said_of_site(site_path).get("data_directory")
+    if not isinstance(named, str) or not named:
+        raise ConfigError([Problem(site_path.name, 1, "site.data_directory", "is missing")])
+    return (site_path.absolute().parent / named).absolute()
+
+
+def acts_by_logins(site_path: Path) -> bool:
+    """Whether nobody acts by another name there than that of the login, whatever else is wrong in
+    the file."""
+    return _said_of_site(site_path).get("actors") == "logins"
+
+
+def _said_of_site(site_path: Path) -> Mapping[str, Any]:
     # A file that is not there is named as it was asked for.
     shown_as = site_path.name if site_path.is_file() else str(site_path)
     content, _ = read_toml(site_path, shown_as)
     site = content.get("site")
-    named = site.get("data_directory") if isinstance(site, dict) else None
-    if not isinstance(named, str) or not named:
-        raise ConfigError([Problem(site_path.name, 1, "site.data_directory", "is missing")])
-    return (site_path.absolute().parent / named).absolute()
+    return site if isinstance(site, dict) else {}

@@ -23,6 +23,9 @@ AGREE = {
     "orders": ("supply", "order", "agree", "1"),
     "protection": ("protect", "agree", "1"),
     "breakers": ("supply", "breaker", "agree", "1"),
+    # What files say of prices waits for another person than who had them read.
+    "files": ("reload",),
+    "schema": ("migrate",),
 }
 
 
