@@ -41,7 +41,8 @@ def notice_text(
         "balance": yuan(account.balance_fen),
         "missing": yuan(account.missing_fen),
         "warn": yuan(account.warn_fen),
-        "days_left": "" if account.days_left is None else str(account.days_left),
+        # Below the threshold at which it is cut it lasts no more, if credit still keeps it on.
+        "days_left": "" if account.days_left is None else str(max(account.days_left, 0)),
         "since": _minute(account.episode_started_at, zone),
         "deadline": _minute(occasion.deadline_at, zone),
         "planned": _minute(occasion.planned_at or occasion.deadline_at, zone),

@@ -223,6 +223,12 @@ def test_the_reminder_says_until_when_the_balance_lasts_and_how_much(
     told_so = notice_text(PAYS_IN, occasion, shipped_texts()[language], site, ZONE)
     for it in words:
         assert it in told_so
+    on_credit = replace(PAYS_IN, balance_fen=-100, days_left=-1, credit_state="emergency")
+    (occasion,) = [
+        it for it in occasions(on_credit, STRICT, terms, at(31, 10)) if it.text == "cycle_end"
+    ]
+    told_so = notice_text(on_credit, occasion, shipped_texts()[language], site, ZONE)
+    assert words[2].replace("7", "0") in told_so
 
 
 @pytest.mark.parametrize(
