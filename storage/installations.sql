@@ -88,7 +88,7 @@ UPDATE installation SET point_id = %(point_id)s, document_id = %(document_id)s, 
 WHERE id = %(installation_id)s
 
 -- swap_supply -- what was seen of a relay and commanded to it was another customer's
-UPDATE point_supply a SET supply_state = b.supply_state, relay_observed = b.relay_observed,
+UPDATE point_supply a SET supply_state = b.supply_state, cut_for = b.cut_for, relay_observed = b.relay_observed,
     relay_observed_at = b.relay_observed_at, keep_power_observed = b.keep_power_observed
 FROM point_supply b WHERE (a.point_id, b.point_id) IN ((%(one)s, %(other)s), (%(other)s, %(one)s))
 

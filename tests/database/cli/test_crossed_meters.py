@@ -106,13 +106,16 @@ def test_what_cannot_be_is_refused(billed: Place, arguments: tuple[str, ...], re
 
 def test_relays_go_with_their_meters(billed: Place) -> None:
     billed.ask(
-        "UPDATE point_supply SET supply_state = 'disconnected', relay_observed = 'open' "
-        "WHERE point_id = 1 RETURNING 1"
+        "UPDATE point_supply SET supply_state = 'disconnected', relay_observed = 'open', "
+        "cut_for = 'theft' WHERE point_id = 1 RETURNING 1"
     )
     billed.done(*CROSSED)
     billed.done("document", "approve", "1", "--actor", "Wang")
     seen = "SELECT supply_state, relay_observed FROM point_supply ORDER BY point_id"
     assert billed.ask(seen)[0] == ("energised", "unknown")
+    # Who was dark by another's order comes back, whatever he owes.
+    cut_for = "SELECT cut_for FROM point_supply ORDER BY point_id"
+    assert billed.ask(cut_for) == [("arrears",), ("theft",)]
 
 
 def test_trips_of_both_end_because_they_would_cut_the_other(billed: Place) -> None:
