@@ -20,12 +20,11 @@ RETURNING id
 INSERT INTO field_job (kind, account_id, point_id, address, route, cause, opened_at, due_at)
 SELECT 'trip', x.account_id, o.point_id, m.address, coalesce(m.line, ''),
        'order ' || o.id || ' (' || replace(o.cause, '_', ' ') || ') is not carried out: ' || o.reason, now(), now() + interval '24 hours'
-FROM cut_order o
-JOIN point_supply v ON v.point_id = o.point_id
+FROM order_not_done o
 LEFT JOIN installation i ON i.point_id = o.point_id AND i.to_at IS NULL
 LEFT JOIN meter m ON m.id = i.meter_id
 LEFT JOIN point_account x ON x.point_id = o.point_id AND x.to_day IS NULL
-WHERE o.ended_at IS NULL AND o.agreed_at <= now() - interval '4 hours' AND v.supply_state = 'energised'
+WHERE o.agreed_at <= now() - interval '4 hours'
   AND NOT EXISTS (SELECT FROM field_job j WHERE j.point_id = o.point_id AND j.kind = 'trip' AND j.opened_at >= o.agreed_at)
 ON CONFLICT DO NOTHING
 RETURNING id

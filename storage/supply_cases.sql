@@ -68,6 +68,11 @@ WITH dark AS (
     UNION ALL
     SELECT 'cut_in_shadow', d.point, d.line, d.since, d.supply_state FROM dark d WHERE %(shadow_mode)s
     UNION ALL
+    SELECT 'order_not_done', p.number, m.line, o.agreed_at, o.cause || ' order ' || o.id
+    FROM order_not_done o JOIN point p ON p.id = o.point_id
+    LEFT JOIN installation i ON i.point_id = p.id AND i.to_at IS NULL LEFT JOIN meter m ON m.id = i.meter_id
+    WHERE o.agreed_at <= %(now)s::timestamptz - %(trip_after)s::interval
+    UNION ALL
     SELECT 'breaker_open', NULL, NULL, b.opened_at, concat_ws(' ', b.scope, nullif(b.name, ''), b.cause) FROM breaker b WHERE b.reset_at IS NULL
     UNION ALL
     SELECT CASE j.kind WHEN 'notice' THEN 'notice_failed' ELSE j.kind END, p.number, j.route, j.opened_at, j.cause

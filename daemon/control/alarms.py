@@ -22,6 +22,7 @@ ALARMS: Final[Mapping[str, str]] = {
     "cut_on_silent_line": "points are cut whose line is down: nobody can restore them",
     "cut_not_seen": "points are cut whose relay was not seen for long",
     "cut_in_shadow": "points are cut, and in shadow mode nobody is restored",
+    "order_not_done": "supplies that two persons ordered off are on, or may be switched on",
     "foreign_open": "supplies were opened by somebody else and are not restored by themselves",
     "foreign_closed": "supplies that we hold open are used or closed",
     "notice_failed": "customers could not be told by any way",

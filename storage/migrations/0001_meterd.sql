@@ -1717,6 +1717,12 @@ CREATE TABLE cut_order (
 );
 CREATE UNIQUE INDEX one_order_of_a_point ON cut_order (point_id) WHERE ended_at IS NULL;
 COMMENT ON TABLE cut_order IS 'in force from agreed_at to ended_at';
+CREATE VIEW order_not_done AS
+SELECT o.id, o.point_id, o.cause, o.reason, o.agreed_at
+FROM cut_order o JOIN point_supply v ON v.point_id = o.point_id
+WHERE o.agreed_at IS NOT NULL AND o.ended_at IS NULL
+  AND (v.supply_state = 'energised' AND v.relay_observed <> 'open' OR v.supply_state = 'wait_customer_button');
+COMMENT ON VIEW order_not_done IS 'what was ordered off and is on; its customer may switch on again what waits for the button';
 CREATE TRIGGER cut_order_stays BEFORE UPDATE ON cut_order FOR EACH ROW EXECUTE FUNCTION refuse_unsaying();
 CREATE TRIGGER cut_order_is_never_deleted BEFORE DELETE ON cut_order FOR EACH ROW EXECUTE FUNCTION refuse_change();
 
@@ -2141,6 +2147,7 @@ INSERT INTO daemon_privilege (table_name, privileges) VALUES
     ('notice', 'INSERT, UPDATE (sent_at, delivered_at, failed_at, receipt, receipt_actor)'),
     ('cut_request', 'INSERT, UPDATE (withdrawn_at, withdrawn_by, withdrawn_why)'),
     ('approval', 'INSERT, UPDATE (withdrawn_at, withdrawn_by)'),
+    ('order_not_done', ''),
     ('cut_order', 'INSERT, UPDATE (second, agreed_at, ended_at, ended_by, ended_why)'),
     ('supply_mark', 'INSERT, UPDATE (lift_actor, lift_reason, lift_asked_at, lift_second, lifted_at)'),
     ('field_job', 'INSERT, UPDATE (closed_at, closed_by, result)'),

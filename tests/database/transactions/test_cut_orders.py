@@ -18,6 +18,7 @@ from daemon.transactions.cut_orders import OrderRefused, agree_to_order, ask_for
 from daemon.transactions.observe import take_answer, take_observation
 from daemon.transactions.release import is_still_released, take_step
 from daemon.transactions.restore_by_hand import restore_by_hand
+from daemon.transactions.supply_cases import supply_alarms
 from daemon.transactions.supply_marks import Marked, set_mark
 from daemon.transactions.sweep import open_restore_jobs, sweep
 from storage.documents import Said
@@ -303,6 +304,39 @@ def test_nobody_is_sent_to_restore_what_is_ordered_off(database_url: str) -> Non
         assert await rows(connection, "SELECT kind FROM field_job") == ["restore"]
 
     on(database_url, story)
+
+
+def test_what_is_ordered_off_and_on_all_the_same_is_an_alarm(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        await paid(connection)
+        await connection.execute("UPDATE point_supply SET keep_power_observed = true")
+        await ask_for_order(connection, "P1", "theft", SAID)
+        assert await alarmed(connection) == {}
+        number = await ordered(connection)
+        assert await supply_alarms(connection, ["line"], NOW, shadow_mode=False) == {}
+        assert await alarmed(connection) == {
+            "order_not_done": f"point P1, line line, safety order {number}"
+        }
+        await connection.execute("UPDATE point_supply SET supply_state = 'wait_customer_button'")
+        assert list(await alarmed(connection)) == ["order_not_done"]
+        await connection.execute(
+            "UPDATE point_supply SET supply_state = 'disconnected', relay_observed = 'open'"
+        )
+        assert await alarmed(connection) == {}
+        await connection.execute("UPDATE point_supply SET supply_state = 'energised'")
+        assert await alarmed(connection) == {}
+        await connection.execute("UPDATE point_supply SET relay_observed = 'closed'")
+        assert list(await alarmed(connection)) == ["order_not_done"]
+        await end_order(connection, number, SAID)
+        assert await alarmed(connection) == {}
+
+    on(database_url, story)
+
+
+async def alarmed(connection: AsyncConnection[Any]) -> dict[str, str]:
+    """Twenty minutes later."""
+    found = await supply_alarms(connection, ["line"], later(minutes=20), shadow_mode=False)
+    return {kind: it.first for kind, it in found.items()}
 
 
 def test_an_order_is_asked_for_anew_after_four_hours_and_replaced_while_it_waits(
