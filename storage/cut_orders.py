@@ -57,10 +57,10 @@ async def agree(connection: Connection, number: int, actor: str) -> None:
     await connection.execute(SQL["agree"], {"number": number, "actor": actor})
 
 
-async def end_order(connection: Connection, number: int, said: Said) -> None:
-    """The supply may come back."""
+async def end_order(connection: Connection, number: int, said: Said) -> bool:
+    """The supply may come back; False if the order had ended."""
     values = {"number": number, "actor": said.actor, "reason": said.reason}
-    await connection.execute(SQL["end_order"], values)
+    return await fetch_row(connection, SQL["end_order"], values) is not None
 
 
 async def orders(connection: Connection, *, all_times: bool = False) -> list[dict[str, Any]]:

@@ -20,7 +20,8 @@ VALUES (%(point_id)s, %(cause)s, %(actor)s, %(reason)s, %(evidence)s) RETURNING 
 UPDATE cut_order SET second = %(actor)s, agreed_at = now() WHERE id = %(number)s
 
 -- end_order -- the supply may come back
-UPDATE cut_order SET ended_at = now(), ended_by = %(actor)s, ended_why = %(reason)s WHERE id = %(number)s
+UPDATE cut_order SET ended_at = now(), ended_by = %(actor)s, ended_why = %(reason)s
+WHERE id = %(number)s AND ended_at IS NULL RETURNING id
 
 -- orders -- of all points; all, or those that have not ended
 SELECT o.id AS number, p.number AS point, a.number AS account, o.cause, o.actor, o.reason, o.evidence, o.asked_at, o.second, o.agreed_at,

@@ -130,6 +130,8 @@ async def serve(
         access_log=False,
         lifespan="off",
         ws="none",
+        # A connection ends by `patience_s`, not in the midst of a request.
+        timeout_keep_alive=math.ceil(request_s) + 1,
         h11_max_incomplete_event_size=LONGEST_HEAD,
     )
     server = _Server(settings)

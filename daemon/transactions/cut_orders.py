@@ -68,24 +68,34 @@ async def agree_to_order(
 
 
 async def end_order(connection: AsyncConnection[Any], number: int, said: Said) -> None:
-    """The point is restored, whatever is owed, unless it was cut for arrears before."""
+    """The point is restored, whatever is owed, unless it was cut for arrears before.
+
+    One that has no account comes back when it is given to one."""
     async with connection.transaction():
-        point, found = await _locked(connection, number)
-        await cut_orders.end_order(connection, number, said)
+        point = await _point_of(connection, number)
+        found = await cut_orders.lock_point(connection, point)
+        if not await cut_orders.end_order(connection, number, said):
+            raise OrderRefused(f"order {number} has ended")
         now = await supply.database_clock(connection)
         cause = f"order {number} ended by {said.actor}: {said.reason}"
-        await restore(connection, [found.account_id], cause, now)
+        accounts = [] if found is None else [found.account_id]
+        await restore(connection, accounts, cause, now)
     log.warning("order to cut is over", point=point, order=number, actor=said.actor)
 
 
 async def _locked(connection: AsyncConnection[Any], number: int) -> tuple[str, OrderedPoint]:
     """The point of an order that has not ended, its account locked."""
-    point = await cut_orders.point_of(connection, number)
-    if point is None:
-        raise OrderRefused(f"there is no order {number}")
+    point = await _point_of(connection, number)
     found = await cut_orders.lock_point(connection, point)
     if found is None:
         raise OrderRefused(f"point {point} has no account now")
     if found.order != number:
         raise OrderRefused(f"order {number} has ended")
     return point, found
+
+
+async def _point_of(connection: AsyncConnection[Any], number: int) -> str:
+    point = await cut_orders.point_of(connection, number)
+    if point is None:
+        raise OrderRefused(f"there is no order {number}")
+    return point

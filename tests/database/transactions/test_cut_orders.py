@@ -191,6 +191,19 @@ def test_an_order_whose_frame_cannot_leave_is_tried_again_for_four_hours(
     on(database_url, story)
 
 
+def test_the_order_of_a_point_that_has_no_account_any_more_is_ended_once(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        await paid(connection)
+        number = await ordered(connection)
+        await connection.execute("UPDATE point_account SET to_day = current_date")
+        await end_order(connection, number, SAID)
+        assert await rows(connection, "SELECT ended_by FROM cut_order") == ["li"]
+        with pytest.raises(OrderRefused, match="has ended"):
+            await end_order(connection, number, SAID)
+
+    on(database_url, story)
+
+
 def test_where_an_order_was_not_carried_out_in_four_hours_somebody_has_to_go_once(
     database_url: str,
 ) -> None:
@@ -313,7 +326,7 @@ def test_what_is_ordered_off_and_on_all_the_same_is_an_alarm(database_url: str) 
         await ask_for_order(connection, "P1", "theft", SAID)
         assert await alarmed(connection) == {}
         number = await ordered(connection)
-        assert await supply_alarms(connection, ["line"], NOW, shadow_mode=False) == {}
+        assert await supply_alarms(connection, ["line"], soon(0), shadow_mode=False) == {}
         assert await alarmed(connection) == {
             "order_not_done": f"point P1, line line, safety order {number}"
         }
@@ -335,7 +348,7 @@ def test_what_is_ordered_off_and_on_all_the_same_is_an_alarm(database_url: str) 
 
 async def alarmed(connection: AsyncConnection[Any]) -> dict[str, str]:
     """Twenty minutes later."""
-    found = await supply_alarms(connection, ["line"], later(minutes=20), shadow_mode=False)
+    found = await supply_alarms(connection, ["line"], soon(20), shadow_mode=False)
     return {kind: it.first for kind, it in found.items()}
 
 
