@@ -478,15 +478,20 @@ SELECT EXISTS (
     )
 )
 
--- payees -- who paid, and the points that the money is for
-SELECT a.id AS account_id, a.name, a.address AS lives_at, p.number AS point, p.area, m.address
+-- payees -- who paid, and the points that the money is for: each looked up by index, whatever statistics say of those that are held now
+SELECT a.id AS account_id, a.name, a.address AS lives_at, held.point, held.area, held.meter
 FROM account a
-LEFT JOIN point_account x ON x.account_id = a.id AND x.to_day IS NULL
-LEFT JOIN point p ON p.id = x.point_id
-LEFT JOIN installation i ON i.point_id = p.id AND i.to_at IS NULL
-LEFT JOIN meter m ON m.id = i.meter_id
+LEFT JOIN LATERAL (
+    SELECT p.number AS point, p.area, m.address AS meter
+    FROM point_account x
+    JOIN point p ON p.id = x.point_id
+    LEFT JOIN installation i ON i.point_id = p.id AND i.to_at IS NULL
+    LEFT JOIN meter m ON m.id = i.meter_id
+    WHERE x.account_id = a.id AND x.to_day IS NULL
+    OFFSET 0
+) held ON true
 WHERE a.id = ANY(%(accounts)s)
-ORDER BY p.number
+ORDER BY held.point
 
 -- pages -- what is true of points, to compare it with what will be
 SELECT p.number AS point, m.address, i.first_day AS installed_on, r.ratio, n.max_daily_kwh, n.basis AS limit_basis,
