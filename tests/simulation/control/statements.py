@@ -1058,6 +1058,12 @@ async def _open_reconnects(session: Session, values: Values) -> list[Any]:
     ]
 
 
+@answers(field_jobs.SQL["open_order_jobs"])
+async def _open_order_jobs(session: Session, values: Values) -> list[Any]:
+    """Nobody orders anything off."""
+    return []
+
+
 @answers(field_jobs.SQL["open_restore_jobs"])
 async def _open_restore_jobs(session: Session, values: Values) -> list[Any]:
     now, opened = session.database.now(), []
