@@ -73,6 +73,12 @@ async def anonymous(port: int, over: asyncio.Event) -> None:
     await asyncio.gather(*(one() for _ in range(66)))
 
 
+async def _pause(over: asyncio.Event) -> None:
+    """Who was refused calls again a little later, unless the flood is over."""
+    with suppress(TimeoutError):
+        await asyncio.wait_for(over.wait(), 0.1)
+
+
 async def silent(port: int, over: asyncio.Event) -> None:
     """1,024 callers connect, say nothing and call again as soon as they are hung up on."""
 
@@ -84,7 +90,7 @@ async def silent(port: int, over: asyncio.Event) -> None:
                     "127.0.0.1", port, local_addr=(here, 0)
                 )
             except OSError:
-                await asyncio.sleep(0.1)
+                await _pause(over)
                 continue
             reading = asyncio.ensure_future(reader.read())
             waiting = asyncio.ensure_future(over.wait())
@@ -106,7 +112,7 @@ def asking(callers: int, head: bytes, more: bytes = b"") -> Flood:
                     "127.0.0.1", port, local_addr=(HERE, 0)
                 )
             except OSError:
-                await asyncio.sleep(0.1)
+                await _pause(over)
                 continue
             opened.add(writer.transport)
             with suppress(OSError):
