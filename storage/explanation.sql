@@ -5,23 +5,12 @@ WITH chosen AS MATERIALIZED (
     ORDER BY number LIMIT %(most)s
 )
 SELECT a.number, a.name, a.state, a.credit_state, coalesce(l.balance_fen, 0) AS balance_fen, a.trip_fen, a.opened_on,
-       e.started_at, CASE WHEN a.state <> 'pending' THEN greatest(b.through, a.opened_on) END AS billed_through, greatest(a.opened_on, %(since)s) AS charged_since,
-       coalesce(c.fen, 0) AS charged_fen
+       e.started_at, c.billed_through, c.charged_since, c.charged_fen
 FROM chosen a
 -- For each account by its indexes, whatever statistics say.
 LEFT JOIN LATERAL (SELECT balance_fen FROM ledger_account WHERE name = 'customer:' || a.number || ':prepaid' OFFSET 0) l ON true
 LEFT JOIN LATERAL (SELECT started_at FROM arrears_episode WHERE account_id = a.id AND ended_at IS NULL OFFSET 0) e ON true
-CROSS JOIN LATERAL (
-    -- Since it has the point, all links are its own. Without statistics IS NULL is taken for rare, and all links for read.
-    SELECT min(coalesce((SELECT l.to_day FROM link l
-                         WHERE l.point_id = x.point_id AND l.from_day >= x.from_day AND num_nulls(l.hold) > 0
-                         ORDER BY l.from_day DESC LIMIT 1), x.from_day)) AS through
-    FROM point_account x WHERE x.account_id = a.id AND x.to_day IS NULL
-) b
-CROSS JOIN LATERAL (
-    SELECT sum((SELECT sum(fen) FROM unnest(m.posted_fen) fen))::bigint AS fen
-    FROM account_month m WHERE m.account_id = a.id AND m.month >= %(since)s
-) c
+CROSS JOIN LATERAL charged_lately(a.id, %(since)s) c
 ORDER BY a.number
 
 -- movements -- what moved a customer's balance, leg by leg, in order of the days that they count for

@@ -50,8 +50,7 @@ SELECT a.id AS account_id, a.number AS account, a.state, coalesce(b.balance_fen,
        (SELECT y.profile FROM account_policy y WHERE y.account_id = a.id AND NOT y.waits ORDER BY y.rev DESC LIMIT 1) AS profile,
        supply.state AS supply, supply.since AS supply_since, supply.reconnect, supply.reasons,
        'payment_in_flight' = ANY (marks.kinds) AS is_paying, 'planned_outage' = ANY (marks.kinds) AS is_muted,
-       CASE WHEN a.state <> 'pending' THEN greatest(billed.through, a.opened_on) END AS billed_through,
-       greatest(a.opened_on, %(charged_since)s) AS charged_since, coalesce(charged.fen, 0) AS charged_fen
+       charged.billed_through, charged.charged_since, charged.charged_fen
 FROM account a
 LEFT JOIN LATERAL (SELECT id, balance_fen FROM ledger_account WHERE name = 'customer:' || a.number || ':prepaid' OFFSET 0) b ON true
 LEFT JOIN LATERAL (SELECT id, started_at FROM arrears_episode WHERE account_id = a.id AND ended_at IS NULL OFFSET 0) e ON true
@@ -79,16 +78,7 @@ CROSS JOIN LATERAL (
         AND coalesce(h.account_id = a.id, true) AND coalesce(h.point_id = p.id, true)
     WHERE x.account_id = a.id AND x.to_day IS NULL
 ) marks
-CROSS JOIN LATERAL (
-    SELECT min(coalesce((SELECT l.to_day FROM link l
-                         WHERE l.point_id = x.point_id AND l.from_day >= x.from_day AND num_nulls(l.hold) > 0
-                         ORDER BY l.from_day DESC LIMIT 1), x.from_day)) AS through
-    FROM point_account x WHERE x.account_id = a.id AND x.to_day IS NULL
-) billed
-CROSS JOIN LATERAL (
-    SELECT sum((SELECT sum(fen) FROM unnest(m.posted_fen) fen))::bigint AS fen
-    FROM account_month m WHERE m.account_id = a.id AND m.month >= %(charged_since)s
-) charged
+CROSS JOIN LATERAL charged_lately(a.id, %(charged_since)s) charged
 WHERE a.id = ANY(%(accounts)s)
 ORDER BY a.id
 

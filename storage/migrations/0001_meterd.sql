@@ -1494,6 +1494,20 @@ BEGIN
     END LOOP;
     RETURN total;
 END $$;
+-- Since it has the point, all links are its own. Without statistics IS NULL is taken for rare, and all links for read.
+CREATE FUNCTION charged_lately(of_account integer, since date)
+RETURNS TABLE (charged_since date, charged_fen bigint, billed_through date) STABLE LANGUAGE sql AS $$
+    SELECT greatest(a.opened_on, since),
+           coalesce((SELECT sum((SELECT sum(fen) FROM unnest(m.posted_fen) fen)) FROM account_month m
+                     WHERE m.account_id = a.id AND m.month >= since), 0)::bigint,
+           CASE WHEN a.state <> 'pending' THEN greatest(a.opened_on,
+               (SELECT min(coalesce((SELECT l.to_day FROM link l
+                                     WHERE l.point_id = x.point_id AND l.from_day >= x.from_day AND num_nulls(l.hold) > 0
+                                     ORDER BY l.from_day DESC LIMIT 1), x.from_day))
+                FROM point_account x WHERE x.account_id = a.id AND x.to_day IS NULL)) END
+    FROM account a WHERE a.id = of_account
+$$;
+COMMENT ON FUNCTION charged_lately IS 'what an account was charged of the months since a day, from which day on, and to which day all its points are billed';
 
 -- Money that was posted for days long past: it cuts nobody for a day (money.md, amendment 2).
 CREATE TABLE old_charge (
