@@ -14,6 +14,12 @@ CREATE TABLE site (
 CREATE FUNCTION site_today() RETURNS date STABLE LANGUAGE sql AS
     $$ SELECT (now() AT TIME ZONE coalesce((SELECT zone FROM site), 'UTC'))::date $$;
 
+-- As `daemon/control/persons.py` compares names; of capitals beyond ASCII as much as the locale of the database knows.
+CREATE FUNCTION is_same_person(one text, other text) RETURNS boolean IMMUTABLE LANGUAGE sql AS $$
+    SELECT lower(btrim(regexp_replace(normalize(one, NFKC), '\s+', ' ', 'g')))
+         = lower(btrim(regexp_replace(normalize(other, NFKC), '\s+', ' ', 'g')))
+$$;
+
 CREATE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     RAISE EXCEPTION '% is append-only: % refused', TG_TABLE_NAME, TG_OP USING ERRCODE = 'integrity_constraint_violation';
@@ -56,7 +62,8 @@ COMMENT ON TABLE document_review IS 'what the second person said of a document t
 CREATE FUNCTION approver_is_another() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     IF NEW.verdict = 'approved' AND EXISTS (SELECT FROM public.document d WHERE d.id = NEW.document_id
-                                            AND lower(NEW.actor) IN (lower(d.actor), lower(d.content ->> 'owner'))) THEN
+                                            AND (public.is_same_person(NEW.actor, d.actor)
+                                                 OR public.is_same_person(NEW.actor, d.content ->> 'owner'))) THEN
         RAISE EXCEPTION 'document % was made by %, who cannot approve it', NEW.document_id, NEW.actor
             USING ERRCODE = 'check_violation', CONSTRAINT = 'approver_is_another';
     END IF;
@@ -288,7 +295,7 @@ CREATE TABLE account_policy (
     second      text CHECK (second <> ''),
     at          timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (account_id, rev),
-    CONSTRAINT second_person_is_another CHECK (lower(second) <> lower(actor)),
+    CONSTRAINT second_person_is_another CHECK (NOT is_same_person(second, actor)),
     CHECK (NOT waits OR second IS NULL)
 );
 COMMENT ON COLUMN account_policy.profile IS 'NULL: the site''s again';
@@ -570,7 +577,7 @@ CREATE TABLE decision (
     rolled_over boolean NOT NULL DEFAULT false,
     method      text CHECK (method ~ '^S[1-6]$'),
     maker       text NOT NULL CHECK (maker <> ''),
-    checker     text CHECK (checker <> maker),
+    checker     text CHECK (NOT is_same_person(checker, maker)),
     reason      text NOT NULL,
     evidence    text NOT NULL DEFAULT '',
     made_at     timestamptz NOT NULL DEFAULT now(),
@@ -598,7 +605,7 @@ COMMENT ON TABLE decision_review IS 'what others said of a decision that waits f
 CREATE FUNCTION reviewer_is_another() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     IF NEW.verdict = 'approved' AND EXISTS (SELECT FROM public.decision d WHERE d.id = NEW.decision_id
-                                            AND lower(d.maker) = lower(NEW.actor)) THEN
+                                            AND public.is_same_person(d.maker, NEW.actor)) THEN
         RAISE EXCEPTION 'decision % was made by %, who cannot approve it', NEW.decision_id, NEW.actor
             USING ERRCODE = 'check_violation', CONSTRAINT = 'reviewer_is_another';
     END IF;
@@ -1656,7 +1663,7 @@ CREATE TABLE approval (
 CREATE INDEX approvals_of_request ON approval (request_id);
 CREATE FUNCTION requester_is_no_approver() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    IF EXISTS (SELECT FROM public.cut_request r WHERE r.id = NEW.request_id AND lower(r.requester) = lower(NEW.approver)) THEN
+    IF EXISTS (SELECT FROM public.cut_request r WHERE r.id = NEW.request_id AND public.is_same_person(r.requester, NEW.approver)) THEN
         RAISE EXCEPTION 'request % was made by %, who cannot approve it', NEW.request_id, NEW.approver
             USING ERRCODE = 'check_violation', CONSTRAINT = 'requester_is_no_approver';
     END IF;
@@ -1694,7 +1701,7 @@ CREATE TABLE supply_mark (
     CONSTRAINT mark_does_not_end_by_itself CHECK (to_at IS NULL OR kind NOT IN ('protected', 'life_support', 'keep_power')),
     CHECK (num_nulls(lift_actor, lift_reason, lift_asked_at) IN (0, 3)),
     CONSTRAINT lifted_was_asked_for CHECK (lifted_at IS NULL OR lift_asked_at IS NOT NULL),
-    CONSTRAINT second_person_is_another CHECK (lower(lift_second) <> lower(lift_actor)),
+    CONSTRAINT second_person_is_another CHECK (NOT is_same_person(lift_second, lift_actor)),
     CONSTRAINT lift_was_asked_for_lately CHECK (lifted_at <= lift_asked_at + interval '4 hours'),
     CONSTRAINT two_persons_lift_it CHECK (lifted_at IS NULL OR lift_second IS NOT NULL
         OR kind NOT IN ('protected', 'life_support', 'keep_power'))
@@ -1724,7 +1731,7 @@ CREATE TABLE cut_order (
     ended_at        timestamptz,
     ended_by        text CHECK (ended_by <> ''),
     ended_why       text CHECK (ended_why <> ''),
-    CONSTRAINT second_person_is_another CHECK (lower(second) <> lower(actor)),
+    CONSTRAINT second_person_is_another CHECK (NOT is_same_person(second, actor)),
     CONSTRAINT order_was_asked_for_lately CHECK (agreed_at <= asked_at + interval '4 hours'),
     CHECK ((second IS NULL) = (agreed_at IS NULL)),
     CHECK (num_nulls(ended_at, ended_by, ended_why) IN (0, 3))
@@ -1878,7 +1885,7 @@ CREATE TABLE breaker (
     CONSTRAINT only_the_site_has_no_name CHECK ((scope = 'site') = (name = '')),
     CHECK (num_nulls(reset_actor, reset_reason, reset_asked_at) IN (0, 3)),
     CONSTRAINT two_persons_reset_it CHECK (num_nulls(reset_second, reset_at) = 2
-        OR (num_nulls(reset_second, reset_at, reset_actor) = 0 AND lower(reset_second) <> lower(reset_actor))),
+        OR (num_nulls(reset_second, reset_at, reset_actor) = 0 AND NOT is_same_person(reset_second, reset_actor))),
     CONSTRAINT reset_was_asked_for_lately CHECK (reset_at <= reset_asked_at + interval '4 hours')
 );
 CREATE UNIQUE INDEX one_open_breaker ON breaker (scope, name) WHERE reset_at IS NULL;

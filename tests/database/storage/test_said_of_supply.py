@@ -6,6 +6,7 @@ import psycopg
 import pytest
 from psycopg import AsyncConnection
 
+from daemon.control.persons import is_same_person
 from tests.database.small_site import Site, on, rows
 
 ARRANGED = """
@@ -28,7 +29,7 @@ REFUSED = {
     "a cut notice of no episode": "INSERT INTO notice (account_id, kind, channel, language, text,"
     " amount_fen, actor) VALUES (1, 'final', 'sms', 'zh', 'x', 1, 'li')",
     "an approval of the requester": "INSERT INTO approval (request_id, approver, approved_at,"
-    " expires_at) VALUES (1, 'LI', '2026-03-02 10:00', '2026-03-02 12:00')",
+    " expires_at) VALUES (1, 'LI\u3000', '2026-03-02 10:00', '2026-03-02 12:00')",
     "an approval for a day": "INSERT INTO approval (request_id, approver, approved_at, expires_at)"
     " VALUES (1, 'wang', '2026-03-02 10:00', '2026-03-03 10:00')",
     "a second request of an episode": "INSERT INTO cut_request (account_id, episode_id, debt_fen,"
@@ -39,10 +40,10 @@ REFUSED = {
     " VALUES ('hold', 'T1', 'l', now(), 'li', 'storm')",
     "lifted by one person": f"UPDATE supply_mark SET {ASKED}, lifted_at = now()",
     "lifted by one person twice": f"UPDATE supply_mark SET {ASKED}, lifted_at = now(),"
-    " lift_second = 'LI'",
+    " lift_second = '\uff2c\uff29 '",
     "lifted without being asked": "UPDATE supply_mark SET lifted_at = now(), lift_second = 'wang'",
     "reset by one person": f"UPDATE breaker SET {RESET}",
-    "reset by one person twice": f"UPDATE breaker SET {RESET}, reset_second = 'li'",
+    "reset by one person twice": f"UPDATE breaker SET {RESET}, reset_second = ' li'",
     "two breakers of the site": "INSERT INTO breaker (scope, cause, found, allowed, opened_at)"
     " VALUES ('site', 'trips_in_a_day', 101, 100, now())",
     "a breaker of a site with a name": "INSERT INTO breaker (scope, name, cause, found, allowed,"
@@ -88,6 +89,30 @@ def test_what_one_person_may_not_say_is_refused(database_url: str) -> None:
 
 def test_what_was_said_is_not_unsaid(database_url: str) -> None:
     refused(database_url, UNSAID, *TAKEN)
+
+
+def test_the_database_knows_one_person_as_the_program_does(database_url: str) -> None:
+    names = [
+        "Li Wei",
+        "li wei",
+        " Li\u3000 Wei\u00a0",
+        "\uff2c\uff49\tWei",
+        "LiWei",
+        "Li Na",
+        "\u674e\u4f1f",
+        "",
+    ]
+    pairs = [(one, other) for one in names for other in names]
+
+    async def story(connection: AsyncConnection[Any]) -> None:
+        asked = (
+            "SELECT is_same_person(one, other) FROM unnest(%s::text[], %s::text[]) n (one, other)"
+        )
+        found = await connection.execute(asked.encode(), tuple(map(list, zip(*pairs, strict=True))))
+        told = [row[0] for row in await found.fetchall()]
+        assert told == [is_same_person(*pair) for pair in pairs]
+
+    on(database_url, story)
 
 
 @pytest.mark.parametrize("has_relay", [True, False])
