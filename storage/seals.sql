@@ -79,7 +79,8 @@ WITH told (number, after, through, places, leaves, previous, history, hash, peak
 )
 INSERT INTO sealed_block (number, after, through, places, leaves, previous, history, hash, peak, sealed_at, checksum)
 SELECT told.*, hash_record_extended(told, 0)
-               # checksum_of_places(CASE WHEN number > 1 THEN after ELSE %(before_all)s END, through)
+               # checksum_of_places(CASE WHEN number > 1 THEN after ELSE %(before_all)s END, through,
+                                    age(pg_current_xact_id()::xid))
                # coalesce((SELECT bit_xor(hash_record_extended(b, 0)) FROM balance b), 0)
 FROM told
 
@@ -93,7 +94,7 @@ WHERE b.number IS NULL
    OR n.number > 1 AND (before.number IS NULL OR (before.hash, before.through) <> (b.previous, b.after))
    OR b.checksum <> hash_record_extended(ROW(b.number, b.after, b.through, b.places, b.leaves, b.previous, b.history, b.hash,
                                              b.peak, b.sealed_at), 0)
-                    # checksum_of_places(CASE WHEN b.number > 1 THEN b.after ELSE %(before_all)s END, b.through)
+                    # checksum_of_places(CASE WHEN b.number > 1 THEN b.after ELSE %(before_all)s END, b.through, age(b.xmin))
                     # coalesce((SELECT bit_xor(hash_record_extended(ROW(s.ledger_account_id, s.block, s.balance_fen), 0))
                                 FROM ledger_account a JOIN sealed_balance s ON s.ledger_account_id = a.id AND s.block = b.number
                                 WHERE a.id < 0), 0)

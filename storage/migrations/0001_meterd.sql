@@ -1383,7 +1383,7 @@ COMMENT ON COLUMN sealed_block.places IS 'the places that are in it: of the othe
 COMMENT ON COLUMN sealed_block.history IS 'the root of a tree over the hashes of all blocks before: so the way from an old block to a new one is short';
 COMMENT ON COLUMN sealed_block.peak IS 'the root of the largest part of that tree that is whole with this block';
 COMMENT ON COLUMN sealed_block.leaves IS '32 bytes for each of them, so that verifying names the row that differs';
-COMMENT ON COLUMN sealed_block.checksum IS 'of the block, of all that it sealed and of its balances: no proof, but a twelfth of its cost; the hourly audit compares it';
+COMMENT ON COLUMN sealed_block.checksum IS 'of the block, of all that it sealed and of its balances: no proof, but a twentieth of its cost; the hourly audit compares it';
 CREATE TRIGGER sealed_block_is_never_changed BEFORE UPDATE OR DELETE ON sealed_block
     FOR EACH ROW EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER sealed_block_is_never_emptied BEFORE TRUNCATE ON sealed_block
@@ -1810,9 +1810,13 @@ CREATE TRIGGER command_transitions_are_journalled AFTER INSERT OR UPDATE ON comm
 CREATE TRIGGER command_event_is_never_changed BEFORE UPDATE OR DELETE ON command_event
     FOR EACH ROW EXECUTE FUNCTION refuse_change();
 
--- 64 bits of what has a place above one and up to another, as PostgreSQL hashes records: quick, in any order.
-CREATE FUNCTION checksum_of_places(above bigint, up_to bigint) RETURNS bigint STABLE LANGUAGE sql AS $$
-    SELECT coalesce((SELECT bit_xor(hash_record_extended(t, 0)) FROM public.journal t WHERE t.id > above AND t.id <= up_to), 0)
+-- 64 bits of what has a place above one and up to another, as PostgreSQL hashes arrays and records: quick, in any order.
+-- Of the journal: who moved how much, and which version of its row says so. Nobody changes any of a row's columns but by another
+-- version, of a later database transaction; `sealer` is the age of the one that sealed these, and the distance stays.
+CREATE FUNCTION checksum_of_places(above bigint, up_to bigint, sealer bigint) RETURNS bigint STABLE LANGUAGE sql AS $$
+    SELECT coalesce((SELECT bit_xor(hash_array_extended(t.accounts, hash_array_extended(t.amounts,
+                                                                                        hashint8extended(t.id, age(t.xmin) - sealer))))
+                     FROM public.journal t WHERE t.id > above AND t.id <= up_to), 0)
          # coalesce((SELECT bit_xor(hash_record_extended(ROW(a.place, a.id, a.name), 0)) FROM public.ledger_account a
                      WHERE a.place > above AND a.place <= up_to), 0)
          # coalesce((SELECT bit_xor(hash_record_extended(ROW(s.place, s.id, s.period, s.component), 0))

@@ -199,6 +199,49 @@ def test_the_first_row_that_its_owner_changed_is_named(database_url: str, statem
     on(as_owner(database_url), story)
 
 
+CHARGE_CHANGED = (
+    "SET id = id + 1000 WHERE id = {0}",
+    "SET recorded_at = recorded_at + interval '1 us' WHERE id = {0}",
+    "SET recorded_at = 'infinity' WHERE id = {0}",
+    "SET value_date = value_date + 1 WHERE id = {0}",
+    "SET value_date = 'infinity' WHERE id = {0}",
+    "SET kind = kind + 1 WHERE id = {0}",
+    "SET accounts[2] = 1 WHERE id = {0}",
+    "SET amounts = '{{-200,198,2}}' WHERE id = {0}",
+    "SET amounts = ARRAY[amounts[1], amounts[3], amounts[2]] WHERE id = {0}",
+    "SET accounts = accounts || -1, amounts = amounts || 1::bigint, streams = streams || 2 WHERE id = {0}",
+    "SET streams[1] = 2 WHERE id = {0}",
+    "SET streams = NULL WHERE id = {0}",
+    "SET streams = accounts, accounts = streams WHERE id = {0}",
+    "SET actor = 'daemon:settlement', key = 'x' WHERE id = {0}",
+    "SET key = 'x' WHERE id = {0}",
+    "SET channel = 'bank' WHERE id = {0}",
+    "SET content = '{{}}' WHERE id = {0}",
+    "SET document = 1 WHERE id = {0}",
+    "SET reverses = 1 WHERE id = {0}",
+    "SET recorded_at = (SELECT recorded_at FROM journal j WHERE j.id = {0} + {1} - journal.id) WHERE id IN ({0}, {1})",
+    "SET amounts = (SELECT amounts FROM journal j WHERE j.id = {0} + {1} - journal.id) WHERE id IN ({0}, {1})",
+)
+
+
+def test_a_charge_of_settlement_that_its_owner_changed_is_suspect(database_url: str) -> None:
+    """Nothing but a change of its columns tells: what settlement posts has no key and no content."""
+
+    async def story(connection: AsyncConnection[Any]) -> None:
+        await post(connection, charge(1), charge(2, fen=200))
+        first, second = await places(connection, "chg:A:1", "chg:A:2")
+        await tampered(connection, "UPDATE journal SET actor = NULL, key = NULL, content = NULL")
+        await tampered(connection, f"UPDATE journal SET recorded_at = now() WHERE id = {second}")
+        await seal(connection, NOW)
+        assert await seals.first_suspect(connection, 1, 1) is None
+        for change in CHARGE_CHANGED:
+            async with connection.transaction(force_rollback=True):
+                await tampered(connection, f"UPDATE journal {change.format(first, second)}")
+                assert await seals.first_suspect(connection, 1, 1) == 1, change
+
+    on(as_owner(database_url), story)
+
+
 def test_a_checksum_alone_accuses_nobody(database_url: str) -> None:
     """Another server may compute another one of the same rows: then hashes decide."""
 
