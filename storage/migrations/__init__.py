@@ -69,7 +69,7 @@ def migrate(url: str, owner_url: str | None = None) -> int:
     is granted what it needs, and no more. Without one the daemon's role makes the tables itself,
     or only compares the version, where they are another's.
 
-    What was already applied is only compared. Each migration commits together with its entry in
+    What was already applied is only compared. What was not commits together with its entries in
     `schema_version`. Where TimescaleDB is preloaded at the first time, readings and slots become
     hypertables. SchemaError if the database is newer than the program or a migration was changed
     afterwards; psycopg.errors.InsufficientPrivilege, with what to do, if a role lacks something."""
@@ -79,19 +79,21 @@ def migrate(url: str, owner_url: str | None = None) -> int:
             return _check_privileges(connection)
         connection.execute("SELECT pg_advisory_lock(%s)", (LOCK,))
         connection.execute("SET client_min_messages = warning")
-        try:
-            connection.execute(SCHEMA_VERSION)
-        except psycopg.errors.InsufficientPrivilege as error:
-            raise psycopg.errors.InsufficientPrivilege(
-                f"{_role(connection)} may not make tables here ({error}): set "
-                "database.migration_url, or let `meterd migrate` make them"
-            ) from None
-        _use_timescaledb(connection)
-        applied = _ours(connection.execute(APPLIED).fetchall())
-        for migration in migrations():
-            if migration.version in applied:
-                continue
-            with connection.transaction():
+        role = _role(connection)
+        # At once, grants and all: whoever looks meanwhile finds no schema, and not half of one.
+        with connection.transaction():
+            try:
+                connection.execute(SCHEMA_VERSION)
+            except psycopg.errors.InsufficientPrivilege as error:
+                raise psycopg.errors.InsufficientPrivilege(
+                    f"{role} may not make tables here ({error}): set "
+                    "database.migration_url, or let `meterd migrate` make them"
+                ) from None
+            _use_timescaledb(connection)
+            applied = _ours(connection.execute(APPLIED).fetchall())
+            for migration in migrations():
+                if migration.version in applied:
+                    continue
                 connection.execute(sql.SQL(migration.text))
                 connection.execute(
                     "INSERT INTO schema_version (version, name, checksum) VALUES (%s, %s, %s)",
