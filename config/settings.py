@@ -452,10 +452,12 @@ class NoticeChannelSection(NamedSection):
 class QualitySection(Section):
     """What a site may say of how its readings are judged.
 
-    `max_daily_kwh`: of one phase of a point of which nothing else is told. The others: from where
-    on use is reported, which withholds nothing."""
+    `max_daily_kwh`: of one phase of a point of which nothing else is told. `max_auto_span_days`:
+    over so many days use is billed and outliers are outvoted without a person. The others: from
+    where on use is reported, which withholds nothing."""
 
     max_daily_kwh: int = Field(default=ONE_PHASE_60_A_KWH, ge=1, le=1_000_000)
+    max_auto_span_days: int = Field(default=7, ge=1, le=31)
     stopped_days: int = Field(default=7, ge=2, le=31)
     stopped_mean_kwh: int = Field(default=1, ge=0, le=1_000_000)
     share_days: int = Field(default=3, ge=1, le=14)

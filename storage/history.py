@@ -36,6 +36,7 @@ class SlotVersion:
     decimals: int | None
     reading_id: int | None
     link_days: int
+    rule_set: int
     codes: Sequence[str]
     next_step: str | None
     hold: str | None

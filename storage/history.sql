@@ -8,14 +8,14 @@ LEFT JOIN meter m ON m.id = i.meter_id
 WHERE p.number = %(point)s
 
 -- slots -- what a point showed on each day: now, and what it was before, with who changed it
-SELECT s.day, s.revision, s.state::text AS state, s.total, i.decimals, s.reading_id, s.link_days, coalesce(d.codes, '{}') AS codes,
-       d.next_step, d.hold, NULL::timestamptz AS until, NULL AS changed_by
+SELECT s.day, s.revision, s.state::text AS state, s.total, i.decimals, s.reading_id, s.link_days, s.rule_set,
+       coalesce(d.codes, '{}') AS codes, d.next_step, d.hold, NULL::timestamptz AS until, NULL AS changed_by
 FROM generate_series(%(first)s::date, %(last)s::date, interval '1 day') asked
 JOIN slot s ON s.day = asked::date AND s.point_id = %(point_id)s AND s.kind = 1
 LEFT JOIN doubt d ON (d.point_id, d.day, d.kind) = (s.point_id, s.day, s.kind)
 LEFT JOIN LATERAL register_on(s.point_id, s.day) i ON true
 UNION ALL
-SELECT j.day, j.revision, j.state::text, j.total, i.decimals, j.reading_id, 0, '{}', NULL, NULL, j.changed_at, j.actor
+SELECT j.day, j.revision, j.state::text, j.total, i.decimals, j.reading_id, 0, j.rule_set, '{}', NULL, NULL, j.changed_at, j.actor
 FROM slot_journal j LEFT JOIN LATERAL register_on(j.point_id, j.day) i ON true
 WHERE j.point_id = %(point_id)s AND j.kind = 1 AND j.day BETWEEN %(first)s AND %(last)s
 ORDER BY day, until NULLS LAST

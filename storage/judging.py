@@ -47,7 +47,7 @@ class Tail(NamedTuple):
     value. `unchanged_days`: for how long the total had stood still on the day before, if it
     still does; 31 is for at least so long. `account_id`: who is billed for it; `is_quiet`:
     and will be, no finding of the point or of its clock speaks of the first new value's day or a
-    later one, and its meter tells no other serial."""
+    later one, and its meter tells no other serial. `rule_set`: the one that holds now."""
 
     point_id: int
     meter_id: int
@@ -71,6 +71,8 @@ class Tail(NamedTuple):
     after_reading: int | None
     account_id: int | None
     is_quiet: bool
+    rule_set: int
+    max_auto_span_days: int
 
 
 class NewSlot(NamedTuple):
@@ -220,7 +222,6 @@ async def link_chains(
     connection: Connection,
     firsts: Mapping[int, date],
     relinked: Sequence[Relinked],
-    rule_set: int,
 ) -> None:
     """Let chains begin with these days, by point, and these values follow others than before."""
     if not firsts and not relinked:
@@ -234,7 +235,6 @@ async def link_chains(
         "days": days(found),
         "each_day": days(sorted(set(found))),
         "link_days": array([it.link_days for it in ordered]),
-        "rule_set": rule_set,
     }
     await connection.execute(SQL["link_chains"], values)
 
@@ -276,7 +276,6 @@ async def put_limits(
 async def put_slots(
     connection: Connection,
     slots: Sequence[SlotRow],
-    rule_set: int,
     firsts: Mapping[int, date] | None = None,
 ) -> None:
     """Let days show this from now on, and nothing else be said of them; what changes is
@@ -304,6 +303,5 @@ async def put_slots(
         "kwhs": [slot.kwh for slot in ordered],
         "begun": array(firsts or {}),
         "firsts": array((firsts or {}).values()),
-        "rule_set": rule_set,
     }
     await connection.execute(SQL["put_slots"], values)

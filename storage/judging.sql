@@ -1,5 +1,7 @@
 -- tails -- of each point what a clean new value is compared with: its neighbours, its register, whether anything is open
-WITH a AS MATERIALIZED (
+WITH rules AS MATERIALIZED (
+    SELECT id, (thresholds ->> 'max_auto_span_days')::int AS max_auto_span_days FROM rule_set ORDER BY id DESC LIMIT 1
+), a AS MATERIALIZED (
     SELECT * FROM unnest(%(points)s::int[], %(firsts)s::date[], %(lasts)s::date[], %(totals)s::bigint[])
                   AS a (point_id, first_day, last_day, total)
 ), shown AS MATERIALIZED (
@@ -23,12 +25,12 @@ WITH a AS MATERIALIZED (
     SELECT day, meter_id, id, source, total, rate_1, rate_2, rate_3, rate_4, more_rates FROM reading
     WHERE day = ANY(%(days)s::date[]) AND meter_id = ANY(%(meters)s::int[])
 ), near AS MATERIALIZED (
-    -- A value behind a longer gap than a week is the first of all, or remarked on: it ends a held link. All points of a day
-    -- are looked up at once.
+    -- A value behind a longer gap than a link may have is the first of all, or remarked on: it ends a held link. All points
+    -- of a day are looked up at once.
     SELECT DISTINCT ON (w.point_id, w.step) w.point_id, w.step, s.day, s.state, s.meter_id, s.reading_id
     FROM (SELECT from_day + step * n AS day, points
           FROM (SELECT from_day, step, array_agg(point_id) AS points FROM way WHERE day IS NULL GROUP BY 1, 2) x
-          CROSS JOIN generate_series(1, 7) n
+          CROSS JOIN generate_series(1, greatest(7, (SELECT max_auto_span_days FROM rules))) n
           UNION ALL
           SELECT x.day, array_agg(x.point_id)
           FROM way w JOIN (SELECT point_id, day FROM remark UNION ALL SELECT point_id, first_day FROM begun) x
@@ -122,8 +124,10 @@ SELECT a.point_id, i.meter_id, i.modulus, i.decimals, i.wire_decimals, i.first_d
             OR i.meter_id IN (SELECT meter_id FROM clock_finding WHERE meter_id = ANY(%(meters)s::int[])
                               AND to_day >= %(first)s)
             OR i.meter_id IN (SELECT meter_id FROM other_serial
-                              WHERE meter_id = ANY(%(meters)s::int[]) AND until_at IS NULL)) AS is_quiet
+                              WHERE meter_id = ANY(%(meters)s::int[]) AND until_at IS NULL)) AS is_quiet,
+       rules.id AS rule_set, rules.max_auto_span_days
 FROM a
+CROSS JOIN rules
 JOIN installed i ON i.point_id = a.point_id AND i.to_at IS NULL
 LEFT JOIN begun ON begun.point_id = a.point_id
 LEFT JOIN (SELECT point_id, max(account_id) AS account_id, bool_and(to_day IS NULL) AS is_now FROM point_account
@@ -175,6 +179,9 @@ SELECT point_id, 'decision', jsonb_build_object('action', action, 'day', day, 't
 FROM decision WHERE point_id = ANY(%(points)s) AND action <> 'release_link' AND takes_effect
 UNION ALL
 SELECT id, 'number', to_jsonb(number) FROM point WHERE id = ANY(%(points)s)
+UNION ALL
+SELECT id, 'max_auto_span_days', (SELECT thresholds -> 'max_auto_span_days' FROM rule_set ORDER BY id DESC LIMIT 1)
+FROM point WHERE id = ANY(%(points)s)
 UNION ALL
 SELECT point_id, 'first_day', jsonb_build_object('day', first_day) FROM chain WHERE point_id = ANY(%(points)s) AND kind = 1
 UNION ALL
@@ -232,7 +239,7 @@ WITH n AS MATERIALIZED (
     ON CONFLICT (point_id, day, kind) DO UPDATE SET codes = excluded.codes, next_step = NULL, hold = excluded.hold
     WHERE (doubt.codes, doubt.next_step, doubt.hold) IS DISTINCT FROM (excluded.codes, NULL, excluded.hold)
 )
-UPDATE slot SET link_days = n.link_days, rule_set = %(rule_set)s
+UPDATE slot SET link_days = n.link_days, rule_set = (SELECT max(id) FROM rule_set)
 FROM n
 WHERE (slot.day, slot.point_id) = (n.day, n.point_id) AND slot.link_days <> n.link_days
   AND slot.day = ANY(%(each_day)s::date[]) AND slot.point_id = ANY(%(points)s::int[]) AND slot.kind = 1
@@ -274,7 +281,7 @@ WITH n AS MATERIALIZED (
     WHERE (doubt.codes, doubt.next_step, doubt.hold) IS DISTINCT FROM (excluded.codes, excluded.next_step, excluded.hold)
 )
 INSERT INTO slot (day, point_id, kind, state, meter_id, total, reading_id, rule_set, link_days)
-SELECT day, point_id, 1, state::slot_state, meter_id, total, reading_id, %(rule_set)s, link_days FROM n WHERE state <> 'missing'
+SELECT day, point_id, 1, state::slot_state, meter_id, total, reading_id, (SELECT max(id) FROM rule_set), link_days FROM n WHERE state <> 'missing'
 ON CONFLICT (day, point_id, kind) DO UPDATE SET
     state = excluded.state, meter_id = excluded.meter_id, total = excluded.total, reading_id = excluded.reading_id,
     rule_set = excluded.rule_set, link_days = excluded.link_days,

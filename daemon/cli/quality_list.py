@@ -21,7 +21,7 @@ from daemon.quality.codes import in_words
 from daemon.quality.doubt_runs import runs_of
 from daemon.quality.soft_reports import SOFT
 from daemon.quality.tasks import Doubtful, task_of
-from storage import decisions, doubts, findings, history
+from storage import decisions, doubts, findings, history, rule_sets
 from storage.doubts import DoubtRow, Wanted
 from storage.findings import Soft
 
@@ -100,7 +100,10 @@ def list_doubts(
 @site_option
 @as_json
 def show(point: str, day: date | None, site_path: Path, as_json: bool) -> None:
-    """The chain around DAY (else the newest days), its reads, limits, decisions and changes."""
+    """The chain around DAY (else the newest days), its reads, limits, decisions and changes.
+
+    `rules` of a day is the rule set by which it came to show what it shows; each is listed, with
+    what the site said in [quality] then."""
     settings = load_settings(site_path)
     today = datetime.now(settings.site.zone).date()
     middle = day or today
@@ -121,6 +124,10 @@ def show(point: str, day: date | None, site_path: Path, as_json: bool) -> None:
             "limits": [
                 {"from": since, "max_daily_kwh": most, "basis": basis}
                 for since, most, basis in await history.limits(connection, found.point_id)
+            ],
+            "rule_sets": [
+                {**asdict(it), "since": it.since.astimezone(settings.site.zone)}
+                for it in await rule_sets.some(connection, {slot.rule_set for slot in slots})
             ],
             "decisions": [
                 {**asdict(it), "total": kwh(it.total, it.decimals)}
@@ -146,13 +153,19 @@ def _print(found: dict[str, Any]) -> None:
         f"point {point['point']}  account {point['account'] or '-'}  meter {point['meter'] or '-'}"
         f"  line {point['line'] or '-'}"
     )
-    columns = {it: it for it in ("day", "state", "register", "revision", "codes", "next")}
-    print_columns(columns, found["chain"], title="chain")
+    names = ("day", "state", "register", "revision", "codes", "next", "rules")
+    print_columns({it: it for it in names}, found["chain"], title="chain")
     if found["reads"]:
         columns = {it: it for it in ("day", "register", "source", "read at", "stamp", "skew s")}
         print_columns({**columns, "meter": "meter"}, found["reads"], title="reads")
     columns = {"from": "from", "most kWh a day": "max_daily_kwh", "follows from": "basis"}
     print_columns(columns, found["limits"], title="limits")
+    sets = [
+        {**it, "quality": "  ".join(f"{key}={most}" for key, most in it["thresholds"].items())}
+        for it in found["rule_sets"]
+    ]
+    columns = {"rules": "id", "since": "since", "by": "actor", "program": "program"}
+    print_columns({**columns, "[quality]": "quality"}, sets, title="rule sets")
     if found["decisions"]:
         columns = {it: it for it in ("number", "day", "action", "total", "maker", "state")}
         print_columns({**columns, "why": "reason"}, found["decisions"], title="decisions")

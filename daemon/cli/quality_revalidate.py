@@ -1,10 +1,9 @@
-"""meterd quality revalidate: judge anew, or see what that, or the files' limits, would change."""
+"""meterd quality revalidate: judge anew, or see what that, or the files, would change."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, date, datetime
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -12,7 +11,7 @@ from zoneinfo import ZoneInfo
 import click
 from psycopg import AsyncConnection
 
-from config.load import load_site
+from config.load import LoadedSite, load_site
 from config.settings_file import load_settings
 from daemon.cli.actor import acting, actor_option
 from daemon.cli.documented import effect_as_json, print_effect
@@ -20,9 +19,10 @@ from daemon.cli.on_site import on_database
 from daemon.cli.output import as_json, echo, fail, print_json, print_money
 from daemon.cli.site_option import site_option
 from daemon.cli.typed import Day, Text, typed
+from daemon.transactions.archive import rules_of
 from daemon.transactions.revalidation import Portion, Wanted
 from daemon.transactions.revalidation import revalidate as judge_anew
-from storage import history
+from storage import history, rule_sets
 from storage.archive import BEGINNING
 from storage.documents import Said
 from storage.history import LimitedPoint
@@ -37,7 +37,7 @@ from storage.history import LimitedPoint
     "--files",
     "with_files",
     is_flag=True,
-    help="With --dry-run: as if the limits of points.csv held already.",
+    help="With --dry-run: as if the limits of points.csv and [quality] held already.",
 )
 @click.option("--dry-run", is_flag=True, help="Only print what would change.")
 @click.option("--reason", type=Text(), help="Why; asked for on a terminal if missing.")
@@ -57,20 +57,20 @@ def revalidate(
     """Judge the readings of points anew: which days change, and what use and money follow.
 
     What arrived, what a person decided and what a reload changed is judged by itself: this is for
-    rules that changed with the program, and to see before a reload what a mended limit does. A
-    point of which billed days move waits for a second person (meterd document approve). Exit code
-    1 if --dry-run finds changes."""
+    rules that changed with the program, and to see before a reload what a mended limit or another
+    max_auto_span_days does. A point of which billed days move waits for a second person (meterd
+    document approve). Exit code 1 if --dry-run finds changes."""
     points: tuple[str, ...] = scope["points"]
     if not (points or scope["line"] or scope["is_all"]):
         raise click.UsageError("name --point, --line or --all")
     if with_files and not dry_run:
-        raise click.UsageError("--files goes with --dry-run: a reload is what lets limits hold")
+        raise click.UsageError("--files goes with --dry-run: a reload is what lets files hold")
     said = None
     if not dry_run:
         said = Said(acting(actor), reason or typed("Why", Text(), "--reason"))
     settings = load_settings(site_path)
     zone = settings.site.zone
-    limits = _limits_of(site_path) if with_files else None
+    files = load_site(site_path) if with_files else None
     seen: list[Portion] = []
 
     async def ask(connection: AsyncConnection[Any]) -> int:
@@ -78,7 +78,7 @@ def revalidate(
         missing = {*points} - {it.point for it in found}
         if missing:
             raise fail(f"there is no point {min(missing)}")
-        wanted = _wanted(found, limits, scope["since"] or BEGINNING)
+        wanted = await _wanted(connection, found, files, scope["since"] or BEGINNING)
         async for portion in judge_anew(connection, wanted, zone, datetime.now(UTC), said):
             seen.append(portion)
             _print(portion, zone, as_json=as_json)
@@ -91,22 +91,26 @@ def revalidate(
     raise SystemExit(1 if dry_run and seen else 0)
 
 
-def _limits_of(site_path: Path) -> dict[str, Decimal]:
-    return {it.point: it.max_daily_kwh for it in load_site(site_path).archive.points}
-
-
-def _wanted(
-    found: Sequence[LimitedPoint], limits: Mapping[str, Decimal] | None, since: date
+async def _wanted(
+    connection: AsyncConnection[Any],
+    found: Sequence[LimitedPoint],
+    files: LoadedSite | None,
+    since: date,
 ) -> Wanted:
     names = {it.point_id: it.point for it in found}
-    if limits is None:
+    if files is None:
         return Wanted(names, since)
+    limits = {it.point: it.max_daily_kwh for it in files.archive.points}
     differing = {
         it.point_id: limits[it.point]
         for it in found
         if it.point in limits and limits[it.point] != it.max_daily_kwh
     }
-    return Wanted({point: names[point] for point in differing}, since, differing)
+    thresholds = rules_of(files)
+    newest = await rule_sets.newest(connection)
+    ruled = await rule_sets.judged_otherwise(connection, newest, thresholds)
+    asked = {point: name for point, name in names.items() if point in differing or point in ruled}
+    return Wanted(asked, since, differing, thresholds)
 
 
 def _print(portion: Portion, zone: ZoneInfo, *, as_json: bool) -> None:

@@ -43,6 +43,7 @@ def slot_row(slot: SlotVersion) -> dict[str, Any]:
         "codes": " ".join(slot.codes) or None,
         "next": slot.next_step,
         "held": slot.hold,
+        "rules": slot.rule_set,
         "until": slot.until,
         "changed by": slot.changed_by,
     }

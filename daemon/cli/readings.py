@@ -25,7 +25,7 @@ RAW: Final = (
     *("day", "kind", "register", "rates", "meter", "source"),
     *("read at", "stamp", "skew s", "shown", "reading", "line", "told by"),
 )
-SLOTS: Final = ("day", "state", "register", "revision", "codes", "next", "held", "until")
+SLOTS: Final = ("day", "state", "register", "revision", "codes", "next", "held", "rules", "until")
 
 
 @click.command()
@@ -55,7 +55,7 @@ def readings(
     `--raw`: every read with its kind, source, meter, time, stamp and clock skew, and who told it
     (with `--json` also its terminal, session and certificate); registers that were collected on
     demand are there alone, because they fill no day. A row with `until` is what the day showed
-    until then."""
+    until then; `rules` is the rule set by which it came to show it (`meterd quality show`)."""
     if is_raw and is_slots:
         raise click.UsageError("say either --raw or --slots")
     settings = load_settings(site_path)

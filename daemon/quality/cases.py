@@ -15,6 +15,7 @@ from config.problems import quoted
 from daemon.quality.acceptance import closing, refusal
 from daemon.quality.case_fields import CaseError, Fields
 from daemon.quality.facts import (
+    MAX_AUTO_SPAN_DAYS,
     Clock,
     ClockFinding,
     ClockSetting,
@@ -73,6 +74,7 @@ def _first_facts(given: Fields) -> Facts:
         limits=tuple(_limit(it) for it in given.each("limits")),
         # What stands in the files is older than every event.
         clock_settings=(ClockSetting(clock, rev=-1),),
+        max_auto_span_days=given.integer("max_auto_span_days", MAX_AUTO_SPAN_DAYS),
     )
 
 

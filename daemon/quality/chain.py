@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
-from typing import Final
 
 import numpy as np
 
@@ -12,9 +11,6 @@ from daemon.quality.local_time import DAY_S
 from daemon.quality.steps import Steps
 from daemon.quality.values import Value
 from daemon.quality.votes import Votes
-
-MAX_AUTO_SPAN_DAYS: Final = 7
-"""An outlier is outvoted at short range; what stood for longer is a matter for a person."""
 
 
 def choose_chain(

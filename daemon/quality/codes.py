@@ -33,7 +33,7 @@ CODES: Final[Mapping[str, str]] = {
     "V38": "withdrawn by a person",
 }
 HOLDS: Final[Mapping[str, str]] = {
-    "span": "longer than 7 days without a value",
+    "span": "too many days without a value to be billed without a person",
     "ratio": "the ratio changed inside, and no register was written down",
     "spike": "the jump took place in less time than the limit allows",
     "final_lost": "the last register of the old meter is lost",

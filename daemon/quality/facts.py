@@ -8,12 +8,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Any, Literal
+from typing import Any, Final, Literal
 from zoneinfo import ZoneInfo
 
 Clock = Literal["zone", "standard"]
 """Whether a meter follows the summer time of its zone or keeps standard time all year."""
 Action = Literal["release", "reject", "withdraw", "substitute"]
+MAX_AUTO_SPAN_DAYS: Final = 7
+"""Where a site says nothing else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +145,8 @@ class Facts:
 
     `refused`: days whose second read the meter refused. `begins_on`: the facts are a window and
     begin with this day's value, which is in the chain; only the last confirmed value before it is
-    needed besides. None: they begin with the point."""
+    needed besides. None: they begin with the point. `max_auto_span_days`: over so many days an
+    outlier is outvoted and a link billed by itself; what is longer is a matter for a person."""
 
     zone: ZoneInfo
     installations: tuple[Installation, ...]
@@ -157,6 +160,7 @@ class Facts:
     decisions: tuple[Decision, ...] = ()
     closings: tuple[Closing, ...] = ()
     begins_on: date | None = None
+    max_auto_span_days: int = MAX_AUTO_SPAN_DAYS
 
 
 Fact = (

@@ -12,8 +12,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from daemon.quality.chain import MAX_AUTO_SPAN_DAYS
-from daemon.quality.facts import Facts
+from daemon.quality.facts import MAX_AUTO_SPAN_DAYS, Facts
 from daemon.quality.judge import judge
 from daemon.quality.local_time import DAY_S
 from daemon.quality.marks import UNCHANGED_DAYS
@@ -47,6 +46,7 @@ class Freezes:
     of a day, a failed check, a finding, a document, another ratio or source, a decision other than
     a closing. `confirmed` [points]: a closing named a value of it, or it is known to be published.
     `unchanged_days` [points]: for how long the total had stood still on the first day.
+    `max_auto_span_days`: as of facts.
 
     Where nothing is open before it, the first day may be that of any value of the chain."""
 
@@ -59,6 +59,7 @@ class Freezes:
     confirmed: Flags
     unchanged_days: Integers
     rates: Integers | None = None
+    max_auto_span_days: int = MAX_AUTO_SPAN_DAYS
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +73,7 @@ class CleanPoints:
     unchanged: Flags
     """[points, days]: V10."""
     spans: Flags
-    """[points, days]: the link that ends there is longer than 7 days and is held."""
+    """[points, days]: the link that ends there is too long and is held."""
 
 
 def judge_many(
@@ -217,7 +218,8 @@ def _advances(
 def _mark(totals: Registers, freezes: Freezes, block: slice, proved: CleanPoints) -> None:
     """V10 and held spans, in days of the calendar, of the few points that can have one."""
     unchanged_days = freezes.unchanged_days[block]
-    some = np.flatnonzero(_has_long_gap(totals) | _may_rest(totals, unchanged_days))
+    span_days = freezes.max_auto_span_days
+    some = np.flatnonzero(_has_long_gap(totals, span_days) | _may_rest(totals, unchanged_days))
     points = np.arange(len(proved.clean))[block][some]
     last = np.full(some.size, MISSING, dtype=np.int64)
     last_day = np.zeros(some.size, dtype=np.int64)
@@ -228,16 +230,16 @@ def _mark(totals: Registers, freezes: Freezes, block: slice, proved: CleanPoints
         np.copyto(since, day - unchanged_days[some], where=~had_one)
         np.copyto(since, day, where=is_there & had_one & (values != last))
         proved.unchanged[points, day] = is_there & (since <= day - UNCHANGED_DAYS)
-        proved.spans[points, day] = is_there & had_one & (last_day < day - MAX_AUTO_SPAN_DAYS)
+        proved.spans[points, day] = is_there & had_one & (last_day < day - span_days)
         np.copyto(last, values, where=is_there)
         np.copyto(last_day, day, where=is_there)
 
 
-def _has_long_gap(totals: Registers) -> Flags:
+def _has_long_gap(totals: Registers, span_days: int) -> Flags:
     """Whether so many days lie between two values that the link could be held.
 
     Seven days without a value hold four that begin at a multiple of four."""
-    highest = _pieces(totals, (MAX_AUTO_SPAN_DAYS + 1) // 2).max(axis=1)
+    highest = _pieces(totals, (span_days + 1) // 2).max(axis=1)
     return np.asarray((highest < 0).any(axis=0))
 
 

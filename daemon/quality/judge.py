@@ -9,7 +9,7 @@ from typing import Final
 
 from daemon.quality.candidates import Candidate, candidates_of, stamps_of
 from daemon.quality.capacity import Capacity
-from daemon.quality.chain import MAX_AUTO_SPAN_DAYS, choose_chain
+from daemon.quality.chain import choose_chain
 from daemon.quality.facts import Facts, Read
 from daemon.quality.in_force import InForce, in_force
 from daemon.quality.judged_run import JudgedRun
@@ -25,10 +25,10 @@ RULE_SET: Final = 1
 """Stored with each verdict; raised when the rules change, so that what they said is judged anew."""
 
 
-def judge(facts: Facts, max_auto_span_days: int = MAX_AUTO_SPAN_DAYS) -> Verdict:
+def judge(facts: Facts) -> Verdict:
     """What the facts say, whatever the order in which they came."""
     counting = in_force(facts)
-    runs = judged_runs(facts, max_auto_span_days)
+    runs = judged_runs(facts)
     days: dict[date, DayState] = {}
     standing: list[list[Value]] = []
     for judged in runs:
@@ -45,17 +45,16 @@ def judge(facts: Facts, max_auto_span_days: int = MAX_AUTO_SPAN_DAYS) -> Verdict
         links=links,
         is_too_short=any(it.is_too_short for it in runs),
         beside=links_beside(runs, standing, counting, chain, links),
+        max_auto_span_days=facts.max_auto_span_days,
     )
 
 
-def judged_runs(facts: Facts, max_auto_span_days: int = MAX_AUTO_SPAN_DAYS) -> list[JudgedRun]:
+def judged_runs(facts: Facts) -> list[JudgedRun]:
     """The runs with their chains, for who asks more than what a verdict tells."""
     counting = in_force(facts)
     runs = runs_of(facts.zone, counting.clock, facts.installations)
     candidates = _candidates(facts, counting, runs)
-    return [
-        _judged(run, candidates[run], counting, max_auto_span_days, facts.begins_on) for run in runs
-    ]
+    return [_judged(run, candidates[run], counting, facts) for run in runs]
 
 
 def _candidates(
@@ -77,15 +76,15 @@ def _judged(
     run: Run,
     candidates: Mapping[date, Sequence[Candidate]],
     counting: InForce,
-    max_auto_span_days: int,
-    begins_on: date | None,
+    facts: Facts,
 ) -> JudgedRun:
-    values = values_of(run, candidates, counting.ratios, begins_on)
+    values = values_of(run, candidates, counting.ratios, facts.begins_on)
     steps = Steps(values, Capacity(run, values, counting), run.modulus)
     votes = votes_of(values, steps)
-    pinned = _pinned(values, begins_on)
-    chain = choose_chain(values, steps, votes, max_auto_span_days, pinned)
-    return JudgedRun(run, candidates, values, steps, votes, chain, max_auto_span_days, pinned)
+    pinned = _pinned(values, facts.begins_on)
+    span_days = facts.max_auto_span_days
+    chain = choose_chain(values, steps, votes, span_days, pinned)
+    return JudgedRun(run, candidates, values, steps, votes, chain, span_days, pinned)
 
 
 def _pinned(values: Sequence[Value], begins_on: date | None) -> int | None:

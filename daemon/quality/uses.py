@@ -13,7 +13,6 @@ from decimal import Decimal
 from itertools import pairwise, zip_longest
 from zoneinfo import ZoneInfo
 
-from daemon.quality.chain import MAX_AUTO_SPAN_DAYS
 from daemon.quality.codes import NOT_SHOWN
 from daemon.quality.links import EXACT, moment
 from daemon.quality.verdict import Held, Link, Verdict
@@ -65,8 +64,8 @@ def _cut(verdict: Verdict, substitutes: Sequence[date], zone: ZoneInfo) -> Itera
         moments = [link.start, *inside, link.end]
         shares = _shares(link, totals, link.kwh)
         for (begin, until), kwh in zip(pairwise(moments), shares, strict=True):
-            is_short = link.held == "span" and not _is_long(begin, until, zone)
-            held = None if is_short else link.held
+            is_long = _length(begin, until, zone) > timedelta(days=verdict.max_auto_span_days)
+            held = None if link.held == "span" and not is_long else link.held
             yield Link(begin, until, kwh, held, link.ratio)
 
 
@@ -116,10 +115,10 @@ def _first_hold(links: Sequence[Link]) -> Held | None:
     return min(holds, key=lambda it: it not in NOT_SHOWN, default=None)
 
 
-def _is_long(start: date | datetime, end: date | datetime, zone: ZoneInfo) -> bool:
+def _length(start: date | datetime, end: date | datetime, zone: ZoneInfo) -> timedelta:
     """By the clock on the wall, as a link is judged."""
     first, last = (moment(it, zone).astimezone(zone).replace(tzinfo=None) for it in (start, end))
-    return last - first > timedelta(days=MAX_AUTO_SPAN_DAYS)
+    return last - first
 
 
 def _days(verdict: Verdict, state: str) -> set[date]:

@@ -8,6 +8,8 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import Literal
 
+from daemon.quality.facts import MAX_AUTO_SPAN_DAYS
+
 State = Literal["published", "suspect", "rejected", "substituted"]
 NextStep = Literal["recollect", "wait", "reread", "person"]
 Held = Literal["span", "ratio", "spike", "final_lost", "initial_lost", "backward"]
@@ -59,6 +61,8 @@ class Verdict:
     beside: tuple[Link, ...] = ()
     """The use that substitutes show before the first value of the chain and behind the last, to and
     from these too. Held as a spike where it is more than the limit allows."""
+    max_auto_span_days: int = MAX_AUTO_SPAN_DAYS
+    """By which links were held for their length."""
 
 
 def changed_days(before: Verdict, after: Verdict) -> dict[date, DayState]:

@@ -183,7 +183,7 @@ class Configuration:
         async with self._one_at_a_time:
             new, found = await self._compare(path)
             await self._refuse_to_leave_dark(found, leave_dark)
-            if not found.archive:
+            if not (found.archive or _is_judged_otherwise(self.site, new)):
                 return await self._with_what_waits(new, found)
             part, points = await in_thread(partial(changed_part, self.site, new))
             # Only the database knows what contradicts what was billed: it is asked and undone.
@@ -304,12 +304,13 @@ class Configuration:
         They stop before the database knows their new meters, so that no line is given a command
         for a meter that it does not know; if the database refuses in the end, they go on as they
         were."""
+        judged_otherwise = _is_judged_otherwise(self.site, new)
         touched = map(self._lines.get, found.touched)
         running = [line for line in touched if line is not None]
         take_over = self.prepare(new)
         built: list[Line] = []
         try:
-            if found.archive or found.touched:
+            if found.archive or found.touched or judged_otherwise:
                 stopping = [line.name for line in running]
                 built = await self._exchange(new, found, stopping, actor)
         except Exception:
@@ -325,7 +326,7 @@ class Configuration:
         self._lines.start(built)
         self._lines.forget_figures(line.shown_as for line in running)
         await self._wake(built)
-        if found.archive:
+        if found.archive or judged_otherwise:
             await self._judge_waiting(new)
 
     def _start_again(self, lines: Sequence[Line]) -> None:
@@ -345,7 +346,7 @@ class Configuration:
             self._pool.connection(lasts_s=LONG_USE_S) as connection,
             connection.transaction(),
         ):
-            if found.archive:
+            if found.archive or _is_judged_otherwise(self.site, new):
                 # What did not change was taken over before, or is a document's by now.
                 part, points = await in_thread(partial(changed_part, self.site, new))
                 await take_over_part(connection, part, points, actor)
@@ -368,12 +369,12 @@ class Configuration:
             return found
 
     async def _judge_waiting(self, new: LoadedSite) -> None:
-        """Let days follow the new limits; if the database fails, the next sweep does it."""
+        """Let days follow new limits and rules; if the database fails, the next sweep does it."""
         try:
             async with self._pool.connection(lasts_s=LONG_USE_S) as connection:
                 await judge_waiting(connection, new.settings.site.zone)
         except psycopg.Error as error:
-            log.warning("limits are followed later", error=str(error).strip())
+            log.warning("limits and rules are followed later", error=str(error).strip())
 
     async def _wake(self, lines: Collection[Line]) -> None:
         """Those of them that have commands; all, if the database does not tell."""
@@ -425,6 +426,11 @@ class Configuration:
                 wanted=count,
                 present=filled[name],
             )
+
+
+def _is_judged_otherwise(old: LoadedSite, new: LoadedSite) -> bool:
+    """Whether the new files make another rule set."""
+    return old.settings.quality != new.settings.quality
 
 
 def _left_in_words(line: str, points: Sequence[str]) -> str:

@@ -21,9 +21,10 @@ from config.meters import DLT645, LEAST_DECIMALS, MQTT, Meter
 from config.point_limit import TOLD
 from config.tariff_canonical import canonical_form
 from config.tariff_version import TariffVersion
+from daemon.quality.judge import RULE_SET
 from daemon.transactions import point_pricing
 from daemon.transactions.tariff_versions import DAEMON, waiting_in_words
-from storage import archive, judging, tariff_filing
+from storage import archive, judging, rule_sets, tariff_filing
 from storage.archive import ArchiveRows, PointPage, SiteMeter
 from storage.owner import claim
 from storage.point_pricing import Pricing
@@ -56,8 +57,9 @@ async def take_over_archive(
 
     `left_out`: the points that the files name no more, where `site` is a part of them. `actor`: who
     asked for it; where nobody did, versions are told by the owner of the tariffs file. Returns what
-    documents say otherwise than the files. Points of which a limit changed wait to be judged
-    (disputes.py). ForeignSite where that is another site's."""
+    documents say otherwise than the files. Points of which a limit changed, or that a new rule set
+    may judge otherwise, wait to be judged (disputes.py). ForeignSite where that is another site's.
+    """
     zone = site.settings.site.zone
     await claim(connection, site.settings.site.name, zone)
     rows = archive_rows(site, zone)
@@ -67,8 +69,9 @@ async def take_over_archive(
         found = await archive.take_over(
             connection, rows, now, site_option_of(site), left_out, teller
         )
+        ruled = await rule_sets.follow(connection, RULE_SET, rules_of(site), actor)
         # As many as there may be: the take-over does not wait for them.
-        await judging.wait(connection, found.limited)
+        await judging.wait(connection, {**found.limited, **ruled})
     if found.differing_accounts:
         log.warning(
             "accounts differ from the files and stay as they are: `meterd account import` takes "
@@ -90,6 +93,12 @@ async def take_over_archive(
             first=found.stale[0],
         )
     return found.stale
+
+
+def rules_of(site: LoadedSite) -> dict[str, int]:
+    """What the site says of how readings are judged, by key."""
+    said: dict[str, int] = site.settings.quality.model_dump()
+    return said
 
 
 def site_option_of(site: LoadedSite) -> str:
@@ -121,6 +130,7 @@ async def told_in_days(
     `site` may be the part that changed, with the rows of these points. ArchiveConflict, as taking
     them over would. At most MOST_TOLD points are told one by one."""
     before = await archive.pages(connection, points)
+    rules = await _rules_in_words(connection, site)
     async with connection.transaction(force_rollback=True):
         stale = await take_over_part(connection, site, points)
         after = await archive.pages(connection, points)
@@ -134,7 +144,21 @@ async def told_in_days(
     added = sum(point in after and point not in before for point in points)
     if added:
         told.append(f"points that are new: {added}")
-    return Told((*told, *stale), waiting)
+    return Told((*rules, *told, *stale), waiting)
+
+
+async def _rules_in_words(connection: AsyncConnection[Any], site: LoadedSite) -> tuple[str, ...]:
+    """What another `max_auto_span_days` means."""
+    newest = await rule_sets.newest(connection)
+    becomes = rules_of(site)
+    was_days, days = (it["max_auto_span_days"] for it in (newest.thresholds, becomes))
+    if was_days == days:
+        return ()
+    points = await rule_sets.judged_otherwise(connection, newest, becomes)
+    return (
+        f"use of more than {days} days waits for a person, instead of {was_days}, and outliers are "
+        f"outvoted over {days} days; points that are judged again: {len(points)}",
+    )
 
 
 async def stale_cells(connection: AsyncConnection[Any], site: LoadedSite) -> tuple[str, ...]:

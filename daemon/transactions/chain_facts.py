@@ -90,6 +90,7 @@ class PointFacts:
             decisions=tuple(others["decision"]),
             closings=tuple(others["closing"]),
             begins_on=begins_on,
+            max_auto_span_days=others["max_auto_span_days"][0],
         )
 
 
@@ -215,6 +216,7 @@ def _closing(content: Mapping[str, Any], facts: PointFacts) -> Closing:
 
 _FACTS: Mapping[str, Callable[[Mapping[str, Any], PointFacts], Any]] = {
     "number": lambda content, _: content,
+    "max_auto_span_days": lambda content, _: content,
     "first_day": lambda content, _: date.fromisoformat(content["day"]),
     "ratio": _ratio,
     "limit": _limit,

@@ -11,10 +11,8 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
-from daemon.quality.chain import MAX_AUTO_SPAN_DAYS
 from daemon.quality.fleet import MISSING, CleanPoints, Freezes, Integers, clean_points
 from daemon.quality.freeze import HOST_FREEZE_LIMIT
-from daemon.quality.judge import RULE_SET
 from daemon.quality.local_time import midnight_s
 from storage.judging import MOST_DAYS, NewSlot, Relinked, SlotRow, Tail
 from storage.readings import RawReading
@@ -22,7 +20,6 @@ from storage.settling import Days
 
 QUIET_SKEW_S: Final = 60
 """A clock that is further off is remarked on (V05)."""
-LONGEST_LINK: Final = timedelta(days=MAX_AUTO_SPAN_DAYS)
 FEW_ALIKE: Final = 8
 """Fewer values with the same neighbours are proved with the others: an array costs as much."""
 HOST_LIMIT_MS: Final = HOST_FREEZE_LIMIT // timedelta(milliseconds=1)
@@ -127,7 +124,7 @@ def _prove_single_values(
                         step.day,
                         tail.meter_id,
                         1,
-                        RULE_SET,
+                        tail.rule_set,
                         link_days,
                     )
                 )
@@ -147,7 +144,7 @@ def _single_step(told: Sequence[RawReading], tail: Tail) -> _Step | None:
     reading = told[0]
     steps = reading.steps
     is_alone = len(told) == 1 and tail.is_published
-    is_near = reading.day - tail.before_day <= LONGEST_LINK
+    is_near = (reading.day - tail.before_day).days <= tail.max_auto_span_days
     if not is_alone or not is_near or steps[0] == before[0] or len(steps) != len(before):
         return None
     if tail.after_day is None:
@@ -198,7 +195,14 @@ def _take(found: CleanValues, chain: Sequence[_Value], tail: Tail) -> None:
             link_days = 0 if before is None else (day - before).days
             found.slots.append(
                 NewSlot(
-                    reading_id, steps[0], tail.point_id, day, tail.meter_id, 1, RULE_SET, link_days
+                    reading_id,
+                    steps[0],
+                    tail.point_id,
+                    day,
+                    tail.meter_id,
+                    1,
+                    tail.rule_set,
+                    link_days,
                 )
             )
         elif before is not None:
@@ -213,7 +217,7 @@ def _take(found: CleanValues, chain: Sequence[_Value], tail: Tail) -> None:
 def _relinked(tail: Tail, before: date, day: date) -> Relinked:
     """What lies behind new values, of which `before` is the last."""
     link_days = (day - before).days
-    if link_days > MAX_AUTO_SPAN_DAYS:
+    if link_days > tail.max_auto_span_days:
         link_days = -link_days
     (total, *_) = tail.after_steps or (0,)
     return Relinked(tail.point_id, day, tail.meter_id, total, tail.after_reading, link_days)
@@ -302,6 +306,7 @@ def _freezes(
         confirmed=np.array([bool(tail.is_published) for tail in of_points]),
         unchanged_days=_column([tail.unchanged_days or 0 for tail in of_points]),
         rates=steps[1:] if registers > 1 else None,
+        max_auto_span_days=of_points[0].max_auto_span_days,
     )
 
 

@@ -18,7 +18,7 @@ import structlog
 from psycopg import AsyncConnection
 
 from daemon import metrics
-from daemon.quality.judge import RULE_SET, judge
+from daemon.quality.judge import judge
 from daemon.quality.uses import Use, uses_of
 from daemon.quality.verdict import DayState, Verdict
 from daemon.quality.window import (
@@ -118,9 +118,9 @@ async def judge_arrivals(
         judged.rows += map(_as_row, judged.relinked)
         judged.relinked = []
     if judged.relinked or not judged.rows:
-        await judging.link_chains(connection, judged.begun, judged.relinked, RULE_SET)
+        await judging.link_chains(connection, judged.begun, judged.relinked)
     await judging.add_slots(connection, judged.clean, proved_slots)
-    await judging.put_slots(connection, judged.rows, RULE_SET, judged.begun)
+    await judging.put_slots(connection, judged.rows, judged.begun)
     return judged
 
 
@@ -165,7 +165,7 @@ async def rejudge(
     judged = Judged(is_trial=is_trial)
     whole = await _judge(connection, changed, zone, judged)
     await _judge(connection, whole, zone, judged)
-    await judging.put_slots(connection, judged.rows, RULE_SET)
+    await judging.put_slots(connection, judged.rows)
     return judged
 
 

@@ -20,10 +20,8 @@ from numpy.typing import NDArray
 from psycopg import AsyncConnection
 
 from daemon.quality.arrival import Arrival, PolledFreeze, number_of
-from daemon.quality.chain import MAX_AUTO_SPAN_DAYS
 from daemon.quality.fleet import Freezes, Integers, clean_points
 from daemon.quality.freeze import is_in_service
-from daemon.quality.judge import RULE_SET
 from daemon.quality.local_time import midnight_s
 from daemon.transactions.clean_values import QUIET_SKEW_S
 from storage import chains
@@ -152,6 +150,9 @@ class KnownTails:
         """The last change that was looked at."""
         self._has_put_slots = False
         """Since then; so a change by this writer must lie behind it."""
+        self._rule_set = 0
+        self._max_auto_span_days = 0
+        """What all that is known was learned under: a new rule set is a change of everything."""
 
     def forget(self) -> None:
         """Everything: what a transaction came to, or which database this is, is not known."""
@@ -236,7 +237,7 @@ class KnownTails:
             (facts[:, _Column.REGISTERS] == registers)
             & (facts[:, _Column.METER] == told.meters)
             & (link_days > 0)
-            & (link_days <= MAX_AUTO_SPAN_DAYS)
+            & (link_days <= self._max_auto_span_days)
             & (told.steps[:, 0] != before_steps[:, 0])
             # V06, here because in arrays a register below 0 is one that is missing.
             & (told.steps.min(axis=1) >= 0)
@@ -284,7 +285,7 @@ class KnownTails:
         columns |= {
             "reading_id": told.ids[order],
             "point_id": points[order],
-            "rule_set": RULE_SET,
+            "rule_set": self._rule_set,
             "link_days": (told.days - facts[:, _Column.DAY])[order],
         }
         found.slots += made_rows(NEW_SLOT, columns, len(points))
@@ -325,6 +326,8 @@ class KnownTails:
                 self._learn(tail, reading)
 
     def _learn(self, tail: Tail, reading: RawReading) -> None:
+        self._rule_set = tail.rule_set
+        self._max_auto_span_days = tail.max_auto_span_days
         steps = reading.steps
         row = self._free.pop() if self._free else len(self._rows)
         if row == len(self._facts):

@@ -28,11 +28,13 @@ POINTS_AT_ONCE: Final = 50
 class Wanted:
     """Which points are judged anew, by their ids with what persons call them; from which day on.
 
-    `limits`: of a trial, by point the most kWh a day that holds as if it had been taken over."""
+    `limits`, `thresholds`: of a trial, by point the most kWh a day, and what the site says of how
+    readings are judged, that hold as if they had been taken over."""
 
     points: Mapping[int, str]
     since: date
     limits: Mapping[int, Decimal] = field(default_factory=dict)
+    thresholds: Mapping[str, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +79,7 @@ async def _portion(
         await lock_chains(connection)
         limits = {point: wanted.limits[point] for point in points if point in wanted.limits}
         sinces = dict.fromkeys(points, wanted.since)
-        found = await foresee(connection, sinces, zone, now, limits)
+        found = await foresee(connection, sinces, zone, now, limits, wanted.thresholds)
         waiting: dict[str, int] = {}
         if said is not None:
             for point, effect in found.effects.items():

@@ -12,11 +12,12 @@ from zoneinfo import ZoneInfo
 from psycopg import AsyncConnection
 
 from daemon.billing.document_effect import NOTHING, Effect, Use, changed_days
+from daemon.quality.judge import RULE_SET
 from daemon.quality.verdict import DayState, Held
 from daemon.transactions.chain_facts import day_state, point_facts
 from daemon.transactions.judging import rejudge
 from daemon.transactions.settle import settle_accounts
-from storage import holdings, judging, ledger, links
+from storage import holdings, judging, ledger, links, rule_sets
 from storage.archive import BEGINNING
 from storage.installations import zone_name
 from storage.links import LinkedUse
@@ -39,14 +40,17 @@ async def foresee(
     zone: ZoneInfo,
     now: datetime,
     limits: Mapping[int, Decimal] | None = None,
+    thresholds: Mapping[str, int] | None = None,
 ) -> Foreseen:
     """What judging these points anew would change; nothing of it is kept.
 
-    `changed`: by point, the first day to be judged. `limits`: by point the most kWh a day, as if a
-    reload had just taken it over. The caller holds the lock on the chains."""
+    `changed`: by point, the first day to be judged. `limits`, `thresholds`: by point the most kWh a
+    day and what the site says in `[quality]`, as if a reload had just taken them over. The caller
+    holds the lock on the chains."""
     today = now.astimezone(zone).date()
     async with connection.transaction(force_rollback=True):
         sinces = {**changed, **await judging.put_limits(connection, limits or {}, today)}
+        await _put_thresholds(connection, thresholds)
         judged = await rejudge(connection, sinces, zone, is_trial=True)
         differing = set(judged.changed) | {row.point_id for row in judged.rows}
     if not differing:
@@ -55,6 +59,7 @@ async def foresee(
         await settled(connection, differing, zone, now)
         before = await _shown(connection, differing, zone)
         await judging.put_limits(connection, limits or {}, today)
+        await _put_thresholds(connection, thresholds)
         await rejudge(
             connection, {point: sinces[point] for point in differing}, zone, is_trial=True
         )
@@ -62,6 +67,13 @@ async def foresee(
         after = await _shown(connection, differing, zone)
     effects = {point: _difference(before[point], after[point]) for point in sorted(differing)}
     return Foreseen({point: it for point, it in effects.items() if not it.is_empty}, fen)
+
+
+async def _put_thresholds(
+    connection: AsyncConnection[Any], thresholds: Mapping[str, int] | None
+) -> None:
+    if thresholds is not None:
+        await rule_sets.follow(connection, RULE_SET, thresholds, "trial")
 
 
 async def settled(

@@ -682,6 +682,21 @@ COMMENT ON COLUMN reading.total IS 'register in its smallest step; NULL: a secon
 COMMENT ON COLUMN reading.clock_skew_s IS 'meter clock minus true time; NULL: not known for that day';
 COMMENT ON COLUMN reading.host_offset_ms IS 'read by the host so long after 00:00 (negative: before); NULL: frozen by the meter';
 
+-- By what it is judged. The first one is that of a site that says nothing else.
+CREATE TABLE rule_set (
+    id          smallint PRIMARY KEY,
+    program     smallint NOT NULL,
+    thresholds  jsonb NOT NULL,
+    since       timestamptz NOT NULL DEFAULT now(),
+    actor       text NOT NULL
+);
+INSERT INTO rule_set (id, program, thresholds, actor) VALUES (1, 1, '{
+    "max_daily_kwh": 380, "max_auto_span_days": 7, "stopped_days": 7, "stopped_mean_kwh": 1, "share_days": 3,
+    "high_factor": 3, "low_factor": 4, "difference_kwh": 5, "season_factor": 3}', 'daemon');
+COMMENT ON TABLE rule_set IS 'by what readings are judged since then; the highest id holds now. No sequence: trials use no numbers up';
+COMMENT ON COLUMN rule_set.program IS 'number of the rules of the program';
+COMMENT ON COLUMN rule_set.thresholds IS 'what the site said in [quality], by key';
+
 -- What became of it: one row for each owed value that is there; a missing one has no row.
 
 CREATE TYPE slot_state AS ENUM ('published', 'suspect', 'substituted', 'rejected', 'lost');
@@ -700,6 +715,7 @@ CREATE TABLE slot (
 );
 COMMENT ON TABLE slot IS 'one owed value; day D holds the freeze of D 00:00, the close of D-1';
 COMMENT ON COLUMN slot.reading_id IS 'the reading that was chosen, of meter_id and this day; NULL for a substitute';
+COMMENT ON COLUMN slot.rule_set IS 'by which the day came to show this: an id of rule_set, not checked for each row';
 COMMENT ON COLUMN slot.link_days IS 'so many days before lies the value that this one is linked to; 0: to none, negative: held';
 
 -- Readings and slots are laid out by month: as hypertables where TimescaleDB is there, else as partitions.
@@ -930,7 +946,7 @@ BEGIN
 END $$;
 
 -- Whoever remembers what chains are looks here whether they still are so. Every change of a fact that points are judged by names
--- its point or its meter; whoever puts slots names the points (writer 0) or itself. All of them hold the lock on the chains
+-- its point or its meter, a new rule set neither; whoever puts slots names the points (writer 0) or itself. All of them hold the lock on the chains
 -- (storage/chains.py), so rows come in the order of their numbers.
 CREATE TABLE chain_change (
     id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -989,6 +1005,14 @@ BEGIN
         END LOOP;
     END LOOP;
 END $$;
+
+CREATE FUNCTION note_rule_set() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+BEGIN
+    PERFORM pg_advisory_xact_lock(1835365478);
+    INSERT INTO chain_change DEFAULT VALUES;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER rule_set_is_noted AFTER INSERT ON rule_set FOR EACH STATEMENT EXECUTE FUNCTION note_rule_set();
 
 CREATE TRIGGER reading_is_never_changed BEFORE UPDATE ON reading FOR EACH ROW EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER slot_changes_are_journalled AFTER UPDATE ON slot FOR EACH ROW
@@ -2140,6 +2164,7 @@ INSERT INTO daemon_privilege (table_name, privileges) VALUES
     ('closing', 'INSERT'),
     ('reading', 'INSERT'),
     ('teller', 'INSERT'),
+    ('rule_set', 'INSERT (id, program, thresholds, actor)'),
     ('slot', 'INSERT, UPDATE, DELETE'),
     ('slot_journal', ''),
     ('chain_change', 'INSERT'),

@@ -136,6 +136,33 @@ def test_what_the_site_says_of_a_phase_mends_each_point_of_which_nothing_is_told
     assert place.ask(of_second) == [(4,)]
 
 
+def test_use_that_waits_for_a_person_by_what_the_site_says_is_planned_and_tried_before(
+    place: Place,
+) -> None:
+    place.read("P1", 100, 105, 0, 0, 0, 125)
+    before = place.balance("A1")
+    was = files(place)
+    site = place.folder / "meterd.toml"
+    site.write_text(f"{site.read_text()}\n[quality]\nmax_auto_span_days = 3\n")
+    assert plan(place, was) == (
+        "use of more than 3 days waits for a person, instead of 7, and outliers are outvoted over 3 "
+        "days; points that are judged again: 1",
+    )
+    seen = told(place, "quality", "revalidate", "--all", "--files", "--dry-run")
+    assert seen[0]["use"]["before"][0] | {"held": "span"} == seen[0]["use"]["after"][0]
+    assert seen[1] == {"balances_moved_fen": {"A1": 20 * 50}}
+    assert place.balance("A1") == before
+    place.restart()
+    assert place.balance("A1") == before + 20 * 50
+    shown = told(place, "readings", "P1", "--from", str(OPEN), "--to", str(OPEN + 5 * DAY))
+    assert [(it["held"], it["rules"]) for it in shown] == [*[(None, 1)] * 5, ("span", 2)]
+    (found,) = told(place, "quality", "show", "P1", str(OPEN))
+    assert [it["thresholds"]["max_auto_span_days"] for it in found["rule_sets"]] == [7, 3]
+    assert "max_auto_span_days=3" in place.meterd("quality", "show", "P1", str(OPEN)).stdout
+    place.restart()
+    assert place.ask("SELECT count(*) FROM rule_set") == [(2,)]
+
+
 def test_another_reason_for_the_same_limit_judges_nothing(place: Place) -> None:
     read_twice(place, 100, 105, 605)
     journal = "SELECT count(*) FROM slot_journal"

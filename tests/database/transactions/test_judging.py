@@ -13,12 +13,14 @@ from psycopg.types.json import Jsonb
 
 from daemon.quality.acceptance import closing
 from daemon.quality.arrival import Arrival
+from daemon.quality.judge import RULE_SET
 from daemon.transactions.chain_facts import load_facts
 from daemon.transactions.collect import collect, raw_reading, settle_marked
 from daemon.transactions.decisions import DecisionRefused, Order, decide
+from daemon.transactions.disputes import judge_waiting
 from daemon.transactions.judging import arrival_tails, rejudge
 from daemon.transactions.known_tails import KnownTails
-from storage import archive, chains, judging
+from storage import archive, chains, judging, rule_sets
 from storage.archive import BEGINNING, SiteMeter
 from storage.settling import mark_points
 from tests.database.small_site import (
@@ -52,6 +54,18 @@ pytestmark = pytest.mark.hypertables
 async def published(connection: AsyncConnection[Any], point: str = "P1") -> dict[date, int]:
     shown = await slots(connection, point)
     return {day: total // 100 for day, (state, total, _) in shown.items() if state == "published"}
+
+
+async def judge_by(connection: AsyncConnection[Any], max_auto_span_days: int) -> None:
+    """Take over what the site says now, and judge what that may change."""
+    async with connection.transaction():
+        await chains.lock_chains(connection)
+        said = (await rule_sets.newest(connection)).thresholds
+        becomes = {**said, "max_auto_span_days": max_auto_span_days}
+        await judging.wait(
+            connection, await rule_sets.follow(connection, RULE_SET, becomes, "tester")
+        )
+    await judge_waiting(connection, ZONE)
 
 
 async def judged_again(connection: AsyncConnection[Any], points: int) -> list[Any]:
@@ -118,6 +132,71 @@ def test_what_a_limit_withheld_is_published_when_the_limit_is_mended(database_ur
     on(database_url, story)
 
 
+def test_use_that_waits_for_a_person_is_what_the_site_says_and_slots_name_the_rule_set(
+    database_url: str,
+) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        site = Site.of(first_registers_are_known=False)
+        meter = (await site.take_over(connection))["P1"]
+        known = KnownTails()
+
+        async def read(n: int) -> None:
+            told = freeze(meter, OPEN + n * DAY, 100 + n)
+            await collect(connection, [polled(told)], ZONE, known=known)
+            await settle_marked(connection, ARMED, NOW)
+
+        async def shown() -> list[Any]:
+            asked = """SELECT day - %s, link_days, hold, rule_set
+                       FROM slot LEFT JOIN doubt USING (point_id, day, kind) ORDER BY day"""
+            return await rows(connection, asked, OPEN)
+
+        for n in (0, 1, 2, 7):
+            await read(n)
+        assert await shown() == [(0, 0, None, 1), (1, 1, None, 1), (2, 1, None, 1), (7, 5, None, 1)]
+        assert await balance(connection, "A1") == -7 * 50
+        await judge_by(connection, 4)
+        await settle_marked(connection, ARMED, NOW)
+        assert (await shown())[-1] == (7, -5, "span", 2)
+        assert await balance(connection, "A1") == -2 * 50
+        await judge_by(connection, 4)
+        await read(12)
+        assert (await shown())[-1] == (12, -5, "span", 2)
+        await judge_by(connection, 10)
+        await read(22)
+        await read(33)
+        assert (await shown())[-4:] == [
+            (7, 5, None, 3),
+            (12, 5, None, 3),
+            (22, 10, None, 3),
+            (33, -11, "span", 3),
+        ]
+        assert await balance(connection, "A1") == -22 * 50
+        asked = (
+            "SELECT program, thresholds -> 'max_auto_span_days', actor FROM rule_set ORDER BY id"
+        )
+        assert await rows(connection, asked) == [
+            (RULE_SET, 7, "daemon"),
+            (RULE_SET, 4, "tester"),
+            (RULE_SET, 10, "tester"),
+        ]
+
+    on(database_url, story)
+
+
+def test_rules_that_changed_with_the_program_judge_every_point_again(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        found = await Site.of(2).take_over(connection)
+        told = [freeze(meter, OPEN + n * DAY, 100 + n) for meter in found.values() for n in (0, 1)]
+        await store(connection, *told)
+        said = (await rule_sets.newest(connection)).thresholds
+        assert await rule_sets.follow(connection, RULE_SET, said, "daemon") == {}
+        assert await rule_sets.follow(connection, RULE_SET + 1, said, "daemon") == {
+            meter.point_id: OPEN for meter in found.values()
+        }
+
+    on(database_url, story)
+
+
 def test_a_second_read_of_the_same_registers_is_kept_and_changes_no_day(database_url: str) -> None:
     async def story(connection: AsyncConnection[Any]) -> None:
         meter = (await Site.of().take_over(connection))["P1"]
@@ -152,7 +231,11 @@ def test_whatever_comes_in_whatever_order_the_whole_history_says_the_same(
         ]
         if seed % 3:
             rng.shuffle(arrivals)
+        changes = rng.sample(range(len(arrivals)), 2)
         while arrivals:
+            if any(len(arrivals) <= it for it in changes):
+                changes = [it for it in changes if len(arrivals) > it]
+                await judge_by(connection, rng.choice((1, 3, 7, 14, 31)))
             count = rng.choice((1, 5, 60, 400))
             batch, arrivals = arrivals[:count], arrivals[count:]
             await collect(connection, list(map(polled, batch)), ZONE, known=known)
@@ -175,6 +258,7 @@ def test_a_back_fill_shows_the_same_as_the_whole_history(database_url: str, seed
         known = KnownTails()
         site = Site.of(points, first_registers_are_known=seed % 2 == 0)
         found = await site.take_over(connection)
+        await judge_by(connection, (3, 14)[seed % 2])
         lives = {it.point_id: a_life(rng, it, rng.choice((20, 62, 75))) for it in found.values()}
         lives = {point: [told[-1], *told[:-1]] for point, told in lives.items()}
         while any(lives.values()):

@@ -13,7 +13,6 @@ from psycopg import AsyncConnection
 
 from daemon import metrics
 from daemon.quality.arrival import Arrival, PolledFreeze
-from daemon.quality.judge import RULE_SET
 from daemon.transactions.collect import collect, settle_marked
 from daemon.transactions.known_tails import MOST_CHANGES, KnownTails, NextValues
 from storage import judging
@@ -36,7 +35,7 @@ from tests.database.small_site import (
     slots,
 )
 from tests.database.transactions.test_cost_of_a_batch import counted
-from tests.database.transactions.test_judging import judged_again
+from tests.database.transactions.test_judging import judge_by, judged_again
 from tests.examples import seeds
 
 pytestmark = pytest.mark.hypertables
@@ -100,6 +99,20 @@ def test_the_next_values_of_known_points_take_four_statements_and_no_look_at_cha
         await settle_marked(connection, ARMED, NOW)
         assert await balance(connection, "A1") == -3 * 4 * 50
         assert await intact(connection)
+
+    on(database_url, story)
+
+
+def test_nothing_is_remembered_under_another_rule_set(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        found, known = await knowing(connection)
+        assert len((await proved(connection, known, day_of(found, 7))).positions) == 4
+        await judge_by(connection, 4)
+        assert not (await proved(connection, known, day_of(found, 7))).positions
+        # Known again by their next values: the longest link is another one now.
+        await collect(connection, day_of(found, 3), ZONE, known=known)
+        assert len((await proved(connection, known, day_of(found, 7))).positions) == 4
+        assert not (await proved(connection, known, day_of(found, 8))).positions
 
     on(database_url, story)
 
@@ -208,9 +221,9 @@ def test_a_point_whose_days_show_something_else_is_not_known_any_more(database_u
         day = OPEN + 2 * DAY
         (shown,) = [it for it in await judging.slots(connection, {1: day}) if it.day == day]
         async with await connect(database_url) as other:
-            await judging.put_slots(other, [replace(shown, total=10700)], RULE_SET)
+            await judging.put_slots(other, [replace(shown, total=10700)])
         assert (await proved(connection, known, day_of(found, 3))).positions == {1, 2, 3}
-        await judging.put_slots(connection, [shown], RULE_SET)
+        await judging.put_slots(connection, [shown])
 
     on(database_url, story)
 

@@ -26,6 +26,7 @@ class NaiveRun:
     limits: Sequence[Fraction]
     """By day, in steps."""
     modulus: int
+    span_days: int = 7
 
     # --- section 3 --------------------------------------------------------------------------------
 
@@ -142,7 +143,7 @@ class NaiveRun:
         if any(it.is_confirmed for it in skipped):
             return False
         good = [it for it in skipped if self.is_good(u, it)]
-        if good and v.day - u.day > 7:
+        if good and v.day - u.day > self.span_days:
             return False
         return all(self.is_outvoted(it) for it in good)
 

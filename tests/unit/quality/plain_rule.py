@@ -337,6 +337,7 @@ class Rule:
 
     def __init__(self, given: Mapping[str, Any]) -> None:
         self.zone = ZoneInfo(given["timezone"])
+        self._span_days = int(given.get("max_auto_span_days", 7))
         self._settings = [{"clock": given.get("clock", "zone"), "rev": -1}]
         self._installed = [self._run(it, it["from"]) for it in given["installations"]]
         self._ratios = [self._ratio_of(it, it["from"]) for it in given["ratios"]]
@@ -511,7 +512,7 @@ class Rule:
         return local.replace(tzinfo=None)
 
     def is_long(self, u: Value, v: Value) -> bool:
-        return self._local(v.at) - self._local(u.at) > 7 * DAY
+        return self._local(v.at) - self._local(u.at) > self._span_days * DAY
 
     def _limit_of(self, day: date) -> Fraction:
         told = {it["from"]: it for it in sorted(self._limits, key=lambda it: int(it["rev"]))}

@@ -289,5 +289,6 @@ def random_case(seed: int) -> Mapping[str, Any]:
             "ratios": [{"from": str(first), "ratio": ratio, "rev": 0}],
             "limits": [{"from": str(first), "max_daily_register": str(limit), "rev": 0}],
             "events": events,
+            "max_auto_span_days": chance.choice([7, 7, 1, 3, 14, 31]),
         },
     }

@@ -81,7 +81,8 @@ def runs(draw: st.DrawFn) -> NaiveRun:
     limits = draw(
         st.lists(st.sampled_from(["8", "10.5", "20", "30"]), min_size=DAYS, max_size=DAYS)
     )
-    return NaiveRun(chosen, [Fraction(it) for it in limits], modulus)
+    span_days = draw(st.sampled_from([7, 1, 2, 3]))
+    return NaiveRun(chosen, [Fraction(it) for it in limits], modulus, span_days)
 
 
 def facts(run: NaiveRun) -> Facts:
@@ -124,6 +125,7 @@ def facts(run: NaiveRun) -> Facts:
         ratios=tuple(ratios),
         reads=tuple(reads),
         decisions=tuple(decisions),
+        max_auto_span_days=run.span_days,
     )
 
 

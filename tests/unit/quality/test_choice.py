@@ -1,5 +1,7 @@
 """judgement.md section 5: the choice of the chain."""
 
+from dataclasses import replace
+
 from daemon.quality.judge import judge, judged_runs
 from tests.unit.quality.point import Point, kwh
 
@@ -157,7 +159,7 @@ def test_a_step_that_skips_a_value_that_follows_reaches_no_eighth_day() -> None:
 def test_the_reach_of_a_step_is_a_setting() -> None:
     point = Point().values(115, 480, None, 125, 126, 127)
     assert len(judge(point.facts).chain) == 4
-    assert len(judge(point.facts, max_auto_span_days=2).chain) == 2
+    assert len(judge(replace(point.facts, max_auto_span_days=2)).chain) == 2
 
 
 def test_a_step_skips_no_confirmed_value() -> None:

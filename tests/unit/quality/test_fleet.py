@@ -57,7 +57,7 @@ def point(draw: st.DrawFn) -> Facts:
     return Facts(ZONE, (installation,), (Limit(FIRST, Decimal(MAX_DAILY)),), reads=tuple(reads))
 
 
-def freezes(points: Sequence[Facts]) -> Freezes:
+def freezes(points: Sequence[Facts], span_days: int = 7) -> Freezes:
     totals = np.full((len(points), DAYS), MISSING)
     rates = np.full((2, len(points), DAYS), MISSING)
     plain = np.ones(len(points), dtype=bool)
@@ -82,6 +82,7 @@ def freezes(points: Sequence[Facts]) -> Freezes:
         confirmed=np.zeros(len(points), dtype=bool),
         unchanged_days=0 * every,
         rates=rates,
+        max_auto_span_days=span_days,
     )
 
 
@@ -110,9 +111,10 @@ def links(arrays: Freezes, proved: CleanPoints, number: int) -> tuple[Link, ...]
 
 
 @examples(60)
-@given(st.lists(point(), min_size=1, max_size=4))
-def test_arrays_say_what_each_point_says_alone(points: list[Facts]) -> None:
-    arrays = freezes(points)
+@given(st.lists(point(), min_size=1, max_size=4), st.sampled_from([7, 1, 2, 3, 14, 31]))
+def test_arrays_say_what_each_point_says_alone(points: list[Facts], span_days: int) -> None:
+    points = [replace(it, max_auto_span_days=span_days) for it in points]
+    arrays = freezes(points, span_days)
     proved, verdicts = judge_many(arrays, lambda n: points[n])
     for number, facts in enumerate(points):
         alone = judge(facts)

@@ -140,9 +140,10 @@ def two_orders(draw: st.DrawFn) -> tuple[list[dict[str, Any]], list[dict[str, An
 
 
 @examples(150)
-@given(two_orders())
+@given(two_orders(), st.sampled_from([7, 1, 3, 14]))
 def test_any_order_between_barriers_ends_alike(
-    orders: tuple[list[dict[str, Any]], list[dict[str, Any]]],
+    orders: tuple[list[dict[str, Any]], list[dict[str, Any]]], span_days: int
 ) -> None:
     one, other = orders
-    assert end(BASE, one) == end(BASE, other)
+    given_input = {**BASE, "max_auto_span_days": span_days}
+    assert end(given_input, one) == end(given_input, other)

@@ -93,6 +93,17 @@ def test_a_piece_of_seven_days_is_billed_and_one_of_eight_is_held() -> None:
     assert uses_of(judged, ZONE) == {at(7): Use(7), at(15): Use(8, "span")}
 
 
+def test_how_long_a_piece_may_be_is_what_the_links_were_judged_by() -> None:
+    judged = verdict(
+        {0: "published", 4: "substituted", 9: "published"},
+        Link(at(0), at(9), Decimal(9), "span"),
+    )
+    assert uses_of(replace(judged, max_auto_span_days=4), ZONE) == {
+        at(4): Use(4),
+        at(9): Use(5, "span"),
+    }
+
+
 def behind_a_document(held: Held | None, *, ratio: int = 2) -> Verdict:
     """A register of 0 that was written down at noon, a substitute of 4, and a reading of 12."""
     judged = verdict(

@@ -80,6 +80,7 @@ def histories(draw: st.DrawFn) -> History:
         ),
         (Limit(FIRST, Decimal(draw(st.sampled_from([12, 40, 400])))),),
         reads=(*old, *new[:known]),
+        max_auto_span_days=draw(st.sampled_from([7, 1, 3, 14, 31])),
     )
     if draw(st.booleans()):
         facts = with_fact(facts, closing(facts, FIRST + timedelta(days=draw(st.integers(0, 60)))))
