@@ -21,23 +21,26 @@ MODBUS_FUNCTIONS: Final = (1, 2, 3, 4, 5, 6, 15, 16)
 """What meters know; a damaged frame with another function is not taken for Modbus."""
 DLT645_BEGINS: Final = b"\x68\xfe"
 NOISE: Final = "noise"
+TRUNCATED: Final = "truncated"
 
 
 def describe_bytes(data: bytes, protocol: str = AUTO) -> list[FrameDescription]:
     """Everything in the bytes, in order: frames and skipped stretches, ready for JSON.
 
     Without a protocol they are DL/T 645 if anything in them is, even damaged; else Modbus, if that
-    accounts for all of them or they are one damaged frame with a usual function."""
+    accounts for all of them or they are one damaged frame with a usual function. The last bytes of
+    a frame of Modbus may look like the beginning of one of DL/T 645."""
     if protocol in PROTOCOLS:
         return [item.as_dict() for item in describe_stream(data, protocol)]
     if protocol != AUTO:
         return _describe_modbus(data, protocol)
     as_dlt645 = [item.as_dict() for item in describe_stream(data)]
-    if not _all_noise(as_dlt645):
+    if not _all_skipped(as_dlt645, NOISE, TRUNCATED):
         return as_dlt645
     as_modbus = _describe_modbus(data, MODBUS)
-    is_whole = not any("skipped" in item for item in as_modbus)
-    if is_whole or _is_one_damaged_modbus(data, as_modbus):
+    if not _has_skipped(as_modbus):
+        return as_modbus
+    if _all_skipped(as_dlt645, NOISE) and _is_one_damaged_modbus(data, as_modbus):
         return as_modbus
     return as_dlt645
 
@@ -55,9 +58,9 @@ def describe_recording(streams: list[bytes], protocol: str = AUTO) -> list[list[
         described = describe_streams(pieces, forced)
         if not any(_has_skipped(items) for items in described):
             return described
-    # Noise may still be Modbus.
+    # What no frame begins, or none ends, may still be Modbus.
     return [
-        describe_bytes(stream, protocol) if _has_noise(items) else items
+        describe_bytes(stream, protocol) if _all_skipped(items, NOISE, TRUNCATED) else items
         for stream, items in zip(streams, describe_streams(streams, forced), strict=True)
     ]
 
@@ -112,12 +115,8 @@ def _is_one_damaged_modbus(data: bytes, described: list[FrameDescription]) -> bo
     return data[0] not in DLT645_BEGINS and data[1] in MODBUS_FUNCTIONS
 
 
-def _all_noise(described: list[FrameDescription]) -> bool:
-    return all(item.get("reason") == NOISE for item in described)
-
-
-def _has_noise(described: list[FrameDescription]) -> bool:
-    return any(item.get("reason") == NOISE for item in described)
+def _all_skipped(described: list[FrameDescription], *reasons: str) -> bool:
+    return all(item.get("reason") in reasons for item in described)
 
 
 def _has_skipped(described: list[FrameDescription]) -> bool:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from daemon.field.decode import describe_bytes, streams_of
+from daemon.field.decode import describe_bytes, describe_recording, streams_of
 from daemon.field.whole_frames import whole_frames
 
 READ = bytes.fromhex("68120000001020681104 33323433F316")
@@ -59,6 +59,17 @@ def test_a_file_that_decodes_and_is_no_text_is_one_stream(tmp_path: Path) -> Non
     recording = tmp_path / "recording"
     recording.write_bytes(b"\x01\x03\x00\x0a\x02")
     assert streams_of(recording) == [recording.read_bytes()]
+
+
+def test_a_modbus_frame_whose_last_byte_begins_frames_of_dlt645_is_modbus(tmp_path: Path) -> None:
+    write = bytes.fromhex("010F0000000A02CD01")
+    data = write + crc(write)
+    assert data[-1:] == b"\x68"
+    recording = tmp_path / "recording.txt"
+    recording.write_text(f"{READ.hex()}\n{data.hex()}\n", encoding="ascii")
+    (alone,) = describe_bytes(data)
+    in_a_file = describe_recording(streams_of(recording))[1]
+    assert [item.get("protocol") for item in (alone, *in_a_file)] == ["modbus-rtu"] * 2
 
 
 def piece(direction: str, data: bytes, at: str = "0") -> dict[str, str]:
