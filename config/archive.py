@@ -49,7 +49,7 @@ from config.priced_points import (
 )
 from config.problems import Mistakes, Problem, did_you_mean, shown
 from config.table import REQUIRED, Columns, Keys, read_table
-from config.table_text import table_bytes
+from config.table_text import table_bytes, table_file
 from config.tariff_version import Versions
 from protocols.modbus.profile import Profile
 
@@ -177,7 +177,7 @@ def load_archive(
 
     What could not be read is in the problems. `known`: what they said when they were read last;
     what is found is the same with it and without, only sooner."""
-    mistakes = {name: Mistakes(shown(folder / name, around.base)) for name in TABLES}
+    mistakes = {name: Mistakes(shown(table_file(folder / name), around.base)) for name in TABLES}
     texts = {name: table_bytes(folder / name, mistakes[name]) for name in TABLES}
     if known is not None:
         try:

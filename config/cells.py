@@ -43,6 +43,14 @@ _ROUNDED: Final = re.compile(r"[0-9]+([.,][0-9]+)?[eE][+-]?[0-9]+")
 _YEAR_FIRST: Final = re.compile(
     r"([0-9]{4})[-/.年]([0-9]{1,2})[-/.月]([0-9]{1,2})日?( 0?0:00(:00)?)?"
 )
+_YEAR_FIRST_SOMEHOW: Final = re.compile(
+    r"((?:19|20)[0-9]{2})[-/.年 ]?([0-9]{1,2})[-/.月 ]?([0-9]{1,2})日?([T ].*)?"
+)
+_MONTHS: Final = "janfebmaraprmayjunjulaugsepoctnovdec"
+_MONTH_IN_LETTERS: Final = re.compile(
+    rf"([0-9]{{1,2}})[- ]({'|'.join(re.findall('...', _MONTHS))})[a-z]*[- ]((?:20)?[0-9]{{2}})",
+    re.IGNORECASE,
+)
 _YEAR_LAST: Final = re.compile(r"([0-9]{1,2})[-/.]([0-9]{1,2})[-/.]([0-9]{4})")
 _SPREADSHEET_TEXT: Final = re.compile("=?[\"']?([0-9][0-9 .-]*)[\"']?")
 _FIRST_DAY_OF_EXCEL: Final = date(1899, 12, 30)
@@ -55,8 +63,14 @@ NO: Final = frozenset({"no", "n", "false", "0", "否", "假"})
 def word(cell: str) -> str:
     """An identifier: not empty, printable, without blanks at its ends."""
     if not cell or not cell.isprintable():
-        raise ValueError(f"{cell!r} is empty or not printable")
+        raise ValueError(f"{cell!r} is empty or not printable{_without_what_is_not_seen(cell)}")
     return cell
+
+
+def _without_what_is_not_seen(cell: str) -> str:
+    """What to write in place of a word with marks in it that nobody sees, as web pages have them."""
+    plain = "".join(filter(str.isprintable, cell))
+    return f": write {plain}" if plain else ""
 
 
 def address(cell: str) -> str:
@@ -129,10 +143,25 @@ def _how_to_write_day(cell: str) -> str:
         meant = days[:1] if "." in cell and days[0] else list(dict.fromkeys(filter(None, days)))
         if meant:
             return f"write {' or '.join(map(str, meant))}"
+    written = _written_otherwise(_plain_width(cell))
+    if written is not None:
+        return f"write {written}"
     if _is_digits(cell) and int(cell) in _DAYS_OF_EXCEL:
         meant_day = _FIRST_DAY_OF_EXCEL + timedelta(days=int(cell))
         return f"but Excel's number of one: write {meant_day}"
     return "write the year first, as 2026-03-01"
+
+
+def _written_otherwise(cell: str) -> date | None:
+    """20260301, 2026-03-01T08:30, 1-Mar-26."""
+    found = _YEAR_FIRST_SOMEHOW.fullmatch(cell)
+    if found is not None:
+        return _day_of(int(found[1]), int(found[2]), int(found[3]))
+    found = _MONTH_IN_LETTERS.fullmatch(cell)
+    if found is None:
+        return None
+    month = _MONTHS.index(found[2].lower()) // len("jan") + 1
+    return _day_of(int(f"20{found[3][-2:]}"), month, int(found[1]))
 
 
 def _day_of(year: int, month: int, day_of_month: int) -> date | None:
@@ -275,7 +304,9 @@ def fen(cell: str) -> int:
 def text(cell: str) -> str:
     """Anything that can be printed; may be empty."""
     if not cell.isprintable():
-        raise ValueError(f"{cell!r} holds characters that cannot be printed")
+        raise ValueError(
+            f"{cell!r} holds characters that cannot be printed{_without_what_is_not_seen(cell)}"
+        )
     return cell
 
 

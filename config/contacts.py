@@ -70,7 +70,7 @@ def load_contacts(
     path = folder / CONTACTS
     if not table_file(path).exists():
         return (), []
-    mistakes = Mistakes(shown(path, base))
+    mistakes = Mistakes(shown(table_file(path), base))
     found: dict[tuple[str, str, str], Contact] = {}
     columns = {**CONTACT_COLUMNS, "channel": (_channel(channels), REQUIRED)}
     for row in read_table(table_bytes(path, mistakes), columns, mistakes, Keys()):

@@ -20,6 +20,7 @@ from config.point_limit import CONTRACT, CURRENT, TOLD, VOLTAGE, column_of, mete
 from config.problems import Mistakes, Problem, shown
 from config.settings_file import SettingsFile
 from config.table import Keys, read_table
+from config.table_text import table_file
 from config.tariff_version import TariffVersion
 from config.toml_lines import line_of, read_toml
 
@@ -359,4 +360,5 @@ def _in_archive(
         reading = Mistakes(table)
         rows = read_table(site.archive.texts[table], TABLES[table], reading, Keys())
         line = next((reading.line for number, _ in enumerate(rows) if number == row), 1)
-    return Problem(shown(site.settings.site.archive / table, base), line, column, message, column)
+    file = table_file(site.settings.site.archive / table)
+    return Problem(shown(file, base), line, column, message, column)

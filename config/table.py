@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from io import BytesIO, TextIOWrapper
-from typing import Any, Final
+from itertools import chain, islice
+from typing import Any, Final, TextIO
 
 from config.problems import Mistakes, did_you_mean
 from config.table_text import (
+    SEPARATORS,
     column_name,
     encoding_of,
     separator_of,
@@ -21,6 +23,10 @@ Columns = Mapping[str, tuple[Parse, Any]]
 """Column name -> (parser, default or REQUIRED)."""
 MISSPELT: Final = 0.75
 """So like a known column that it is meant, not a further one."""
+EMPTY: Final = " \r\n" + "".join(SEPARATORS)
+"""What a line without anything in it consists of."""
+MOST_ABOVE_THE_HEAD: Final = 20
+"""Lines of a title."""
 
 
 class Required:
@@ -56,23 +62,27 @@ def read_table(
     if data is None or encoding is None:
         return
     with TextIOWrapper(BytesIO(data), encoding=encoding, newline="") as file:
-        first = file.readline()
+        above, first = _first_line(file)
         separator = told_separator(first)
-        skipped = separator is not None
         if separator is None:
             separator = separator_of(first, columns)
-            file.seek(0)
-        rows = csv.reader(file, delimiter=separator, strict=True)
+        else:
+            above += 1
+            first = file.readline()
+        rows = csv.reader(chain([first], file), delimiter=separator, strict=True)
         try:
             head = _trimmed([column_name(cell) for cell in next(rows, [])])
-            mistakes.line = 1 + skipped
+            mistakes.line = 1 + above
+            if columns.keys().isdisjoint(head):
+                _tell_no_head(rows, above, columns, mistakes)
+                return
             if not _head_is_good(head, columns, mistakes):
                 return
             key = head.index(next(iter(columns)))
             defaults = {column: default for column, (_, default) in columns.items()}
             parsers = [(column, *columns.get(column, (None, None))) for column in head]
             for cells in rows:
-                mistakes.line = rows.line_num + skipped
+                mistakes.line = rows.line_num + above
                 cells = [cell.strip() for cell in cells]
                 if not any(cells):
                     continue
@@ -82,8 +92,32 @@ def read_table(
                     yield row
             keys.is_complete = True
         except csv.Error as error:
-            mistakes.line = max(1, rows.line_num) + skipped
+            mistakes.line = max(1, rows.line_num) + above
             mistakes.tell("file", f"is no CSV: {error}{_where_it_began(data, encoding, error)}")
+
+
+def _first_line(file: TextIO) -> tuple[int, str]:
+    """The first line with anything in it, and how many are above it."""
+    above = 0
+    first = file.readline()
+    while first and not first.strip(EMPTY):
+        above += 1
+        first = file.readline()
+    return above, first
+
+
+def _tell_no_head(
+    rows: Iterable[list[str]], above: int, columns: Columns, mistakes: Mistakes
+) -> None:
+    """The line that should name the columns names none of them: a title, a row, another file."""
+    needed = [column for column, (_, default) in columns.items() if default is REQUIRED]
+    for number, cells in enumerate(islice(rows, MOST_ABOVE_THE_HEAD), above + 2):
+        if not columns.keys().isdisjoint(map(column_name, cells)):
+            mistakes.tell("head", f"stands in line {number}: remove what is above it")
+            return
+    mistakes.tell(
+        "head", f"the first line names none of the columns; it has to name {', '.join(needed)}"
+    )
 
 
 def _trimmed(cells: list[str]) -> list[str]:

@@ -9,13 +9,14 @@ import csv
 from collections.abc import Collection, Iterator, Sequence
 from datetime import date, datetime, time
 from decimal import Decimal
+from errno import ENOENT
 from io import BytesIO, StringIO
 from pathlib import Path
 from typing import Final
 from zipfile import ZipFile
 
 from config.bounded_file import MOST_TABLE_BYTES, read_file
-from config.problems import Mistakes
+from config.problems import Mistakes, did_you_mean
 
 UTF8: Final = "utf-8-sig"
 """With or without a byte order mark, as Excel writes it."""
@@ -24,6 +25,15 @@ CHINESE: Final = "gb18030"
 UTF16_MARKS: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 SEPARATORS: Final = (",", ";", "\t", "|")
 WORKBOOK: Final = ".xlsx"
+OF_PROGRAMS: Final = "~."
+"""What the names of files begin with that programs keep beside an open one."""
+VISIBLE: Final = "visible"
+OTHER_FILES: Final = {
+    b"PK\x03\x04": "is a workbook of Excel (XLSX): name it so, with .xlsx, or save it as CSV UTF-8",
+    b"\xd0\xcf\x11\xe0": "is a workbook of an old Excel (XLS): save it as XLSX or as CSV UTF-8",
+    b"<": "is a page (HTML) or XML, no CSV: open it in a spreadsheet and save it as CSV UTF-8",
+}
+"""What people name .csv all the same, by its first bytes."""
 MOST_WORKBOOK_BYTES: Final = 512 * 1024 * 1024
 """Of a workbook when it is unpacked: a million rows have about 300 MB."""
 MOST_CELLS: Final = 50_000_000
@@ -50,12 +60,25 @@ def table_bytes(path: Path, mistakes: Mistakes) -> bytes | None:
             return None
         return read_file(path, MOST_TABLE_BYTES)
     except OSError as error:
-        mistakes.tell("file", f"cannot be read: {error.strerror}")
+        hint = did_you_mean(path.name, _called_alike(path), 0) if error.errno == ENOENT else ""
+        mistakes.tell("file", f"cannot be read: {error.strerror}{hint}")
         return None
+
+
+def _called_alike(path: Path) -> list[str]:
+    """Meters.CSV, meters.csv.txt and meters.xls beside a meters.csv that is not there."""
+    if not path.parent.is_dir():
+        return []
+    names = [file.name for file in path.parent.iterdir() if file.name[0] not in OF_PROGRAMS]
+    return [name for name in names if path.stem.lower() in name.lower()]
 
 
 def encoding_of(data: bytes, mistakes: Mistakes) -> str | None:
     """The letters of a table; None, and a mistake at its line, when they are none that is known."""
+    for beginning, told in OTHER_FILES.items():
+        if data.startswith(beginning):
+            mistakes.tell("file", told)
+            return None
     if data.startswith(UTF16_MARKS):
         return _if_readable(data, "utf-16", mistakes)
     # UTF-16 without a mark: every other byte of plain letters is 0.
@@ -130,7 +153,9 @@ def column_name(cell: str) -> str:
 
 
 def _workbook_as_csv(path: Path, mistakes: Mistakes) -> bytes | None:
-    """The first sheet of a workbook as CSV in UTF-8, each row on the line of its number."""
+    """The first sheet that people see of a workbook, as CSV in UTF-8.
+
+    Each row is on the line of its number."""
     try:
         data = read_file(path, MOST_TABLE_BYTES)
         with ZipFile(BytesIO(data)) as archive:
@@ -155,8 +180,11 @@ def _sheet_rows(data: BytesIO) -> Iterator[Sequence[str]]:
 
     workbook = load_workbook(data, read_only=True, data_only=True)
     try:
+        seen = [sheet for sheet in workbook.worksheets if sheet.sheet_state == VISIBLE]
+        if not seen:
+            raise ValueError("no sheet of it is seen")
         cells = 0
-        for row in workbook.worksheets[0].iter_rows(values_only=True):
+        for row in seen[0].iter_rows(values_only=True):
             cells += len(row)
             if cells > MOST_CELLS:
                 raise ValueError(f"it has more than {MOST_CELLS} cells, empty ones among them")

@@ -10,7 +10,7 @@ from typing import Final
 from config.cells import word
 from config.problems import Mistakes, Problem, shown
 from config.table import REQUIRED, Columns, Keys, read_table
-from config.table_text import table_bytes
+from config.table_text import table_bytes, table_file
 from config.values import line_name, network
 from protocols.dial_in.callers import Network
 from protocols.dial_in.registration import Registration
@@ -38,7 +38,7 @@ def load_terminals(
 
     `form`: None when it is wrong itself. `taken`: names that lines have already, and who has them;
     those of the list are added."""
-    mistakes = Mistakes(shown(path, base))
+    mistakes = Mistakes(shown(table_file(path), base))
     columns: Columns = {
         "line": (line_name, REQUIRED),
         "terminal": (word if form is None else form.spelled, REQUIRED),

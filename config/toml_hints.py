@@ -9,6 +9,9 @@ from typing import Final
 _PAIR: Final = re.compile(r"\s*(?P<key>[\w.\"'-]+)\s*=\s*(?P<value>.*?)\s*(#.*)?")
 _HEADER: Final = re.compile(r"\s*\[\[?\s*(?P<name>[^\[\]]+?)\s*\]")
 _CURLY: Final = re.compile("[\u201c\u201d\u2018\u2019\uff02]")
+_COLON: Final = re.compile(r"\s*[\w.-]+\s*[:\uff1a]")
+_UNSEEN: Final = re.compile("[\u00a0\u2000-\u200f\u2028-\u202f\u3000\ufeff]")
+"""Blanks of word processors, and marks without any width."""
 SECRETS: Final = frozenset({"password", "url", "migration_url"})
 """What stands there is not repeated in a message."""
 
@@ -36,8 +39,13 @@ def _repeated(line: str) -> str:
 def _slip(line: str) -> str:
     if _CURLY.search(line):
         return ' (quotation marks are written " here)'
-    if "\uff1d" in line:
+    if line.lstrip().startswith(("//", ";", "--")):
+        return " (a remark begins with #)"
+    if "\uff1d" in line or _COLON.match(line):
         return " (write = between key and value)"
+    unseen = _UNSEEN.search(line)
+    if unseen is not None:
+        return f" (U+{ord(unseen[0]):04X} is no plain blank: write it again)"
     found = _PAIR.fullmatch(line)
     if found is None:
         return ""
@@ -59,6 +67,11 @@ _SLIPS: Final[Sequence[tuple[re.Pattern[str], Callable[[str], str]]]] = (
         re.compile(r"0\d+"),
         lambda value: f'a number has no zeros in front; a text: "{value}"',
     ),
+    (
+        re.compile(r"\[?\s*\d{4}/\d{1,2}/\d{1,2}.*"),
+        lambda _: "a day is written 2026-03-01, with hyphens",
+    ),
+    (re.compile(r".*[^\s,],"), lambda value: f"without a comma at its end: {value[:-1]}"),
     (re.compile(r"\d+,\d+"), lambda value: f"write {value.replace(',', '.')}"),
     (
         re.compile(r"[^\W\d][^\s\"'\[\]{},]*"),

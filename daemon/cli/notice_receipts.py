@@ -15,7 +15,7 @@ from config.cells import one_of, text
 from config.problems import ConfigError, Mistakes
 from config.settings_file import load_settings
 from config.table import REQUIRED, Columns, Keys, read_table
-from config.table_text import table_bytes
+from config.table_text import table_bytes, table_file
 from daemon.cli.actor import acting, actor_option
 from daemon.cli.on_site import on_database
 from daemon.cli.output import BAD_DATA, as_json, echo, fail, print_json
@@ -56,7 +56,7 @@ def receipt(file: Path, actor: str | None, site_path: Path, as_json: bool) -> No
     """Take in what became of notices, from a CSV: notice, state, at, receipt.
 
     All rows or, with a mistake in one, none. What is known already changes nothing."""
-    mistakes = Mistakes(str(file))
+    mistakes = Mistakes(str(table_file(file)))
     rows = list(read_table(table_bytes(file, mistakes), COLUMNS, mistakes, Keys()))
     if mistakes.problems:
         raise fail(str(ConfigError(mistakes.problems)), BAD_DATA)

@@ -428,14 +428,14 @@ def test_all_mistakes_of_all_files_are_told_at_once(tmp_path: Path) -> None:
         # archive
         ({"accounts": None}, ["archive/accounts.csv:1: file: cannot be read: No such file"]),
         (
-            {"accounts": ""},
+            {"accounts": "name\n"},
             [
                 "archive/accounts.csv:1: account: column is missing",
                 "archive/accounts.csv:1: tariff: column is missing",
             ],
         ),
         (
-            {"meters": ""},
+            {"meters": "relay\n"},
             [
                 f"archive/meters.csv:1: {column}: column is missing"
                 for column in ("address", "installed_on", "line", "point")

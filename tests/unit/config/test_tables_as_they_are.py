@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from datetime import date
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pytest
-from openpyxl import Workbook
+from openpyxl import Workbook, load_workbook
 
+from config.cells import day
 from config.load import LoadedSite, load_site
 from config.problems import ConfigError
 from tests.unit.config.test_site import GOOD, in_chinese, write
@@ -238,6 +240,76 @@ def test_a_quotation_that_never_ends_is_told_where_it_began(tmp_path: Path) -> N
     assert "a quotation mark is opened in line 2 and never closed" in mistake
 
 
+@pytest.mark.parametrize("above", ["\n \n", ",,,\n\n", "\n\nsep=,\n"])
+def test_empty_lines_above_the_head_do_no_harm(tmp_path: Path, above: str) -> None:
+    (mistake,) = told(tmp_path, accounts=above + ACCOUNTS + ",x,home\n")
+    assert mistake.startswith(f"archive/accounts.csv:{len(above.splitlines()) + 4}: account: ")
+
+
+def test_a_title_above_the_head_is_told_with_the_line_of_the_head(tmp_path: Path) -> None:
+    assert told(tmp_path, accounts="Customers of house 7,,\n\n" + ACCOUNTS) == [
+        "archive/accounts.csv:1: head: stands in line 3: remove what is above it"
+    ]
+
+
+@pytest.mark.parametrize(
+    "text", ["", " \n", "A1,Flat,home\nA2,Flat,home\n", ACCOUNTS.replace(",", "\uff0c")]
+)
+def test_a_table_without_a_head_is_told_once(tmp_path: Path, text: str) -> None:
+    (mistake,) = told(tmp_path, accounts=text)
+    assert mistake.endswith(
+        "head: the first line names none of the columns; it has to name account, tariff"
+    )
+
+
+@pytest.mark.parametrize(
+    ("data", "kind"),
+    [
+        (b"PK\x03\x04\x14", r"a workbook of Excel \(XLSX\)"),
+        (b"\xd0\xcf\x11\xe0\xa1", r"a workbook of an old Excel \(XLS\)"),
+        (b"<html><table>", "a page"),
+    ],
+)
+def test_another_file_that_is_named_csv_is_told_what_it_is(
+    tmp_path: Path, data: bytes, kind: str
+) -> None:
+    (mistake,) = told(tmp_path, accounts=data)
+    assert re.match(rf"archive/accounts\.csv:1: file: is {kind}", mistake)
+
+
+@pytest.mark.parametrize("name", ["Accounts.CSV", "accounts.csv.txt", "accounts.xls"])
+def test_a_table_that_is_called_otherwise_is_found(tmp_path: Path, name: str) -> None:
+    path = write(tmp_path, accounts=None)
+    (tmp_path / "archive" / name).write_text(ACCOUNTS, encoding="utf-8")
+    (tmp_path / "archive" / "~$accounts.csv").write_text("", encoding="utf-8")
+    with pytest.raises(ConfigError, match=rf"No such file .* \(did you mean {name}\?\)") as refusal:
+        load_site(path)
+    in_chinese(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("cell", "written"),
+    [
+        ("20260301", "2026-03-01"),
+        ("2026-03-01T08:30:00", "2026-03-01"),
+        ("2026年3月1日 星期日", "2026-03-01"),
+        ("２０２６-０３-０１", "2026-03-01"),
+        ("1-Mar-26", "2026-03-01"),
+        ("12 december 2025", "2025-12-12"),
+        ("45717.5", "the year first, as 2026-03-01"),
+        ("20261301", "the year first, as 2026-03-01"),
+    ],
+)
+def test_the_day_that_was_meant_is_told(cell: str, written: str) -> None:
+    with pytest.raises(ValueError, match=rf'^"{cell}" is no date, write {written}$'):
+        day(cell)
+
+
+def test_a_mark_that_nobody_sees_is_told_with_what_to_write(tmp_path: Path) -> None:
+    hidden = METERS.replace("P1", "P1\u200b")
+    assert any(it.endswith("not printable: write P1") for it in told(tmp_path, meters=hidden))
+
+
 # Workbooks
 
 
@@ -289,10 +361,23 @@ def test_numbers_of_a_workbook_lost_their_zeros_and_are_told_so(tmp_path: Path) 
     assert [it.line for it in refusal.value.problems if it.where == "address"] == [2, 3, 3]
 
 
+def test_of_a_workbook_the_first_sheet_counts_that_is_not_hidden(tmp_path: Path) -> None:
+    path = put_workbook(tmp_path, "accounts", ("account", "tariff"), ("A9", "home"))
+    book = load_workbook(tmp_path / "archive" / "accounts.xlsx")
+    old = book.worksheets[0]
+    seen = book.create_sheet("now")
+    for row in (), ("account", "tariff"), ("A1", "home"), ("A2", "home"):
+        seen.append(row)
+    book.active = 1
+    old.sheet_state = "hidden"
+    book.save(tmp_path / "archive" / "accounts.xlsx")
+    assert [it.account for it in load_site(path).archive.accounts] == ["A1", "A2"]
+
+
 def test_what_is_no_workbook_is_told(tmp_path: Path) -> None:
     path = put_workbook(tmp_path, "meters", ("address",))
     (tmp_path / "archive" / "meters.xlsx").write_bytes(b"PK\x03\x04 no")
-    with pytest.raises(ConfigError, match=r"meters\.csv:1: file: meters\.xlsx is no workbook"):
+    with pytest.raises(ConfigError, match=r"meters\.xlsx:1: file: meters\.xlsx is no workbook"):
         load_site(path)
 
 
