@@ -68,7 +68,7 @@ def word(cell: str) -> str:
 
 
 def _without_what_is_not_seen(cell: str) -> str:
-    """What to write in place of a word with marks in it that nobody sees, as web pages have them."""
+    """What to write in place of a word with marks in it that nobody sees, as pages have them."""
     plain = "".join(filter(str.isprintable, cell))
     return f": write {plain}" if plain else ""
 
