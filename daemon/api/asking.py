@@ -61,16 +61,21 @@ def is_running(data_directory: Path) -> bool:
     return True
 
 
-def ask(data_directory: Path, request: Mapping[str, Any]) -> Generator[dict[str, Any], None, None]:
+def ask(
+    data_directory: Path, request: Mapping[str, Any], *, silent_s: float | None = None
+) -> Generator[dict[str, Any], None, None]:
     """What a running daemon answers, as it comes, its last object included.
 
-    Blocking. Closing the iterator takes back what was asked. NotRunning, RequestFailed."""
+    Blocking, while it says nothing for at most `silent_s`. Closing the iterator takes back what was
+    asked. NotRunning, RequestFailed."""
     path = socket_path(data_directory)
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.settimeout(silent_s)
         _connect(connection, path)
         with suppress(OSError):  # it hung up, and may have said why
             connection.sendall(json.dumps(request).encode() + b"\n")
-        with suppress(OSError), connection.makefile("rb") as lines:  # it hung up: told below
+        # It hung up, or is silent: told below.
+        with suppress(OSError), connection.makefile("rb") as lines:
             for line in lines:
                 answer: dict[str, Any] = json.loads(line)
                 if "error" in answer:
@@ -79,7 +84,7 @@ def ask(data_directory: Path, request: Mapping[str, Any]) -> Generator[dict[str,
                 if "end" in answer:
                     return
     raise RequestFailed(
-        "the daemon hung up: it was stopped, or this command did not read fast enough"
+        "the daemon hung up or is silent: it was stopped, or this command did not read fast enough"
     )
 
 

@@ -24,6 +24,10 @@ BUTTON: Final = (
     "closes (3 seconds); until that is done there is no supply"
 )
 
+DAEMON_S: Final = 60.0
+"""It waits for a connection and uses it for less. A daemon that says nothing for longer stands
+still, and who pays is not let wait for it."""
+
 
 @click.command()
 @click.argument("account", type=Text())
@@ -107,8 +111,9 @@ class _NotKnown(Exception):
 
 def _by_daemon(site_path: Path, payment: Mapping[str, Any]) -> dict[str, Any]:
     """It posts together what comes together."""
+    asked = ask(data_directory(site_path), {"do": "topup", **payment}, silent_s=DAEMON_S)
     try:
-        with closing(ask(data_directory(site_path), {"do": "topup", **payment})) as answers:
+        with closing(asked) as answers:
             return next(answers)
     except (NotRunning, SocketUnusable):
         raise _NotKnown from None
@@ -127,6 +132,7 @@ def _by_database(site_path: Path, payment: Mapping[str, Any]) -> dict[str, Any]:
     from daemon.cli.on_site import on_database
     from daemon.transactions.payment import TopUp, post_payment
     from storage import supply
+    from storage.database import USE_S
 
     settings = load_settings(site_path)
     told = payment_request(payment)
@@ -136,7 +142,7 @@ def _by_database(site_path: Path, payment: Mapping[str, Any]) -> dict[str, Any]:
     async def post(connection: AsyncConnection[Any]) -> TopUp | None:
         return await post_payment(connection, noted, await supply.database_clock(connection))
 
-    done = on_database(settings, post)
+    done = on_database(settings, post, lasts_s=USE_S)
     if done is None:
         raise UnknownAccount(told.account)
     return {**as_told(done), "is_shadow": settings.control.mode == "shadow"}

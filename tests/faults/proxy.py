@@ -177,13 +177,15 @@ class _Crossing:
                 end.close()
 
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(OSError):
+        try:
             while chunk := await reader.read(CHUNK_BYTES):
                 await self._carry()
                 writer.write(chunk)
                 await writer.drain()
             await self._carry()
             writer.write_eof()
+        except OSError:
+            self.reset()  # one end did so: the other learns it
 
     async def _carry(self) -> None:
         await self.flows.wait()

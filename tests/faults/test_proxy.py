@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import struct
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -78,6 +79,21 @@ def test_a_reset_is_an_error_and_no_end_of_file(
     with proxy_to(echo) as way, call(way) as client:
         assert says(client, b"one") == b"one"
         end(way)
+        with pytest.raises(ConnectionResetError):
+            client.recv(10)
+
+
+def test_a_server_that_resets_is_told_though_the_client_says_nothing() -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listening,
+        proxy_to(listening.getsockname()) as way,
+        call(way) as client,
+    ):
+        client.sendall(b"one")
+        server, _ = listening.accept()
+        server.recv(10)
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        server.close()
         with pytest.raises(ConnectionResetError):
             client.recv(10)
 

@@ -96,6 +96,16 @@ def test_a_reload_without_a_daemon_says_nothing_of_one(say: Say) -> None:
     assert (code, REFUSED in errors) == (69, False)
 
 
+def test_whoever_pays_does_not_wait_for_a_daemon_that_stands_still(
+    site: Path, say: Say, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("daemon.cli.topup.DAEMON_S", 0.05)
+    site.write_text('[site]\nname = "x"\nzone = "UTC"\ndata_directory = "data"\n')
+    with listen(site.parent / "data"):
+        code, _, errors = say("topup", "C1", "5", "--key", "k1")
+    assert (code, "there is no database in" in errors) == (1, True), errors
+
+
 def test_a_trace_begins_with_why_it_may_be_quiet(site: Path, say: Say) -> None:
     with answered(site, {"line": "gate-1", "up": True, "reason": ""}):
         assert say("trace", "gate-1", "--json") == (
