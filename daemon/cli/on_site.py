@@ -67,6 +67,8 @@ async def _asked(
         connection = await connect(url)
     except psycopg.Error as error:
         raise MeterdError(f"the database cannot be reached: {str(error).strip()}") from None
+    context = click.get_current_context(silent=True)
+    act = None if context is None else act_of(context)
     try:
         async with connection:
             with bounded(connection, lasts_s):
@@ -77,15 +79,20 @@ async def _asked(
                     await connection.execute(
                         "SELECT set_config('TimeZone', %s, false)", (zone.key,)
                     )
-                context = click.get_current_context(silent=True)
-                act = None if context is None else act_of(context)
                 if act is not None:
                     await note_acts(connection, [Act(*act)])
                 return await ask(connection)
     except psycopg.Error as error:
         if not is_of_the_whole(error):
             raise
-        raise MeterdError(f"the database cannot do it now: {str(error).strip()}") from None
+        why = " ".join(str(error).split())
+        if connection.broken and act is not None:
+            # It may have been amid its commit.
+            raise MeterdError(
+                f"the connection to the database broke ({why}): look whether it was done before "
+                "you say it again"
+            ) from None
+        raise MeterdError(f"the database cannot do it now: {why}") from None
 
 
 def _quiet_logs() -> None:

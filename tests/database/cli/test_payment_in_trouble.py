@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
+from threading import Event, Thread
 
 import psycopg
 import pytest
@@ -43,6 +44,29 @@ def without_privilege(url: str) -> Iterator[None]:
     statement(url, "GRANT INSERT ON journal TO meterd")
 
 
+@contextmanager
+def broken_amid(url: str) -> Iterator[None]:
+    """Whoever waits for an account is thrown out."""
+    locked = Event()
+
+    def throw_out() -> None:
+        with psycopg.connect(make_conninfo(url, user="postgres")) as connection:
+            connection.execute("LOCK TABLE ledger_account")
+            locked.set()
+            thrown_out = 0
+            while not thrown_out:
+                thrown_out = connection.execute(
+                    "SELECT pg_terminate_backend(pid) FROM pg_locks "
+                    "WHERE relation = 'ledger_account'::regclass AND NOT granted"
+                ).rowcount
+
+    throwing = Thread(target=throw_out)
+    throwing.start()
+    locked.wait()
+    yield
+    throwing.join()
+
+
 def nothing_wrong(url: str) -> AbstractContextManager[None]:
     return nullcontext()
 
@@ -73,6 +97,7 @@ def posted(place: Place) -> int:
     [
         (read_only, "", 1, "meterd: the database cannot do it now: cannot execute", 0),
         (without_privilege, "", 1, "meterd: the database cannot do it now: permission denied", 0),
+        (broken_amid, "", 1, "meterd: the connection to the database broke (terminating", 0),
         (nothing_wrong, "> /dev/full", 1, "meterd: the payment is posted, but", 1),
         (nothing_wrong, "> >(exec true)", 1, "meterd: the payment is posted, but", 1),
         (nothing_wrong, ">&-", 0, "", 1),
