@@ -2,11 +2,11 @@
 
 Each dimension has values for some fields; one place of the table is one value of each. The document
 that the second guard reads is put together from those that production makes of the values one by
-one, because to write six million of them anew would take longer than to judge them."""
+one, because to write millions of them anew would take longer than to judge them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from math import prod
@@ -38,6 +38,7 @@ MOMENTS: Final = [
     datetime(2026, 3, 20, 10, tzinfo=ZONE),  # the holiday
 ]
 Fields = dict[str, Any]
+Dimensions = Callable[[datetime], list[list[Fields]]]
 
 
 class Difference(NamedTuple):
@@ -48,17 +49,13 @@ class Difference(NamedTuple):
     second: tuple[str, Sequence[str]]
 
 
-def dimensions(now: datetime) -> list[list[Fields]]:
-    """The values of the facts, by dimension, at a moment."""
+def of_arrears(now: datetime) -> list[list[Fields]]:
+    """The values of the facts, by dimension, at a moment: of those who owe."""
     early, late = Notice("written", now - 72 * HOUR + NEXT), Notice("written", now - 168 * HOUR)
     good = now - 100 * HOUR
-    approval = Approval("li", now - HOUR, now + HOUR, 1000)
     return [
         [{"balance_fen": fen} for fen in (-1100, -900, -500, -499, 0, 1)],
-        [
-            {"last_reading_at": at}
-            for at in (None, now - 36 * HOUR, now - 36 * HOUR - NEXT, now + NEXT)
-        ],
+        _readings(now),
         [
             {"written": written}
             for written in (
@@ -84,82 +81,92 @@ def dimensions(now: datetime) -> list[list[Fields]]:
                 (Notice("final", now - 24 * HOUR - NEXT),),
             )
         ],
+        _approvals(now),
         [
-            {"approvals": approvals}
-            for approvals in (
-                (),
-                (approval,),
-                (replace(approval, approver=" \uff24aemon"),),
-                (replace(approval, approved_at=now + NEXT),),
-                (replace(approval, expires_at=now),),
-                (replace(approval, debt_fen=999),),
-            )
+            *_one_by_one(now),
+            {"requested_by": "li"},
+            # After what was agreed to, and none.
+            {"episode_started_at": now - 4 * HOUR + 2 * NEXT},
+            {"episode_started_at": None},
         ],
-        [
-            {},
-            {"account_state": "closing"},
-            {"has_agreement": False},
-            {"reading_state": "suspect"},
-            {"span_grace_until": now + NEXT},
-            {"tariff_from": now.astimezone(ZONE).date() - timedelta(days=1)},
-            {"use_jump": True, "correction_open": True},
-            {"protected": True},
-            {"life_support": True},
-            {"held": True, "locked": True},
-            {"dispute_open": True, "payment_in_flight": True},
-            {"weather_hold": True, "breaker_open": True},
-            {"reconnect_pending": True, "failed_restores": 6},
-            {"has_relay": False, "relay_open": True},
-            {"device_keep_power": True, "planned_outage": True},
-            {"relay_seen_at": now - 24 * HOUR - NEXT},
-            {"relay_moves": (now - HOUR + NEXT,) * 2},
-            {"source_changed": True},
-            {"shadow_mode": True},
-            {"meters": 2},
-            {"cause": "safety"},
-            {"cause": "theft", "weather_hold": True, "relay_moves": (now,) * 6},
-            {"cause": "customer_request", "life_support": True, "account_state": "closing"},
-            {"running_for": timedelta(minutes=15) - NEXT},
-        ],
-        [
-            {},
-            {"clocks_apart": timedelta(seconds=5)},
-            {"clocks_apart": timedelta(seconds=-5) - NEXT},
-            {"clock_stepped_at": now - HOUR},
-            {"clock_stepped_at": now - HOUR + NEXT},
-        ],
+        _clocks(now),
     ]
 
 
-SIZE: Final = len(MOMENTS) * prod(map(len, dimensions(MOMENTS[0])))
+def of_orders(now: datetime) -> list[list[Fields]]:
+    """The same of what is ordered off: no notice, and every fact with every cause."""
+    return [
+        [{"cause": cause} for cause in ("safety", "theft", "customer_request")],
+        [{"requested_by": name} for name in ("zhao", "LI", "daemon", " ")],
+        [{"balance_fen": fen} for fen in (-1100, 1)],
+        _readings(now),
+        _approvals(now),
+        _one_by_one(now),
+        _clocks(now),
+    ]
 
 
-def differences(first: int = 0, step: int = 1) -> Iterator[Difference]:
-    """Of every `step`-th place of the table from `first` on, those on which they do not agree."""
-    for place in range(first, SIZE, step):
-        moment, rest = divmod(place, SIZE // len(MOMENTS))
-        table = _tables[moment]
-        chosen: list[tuple[Fields, Fields]] = []
-        for values in table.values:
-            rest, index = divmod(rest, len(values))
-            chosen.append(values[index])
-        facts, document = dict(table.facts), dict(table.document)
-        for of_facts, of_document in chosen:
-            facts.update(of_facts)
-            document.update(of_document)
-        facts["notices"] = facts.pop("written") + facts.pop("final")
-        document["notices"] = document.pop("written") + document.pop("final")
-        asked = Facts(**facts)
-        one = evaluate(POLICY, asked)
-        two = second_opinion({"policy": table.policy, "facts": document})
-        if (one.decision, one.reasons) != (two.decision, two.reasons):
-            yield Difference(asked, (one.decision, one.reasons), (two.decision, two.reasons))
+def _readings(now: datetime) -> list[Fields]:
+    times = None, now - 36 * HOUR, now - 36 * HOUR - NEXT, now + NEXT
+    return [{"last_reading_at": at} for at in times]
+
+
+def _approvals(now: datetime) -> list[Fields]:
+    approval = Approval("li", now - 4 * HOUR + NEXT, now + NEXT, 1000)
+    return [
+        {"approvals": approvals}
+        for approvals in (
+            (),
+            (approval,),
+            (replace(approval, approver=" \uff24aemon"),),
+            (replace(approval, approved_at=now - 4 * HOUR),),
+            (replace(approval, approved_at=now + NEXT),),
+            (replace(approval, expires_at=now),),
+            (replace(approval, debt_fen=999),),
+        )
+    ]
+
+
+def _one_by_one(now: datetime) -> list[Fields]:
+    return [
+        {},
+        {"account_state": "closing"},
+        {"has_agreement": False},
+        {"reading_state": "suspect"},
+        {"span_grace_until": now + NEXT},
+        {"tariff_from": now.astimezone(ZONE).date() - timedelta(days=1)},
+        {"use_jump": True, "correction_open": True},
+        {"protected": True},
+        {"life_support": True},
+        {"held": True, "locked": True},
+        {"dispute_open": True, "payment_in_flight": True},
+        {"weather_hold": True, "breaker_open": True},
+        {"reconnect_pending": True, "failed_restores": 6},
+        {"has_relay": False, "relay_open": True},
+        {"device_keep_power": True, "planned_outage": True},
+        {"relay_seen_at": now - 24 * HOUR - NEXT},
+        {"relay_moves": (now - HOUR + NEXT,) * 2},
+        {"source_changed": True},
+        {"shadow_mode": True},
+        {"meters": 2},
+        {"running_for": timedelta(minutes=15) - NEXT},
+    ]
+
+
+def _clocks(now: datetime) -> list[Fields]:
+    return [
+        {},
+        {"clocks_apart": timedelta(seconds=5)},
+        {"clocks_apart": timedelta(seconds=-5) - NEXT},
+        {"clock_stepped_at": now - HOUR},
+        {"clock_stepped_at": now - HOUR + NEXT},
+    ]
 
 
 class _Table:
     """The values of one moment, as facts and as they stand in a document."""
 
-    def __init__(self, now: datetime) -> None:
+    def __init__(self, now: datetime, dimensions: Dimensions) -> None:
         utc = now.astimezone(UTC)
         self.facts: Fields = {
             "now": utc,
@@ -177,6 +184,20 @@ class _Table:
         self.values = [
             [(value, self._document_of(value)) for value in values] for values in dimensions(utc)
         ]
+        self.size = prod(map(len, self.values))
+
+    def at(self, place: int) -> tuple[Facts, Fields]:
+        """The facts of a place, and the document of them."""
+        facts: Fields = {"written": (), "final": (), **self.facts}
+        document: Fields = {"written": [], "final": [], **self.document}
+        for values in self.values:
+            place, index = divmod(place, len(values))
+            of_facts, of_document = values[index]
+            facts.update(of_facts)
+            document.update(of_document)
+        facts["notices"] = facts.pop("written") + facts.pop("final")
+        document["notices"] = document.pop("written") + document.pop("final")
+        return Facts(**facts), {"policy": self.policy, "facts": document}
 
     def _document_of(self, value: Fields) -> Fields:
         """What production writes of these fields."""
@@ -189,7 +210,20 @@ class _Table:
         return {key: kept["facts"][key] for key in value}
 
 
-_tables: Final = [_Table(moment) for moment in MOMENTS]
+_tables: Final = [
+    _Table(moment, dimensions) for dimensions in (of_arrears, of_orders) for moment in MOMENTS
+]
+SIZE: Final = sum(table.size for table in _tables)
+
+
+def differences(first: int = 0, step: int = 1) -> Iterator[Difference]:
+    """Of every `step`-th place of all tables from `first` on, those on which they do not agree."""
+    for table in _tables:
+        for place in range(first, table.size, step):
+            facts, document = table.at(place)
+            one, two = evaluate(POLICY, facts), second_opinion(document)
+            if (one.decision, one.reasons) != (two.decision, two.reasons):
+                yield Difference(facts, (one.decision, one.reasons), (two.decision, two.reasons))
 
 
 if __name__ == "__main__":

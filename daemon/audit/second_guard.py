@@ -24,18 +24,10 @@ DAY: Final = 24 * HOUR
 ANNOUNCED: Final = 4 * HOUR
 """A cut that was announced for a moment comes within so long of it (R82)."""
 TRUSTED: Final = frozenset({"published", "substituted_approved"})
-ALWAYS: Final = frozenset(
-    [
-        *("PROTECTED", "LIFE_SUPPORT", "HOLD", "LOCKED", "BREAKER_OPEN", "SHADOW_MODE"),
-        *("RECONNECT_PENDING", "RESTORE_CAPACITY", "SOURCE_CHANGED", "CLOCK_UNSURE"),
-        *("NO_RELAY", "ALREADY_OPEN", "DEVICE_KEEP_POWER", "COMM_UNSTABLE", "APPROVAL_MISSING"),
-    ]
-)
-"""What speaks against a cut that two persons ordered, for safety too."""
-CAN_WAIT: Final = frozenset(
-    ["WINDOW_CLOSED", "NONWORKING_DAY", "EVE_OF_NONWORKING", "WEATHER", "DISPUTE"]
-)
-"""What speaks against it unless it is for safety."""
+LASTS: Final = 4 * HOUR
+"""So long a person's word lasts that somebody may be cut."""
+NOBODY: Final = frozenset({"", "daemon"})
+"""Who acts where no person does."""
 MIDNIGHT: Final = "23:59:59.999999"
 """As a window that lasts to the end of the day is kept."""
 
@@ -52,35 +44,136 @@ def second_opinion(document: Document) -> SecondOpinion:
     """Of `{"policy": {...}, "facts": {...}}`. KeyError or ValueError when it is no snapshot."""
     policy, facts = document["policy"], document["facts"]
     reasons = {
-        *_of_money(policy, facts),
-        *_of_readings(policy, facts),
-        *_of_people(facts),
+        *_of_protection(facts),
         *_of_device(policy, facts),
         *_of_daemon(policy, facts),
-        *_of_calendar(policy, facts),
-        *_of_notices(policy, facts),
     }
-    if _approvers(facts) < _asked_for(policy, facts):
-        reasons.add("APPROVAL_MISSING")
-    reasons = _that_count(facts["cause"], reasons)
-    return SecondOpinion(_decision(reasons), tuple(sorted(reasons)))
-
-
-def _that_count(cause: str, reasons: set[str]) -> set[str]:
-    match cause:
+    match facts["cause"]:
         case "arrears":
-            return reasons
-        case "safety":
-            return reasons & ALWAYS
+            reasons.update(_of_patience(policy, facts), _of_debt(policy, facts))
         case "theft" | "customer_request":
-            return reasons & (ALWAYS | CAN_WAIT)
-    raise ValueError(f"nobody is cut for {cause}")
+            reasons.update(_of_patience(policy, facts), _of_two_persons(facts))
+        case "safety":
+            reasons.update(_of_two_persons(facts))
+        case other:
+            raise ValueError(f"nobody is cut for {other}")
+    return SecondOpinion(_decision(reasons), tuple(sorted(reasons)))
 
 
 def _decision(reasons: set[str]) -> Decision:
     if not reasons:
         return "allow"
     return "needs_approval" if reasons == {"APPROVAL_MISSING"} else "deny"
+
+
+def _of_protection(facts: Document) -> Iterable[str]:
+    """What no person overrides, but who takes the mark away (I9, R98)."""
+    for fact, reason in (
+        ("protected", "PROTECTED"),
+        ("life_support", "LIFE_SUPPORT"),
+        ("held", "HOLD"),
+        ("locked", "LOCKED"),
+        ("breaker_open", "BREAKER_OPEN"),
+    ):
+        if facts[fact]:
+            yield reason
+
+
+def _of_device(policy: Document, facts: Document) -> Iterable[str]:
+    """What speaks against a frame to this relay: what it does would not be seen, or not undone."""
+    if facts["reconnect_pending"]:
+        yield "RECONNECT_PENDING"
+    if facts["failed_restores"] > policy["max_failed_restores"]:
+        yield "RESTORE_CAPACITY"
+    if facts["source_changed"]:
+        yield "SOURCE_CHANGED"
+    if not facts["has_relay"]:
+        yield "NO_RELAY"
+    if facts["relay_open"]:
+        yield "ALREADY_OPEN"
+    if facts["device_keep_power"]:
+        yield "DEVICE_KEEP_POWER"
+    if facts["planned_outage"] or not _was_seen(policy["max_relay_age"], facts):
+        yield "COMM_UNSTABLE"
+
+
+def _was_seen(within: float | None, facts: Document) -> bool:
+    """Whether the relay answered so lately that it will be found again."""
+    if within is None:
+        return True
+    seen = facts["relay_seen_at"]
+    return seen is not None and _age(facts, seen) <= within
+
+
+def _of_daemon(policy: Document, facts: Document) -> Iterable[str]:
+    acts = facts["shadow_mode"] is False and policy["shadow"] is False
+    if not acts:
+        yield "SHADOW_MODE"
+    if not _clocks_agree(policy, facts):
+        yield "CLOCK_UNSURE"
+
+
+def _clocks_agree(policy: Document, facts: Document) -> bool:
+    apart, stepped, last = (
+        facts["clocks_apart"],
+        facts["clock_stepped_at"],
+        facts["last_reading_at"],
+    )
+    return (
+        abs(apart) <= policy["max_clocks_apart"]
+        and (stepped is None or _age(facts, stepped) >= HOUR)
+        and (last is None or _age(facts, last) >= 0)
+    )
+
+
+def _of_patience(policy: Document, facts: Document) -> Iterable[str]:
+    """What passes or is settled: only a cut that keeps somebody from harm does not wait for it."""
+    yield from _of_calendar(policy, facts)
+    if facts["weather_hold"]:
+        yield "WEATHER"
+    if facts["dispute_open"]:
+        yield "DISPUTE"
+    # R99: no trip at all, whatever it is for.
+    running = facts["running_for"]
+    if running is not None and running < policy["startup_hold"]:
+        yield "STARTUP_HOLD"
+
+
+def _of_calendar(policy: Document, facts: Document) -> Iterable[str]:
+    now = _local(facts)
+    start, end = policy["window_start"], policy["window_end"]
+    is_over = end != MIDNIGHT and now.time() >= time.fromisoformat(end)
+    if now.time() < time.fromisoformat(start) or is_over:
+        yield "WINDOW_CLOSED"
+    if policy["working_days_only"] and not _is_worked(now.date(), policy):
+        yield "NONWORKING_DAY"
+    if policy["no_trip_on_eve"] and not _is_worked(now.date() + timedelta(days=1), policy):
+        yield "EVE_OF_NONWORKING"
+
+
+def _is_worked(day: date, policy: Document) -> bool:
+    """What is named as worked is, whatever it is besides."""
+    named = day.isoformat()
+    if named in policy["makeup_workdays"]:
+        return True
+    return day.isoweekday() <= 5 and named not in policy["holidays"]
+
+
+def _of_two_persons(facts: Document) -> Iterable[str]:
+    """Whoever is cut for another reason than money: one person asked, another agreed lately."""
+    if _plain_name(facts["requested_by"]) in NOBODY or not _agreed(facts):
+        yield "APPROVAL_MISSING"
+
+
+def _of_debt(policy: Document, facts: Document) -> Iterable[str]:
+    """What speaks against a cut because somebody owes."""
+    yield from _of_money(policy, facts)
+    yield from _of_readings(policy, facts)
+    yield from _of_wear(policy, facts)
+    yield from _of_notices(policy, facts)
+    agreed = _agreed(facts, lambda approval: _is_of_this_debt(approval, facts))
+    if len(agreed) < _asked_for(policy, facts):
+        yield "APPROVAL_MISSING"
 
 
 def _debt(facts: Document) -> int:
@@ -95,6 +188,8 @@ def _of_money(policy: Document, facts: Document) -> Iterable[str]:
         yield "BALANCE_OK"
     elif debt < policy["min_debt_fen"]:
         yield "DEBT_TOO_SMALL"
+    if facts["payment_in_flight"]:
+        yield "PAYMENT_IN_FLIGHT"
     if facts["account_state"] != "active":
         yield "ACCOUNT_NOT_ACTIVE"
     if not facts["has_agreement"]:
@@ -119,94 +214,13 @@ def _of_readings(policy: Document, facts: Document) -> Iterable[str]:
         yield "STALE_READING"
     if facts["use_jump"]:
         yield "USE_JUMP"
-    if facts["source_changed"]:
-        yield "SOURCE_CHANGED"
 
 
-def _of_people(facts: Document) -> Iterable[str]:
-    for fact, reason in (
-        ("protected", "PROTECTED"),
-        ("life_support", "LIFE_SUPPORT"),
-        ("held", "HOLD"),
-        ("locked", "LOCKED"),
-        ("dispute_open", "DISPUTE"),
-        ("payment_in_flight", "PAYMENT_IN_FLIGHT"),
-        ("weather_hold", "WEATHER"),
-        ("breaker_open", "BREAKER_OPEN"),
-    ):
-        if facts[fact]:
-            yield reason
-
-
-def _of_device(policy: Document, facts: Document) -> Iterable[str]:
-    if facts["reconnect_pending"]:
-        yield "RECONNECT_PENDING"
-    if facts["failed_restores"] > policy["max_failed_restores"]:
-        yield "RESTORE_CAPACITY"
-    if not facts["has_relay"]:
-        yield "NO_RELAY"
-    if facts["relay_open"]:
-        yield "ALREADY_OPEN"
-    if facts["device_keep_power"]:
-        yield "DEVICE_KEEP_POWER"
-    if facts["planned_outage"] or not _was_seen(policy["max_relay_age"], facts):
-        yield "COMM_UNSTABLE"
+def _of_wear(policy: Document, facts: Document) -> Iterable[str]:
     ages = [_age(facts, moved) for moved in facts["relay_moves"]]
     for within, most in ((HOUR, policy["max_moves_per_hour"]), (DAY, policy["max_moves_per_day"])):
         if sum(age < within for age in ages) >= most:
             yield "RELAY_WEAR"
-
-
-def _was_seen(within: float | None, facts: Document) -> bool:
-    """Whether the relay answered so lately that it will be found again."""
-    if within is None:
-        return True
-    seen = facts["relay_seen_at"]
-    return seen is not None and _age(facts, seen) <= within
-
-
-def _of_daemon(policy: Document, facts: Document) -> Iterable[str]:
-    acts = facts["shadow_mode"] is False and policy["shadow"] is False
-    if not acts:
-        yield "SHADOW_MODE"
-    running = facts["running_for"]
-    if running is not None and running < policy["startup_hold"]:
-        yield "STARTUP_HOLD"
-    if not _clocks_agree(policy, facts):
-        yield "CLOCK_UNSURE"
-
-
-def _clocks_agree(policy: Document, facts: Document) -> bool:
-    apart, stepped, last = (
-        facts["clocks_apart"],
-        facts["clock_stepped_at"],
-        facts["last_reading_at"],
-    )
-    return (
-        abs(apart) <= policy["max_clocks_apart"]
-        and (stepped is None or _age(facts, stepped) >= HOUR)
-        and (last is None or _age(facts, last) >= 0)
-    )
-
-
-def _of_calendar(policy: Document, facts: Document) -> Iterable[str]:
-    now = _local(facts)
-    start, end = policy["window_start"], policy["window_end"]
-    is_over = end != MIDNIGHT and now.time() >= time.fromisoformat(end)
-    if now.time() < time.fromisoformat(start) or is_over:
-        yield "WINDOW_CLOSED"
-    if policy["working_days_only"] and not _is_worked(now.date(), policy):
-        yield "NONWORKING_DAY"
-    if policy["no_trip_on_eve"] and not _is_worked(now.date() + timedelta(days=1), policy):
-        yield "EVE_OF_NONWORKING"
-
-
-def _is_worked(day: date, policy: Document) -> bool:
-    """What is named as worked is, whatever it is besides."""
-    named = day.isoformat()
-    if named in policy["makeup_workdays"]:
-        return True
-    return day.isoweekday() <= 5 and named not in policy["holidays"]
 
 
 def _of_notices(policy: Document, facts: Document) -> Iterable[str]:
@@ -246,10 +260,7 @@ def _standing(
 
 
 def _asked_for(policy: Document, facts: Document) -> int:
-    """How many persons have to agree: only an account with a single meter is left to the daemon,
-    and what one ordered to another."""
-    if facts["cause"] != "arrears":
-        return 1
+    """How many persons have to agree: only an account with a single meter is left to the daemon."""
     asked: int = policy["approvals_required"]
     if facts["meters"] == 1:
         return asked
@@ -257,20 +268,23 @@ def _asked_for(policy: Document, facts: Document) -> int:
     return max(asked, of_several)
 
 
-def _approvers(facts: Document) -> int:
-    """How many persons agreed to this debt, who are not who asked."""
-    debt = _debt(facts)
-    agreed = {
+def _agreed(facts: Document, counts: Callable[[Document], bool] = lambda _: True) -> set[str]:
+    """Persons who agreed within the last four hours, other than who asked."""
+    persons = {
         _plain_name(approval["approver"])
         for approval in facts["approvals"]
-        if _age(facts, approval["approved_at"]) >= 0
+        if 0 <= _age(facts, approval["approved_at"]) < LASTS
         and _age(facts, approval["expires_at"]) < 0
-        and (
-            facts["cause"] != "arrears"
-            or 10 * abs(debt - approval["debt_fen"]) <= abs(approval["debt_fen"])
-        )
+        and counts(approval)
     }
-    return len(agreed - {_plain_name(facts["requested_by"])})
+    return persons - NOBODY - {_plain_name(facts["requested_by"])}
+
+
+def _is_of_this_debt(approval: Document, facts: Document) -> bool:
+    """Whether it is not of an earlier episode, and of a debt that differs by a tenth at most."""
+    began, agreed_fen = facts["episode_started_at"], approval["debt_fen"]
+    is_of_another = began is not None and _instant(approval["approved_at"]) < _instant(began)
+    return not is_of_another and 10 * abs(_debt(facts) - agreed_fen) <= abs(agreed_fen)
 
 
 def _local(facts: Document) -> datetime:

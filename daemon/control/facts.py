@@ -10,9 +10,9 @@ from zoneinfo import ZoneInfo
 
 from daemon.control.authority import Authority
 from daemon.control.guard import MAX_TRIPS_PER_MINUTE, Approval, Cause, Facts, Notice, Policy
+from daemon.control.persons import BY_DAEMON
 from daemon.control.sources import FarEnd, LineSource, has_changed
 
-BY_DAEMON = "daemon"
 ORDERS: Final[tuple[Cause, ...]] = ("safety", "theft", "customer_request")
 """For what two persons order that a supply is off; what is paid changes nothing of it."""
 

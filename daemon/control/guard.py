@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import Final, Literal
 from zoneinfo import ZoneInfo
 
-from daemon.control.persons import person
+from daemon.control.persons import BY_DAEMON, NOBODY, person
 
 Decision = Literal["allow", "deny", "needs_approval"]
 Cause = Literal["arrears", "safety", "theft", "customer_request"]
@@ -40,7 +40,6 @@ _NOT_OF_ORDERS: Final = frozenset(
         "CORRECTION_OPEN",
         "TARIFF_UNAPPROVED",
         "PAYMENT_IN_FLIGHT",
-        "STARTUP_HOLD",
         "NOTICE_MISSING",
         "NOTICE_TOO_RECENT",
         "NOTICE_EXPIRED",
@@ -52,7 +51,7 @@ _NOT_OF_ORDERS: Final = frozenset(
 )
 """What speaks of money, and what an operator may override."""
 _NOT_OF_SAFETY: Final = frozenset(
-    {"WINDOW_CLOSED", "NONWORKING_DAY", "EVE_OF_NONWORKING", "WEATHER", "DISPUTE"}
+    {"WINDOW_CLOSED", "NONWORKING_DAY", "EVE_OF_NONWORKING", "WEATHER", "DISPUTE", "STARTUP_HOLD"}
 )
 """What puts off whatever can be put off."""
 _WAIVED: Final[Mapping[Cause, frozenset[str]]] = {
@@ -186,7 +185,7 @@ class Facts:
     failed_restores: int = 0
     """Reconnects of the site that are overdue."""
     cause: Cause = "arrears"
-    requested_by: str = "daemon"
+    requested_by: str = BY_DAEMON
     meters: int = 1
     """Of the account."""
     approvals: tuple[Approval, ...] = ()
@@ -263,14 +262,24 @@ def _plain_policy(policy: Policy) -> dict[str, object]:
 
 
 def _approvers(facts: Facts) -> set[str]:
-    """I13, O30: a requester does not approve his own trip. An approval ends with its time, and
-    with an amount that is another by more than a tenth."""
-    return {
-        person(it.approver)
-        for it in facts.approvals
-        if it.approved_at <= facts.now < it.expires_at
-        and (facts.cause != "arrears" or is_same_debt(it.debt_fen, facts.debt_fen))
-    } - {person(facts.requested_by)}
+    """I13, O30: a requester does not approve his own trip; what nobody ordered no second person
+    can agree to."""
+    requester = person(facts.requested_by)
+    if facts.cause != "arrears" and requester in NOBODY:
+        return set()
+    agreed = {person(it.approver) for it in facts.approvals if _holds_still(it, facts)}
+    return agreed - {requester} - NOBODY
+
+
+def _holds_still(approval: Approval, facts: Facts) -> bool:
+    """It ends with its time; that to a debt also with its episode, and with an amount that is
+    another by more than a tenth."""
+    at, start = approval.approved_at, facts.episode_started_at
+    if not at <= facts.now < min(approval.expires_at, at + APPROVAL_LASTS):
+        return False
+    if facts.cause != "arrears":
+        return True
+    return (start is None or start <= at) and is_same_debt(approval.debt_fen, facts.debt_fen)
 
 
 def approvals_needed(policy: Policy, facts: Facts) -> int:
@@ -330,7 +339,7 @@ def _is_stale(policy: Policy, facts: Facts) -> bool:
 
 
 def _holds(policy: Policy, facts: Facts) -> Iterator[str]:
-    # R99: after a start payments are caught up with before anybody is cut.
+    # R99: after a start payments are caught up with before anybody is cut, for money or not.
     is_starting = facts.running_for is not None and facts.running_for < policy.startup_hold
     for code, holds in (
         # I9: never tripped by the daemon in any state.

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Final
 from unicodedata import normalize
+
+BY_DAEMON: Final = "daemon"
+"""Who does what no person asked for."""
+NOBODY: Final = frozenset({"", BY_DAEMON})
+"""Names, as they are compared, that are no person's."""
 
 
 def is_same_person(one: str, other: str) -> bool:

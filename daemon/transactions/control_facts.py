@@ -10,8 +10,9 @@ from typing import Any
 
 from psycopg import AsyncConnection
 
-from daemon.control.facts import BY_DAEMON, NOTHING_SAID, PointFacts, Said, SupplyFacts
+from daemon.control.facts import NOTHING_SAID, PointFacts, Said, SupplyFacts
 from daemon.control.guard import Approval, Notice
+from daemon.control.persons import BY_DAEMON
 from daemon.control.sources import PROBATION
 from storage import supply
 

@@ -200,7 +200,7 @@ REQUEST = (
 )
 APPROVAL = (
     "INSERT INTO approval (request_id, approver, approved_at, expires_at)"
-    " VALUES (1, {}, now() - interval '1 hour', now() + interval '1 hour')"
+    " SELECT 1, {}, started_at, started_at + interval '1 hour' FROM arrears_episode"
 )
 WITHDRAWN = "UPDATE approval SET withdrawn_at = now(), withdrawn_by = 'li'"
 

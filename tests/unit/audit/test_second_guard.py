@@ -13,6 +13,7 @@ import pytest
 from daemon.audit.second_guard import second_opinion
 from daemon.audit.trips import objection
 from tests.guard_snapshot import HOUR, NOW, SECOND, good, told
+from tests.unit.golden_cases import CASES
 
 Change = Callable[[dict[str, Any], dict[str, Any]], None]
 
@@ -167,18 +168,25 @@ FOR: Final[list[Change]] = [
     notice(1, delivered_at=told(NOW - HOUR / 2)),
     notice(1, delivered_at=told(NOW - 24 * HOUR)),
 ]
+NO_NOTICES: Final = {"written_required": False, "final_required": False}
 UNAPPROVED: Final[list[Change]] = [
     policy(approvals_required=3),
     approval(approver="LI"),
     both(facts(requested_by="Wang")),
     approval(approved_at=told(NOW + SECOND)),
     approval(expires_at=told(NOW)),
+    approval(approved_at=told(NOW - 4 * HOUR)),
+    approval(approver="Daemon"),
+    both(facts(episode_started_at=told(NOW - HOUR + SECOND)), policy(**NO_NOTICES)),
     approval(debt_fen=1136),
     approval(debt_fen=1389),
 ]
 APPROVED: Final[list[Change]] = [
     policy(approvals_required=0),
     approval(approved_at=told(NOW)),
+    approval(approved_at=told(NOW - 4 * HOUR + SECOND)),
+    both(facts(episode_started_at=told(NOW - HOUR)), policy(**NO_NOTICES)),
+    both(facts(episode_started_at=None), policy(**NO_NOTICES)),
     approval(debt_fen=1137),
     approval(debt_fen=1388),
 ]
@@ -218,6 +226,136 @@ def test_without_the_persons_it_needs_approval(change: Change) -> None:
 @pytest.mark.parametrize("change", APPROVED)
 def test_with_the_persons_it_is_allowed(change: Change) -> None:
     assert opinion(change) == ("allow", ())
+
+
+ORDERS: Final = ("safety", "theft", "customer_request")
+COUNTS_ALWAYS: Final = {
+    *("PROTECTED", "LIFE_SUPPORT", "HOLD", "LOCKED", "BREAKER_OPEN", "SHADOW_MODE"),
+    *("RECONNECT_PENDING", "RESTORE_CAPACITY", "SOURCE_CHANGED", "CLOCK_UNSURE"),
+    *("NO_RELAY", "ALREADY_OPEN", "DEVICE_KEEP_POWER", "COMM_UNSTABLE"),
+}
+"""Of docs/supply.md, "Ordered off"."""
+COUNTS_BUT_FOR_SAFETY: Final = {
+    *("WINDOW_CLOSED", "NONWORKING_DAY", "EVE_OF_NONWORKING", "WEATHER", "DISPUTE"),
+    "STARTUP_HOLD",
+}
+
+
+@pytest.mark.parametrize("cause", ORDERS)
+@pytest.mark.parametrize(("change", "reason"), AGAINST)
+def test_of_what_is_ordered_off_money_says_nothing(change: Change, reason: str, cause: str) -> None:
+    ordered = both(change, facts(cause=cause, requested_by="zhao"))
+    counts = reason in COUNTS_ALWAYS or (cause != "safety" and reason in COUNTS_BUT_FOR_SAFETY)
+    assert opinion(ordered) == (("deny", (reason,)) if counts else ("allow", ()))
+
+
+@pytest.mark.parametrize("cause", ORDERS)
+def test_an_order_is_the_word_of_two_persons_of_the_last_four_hours(cause: str) -> None:
+    def with_two(**changes: Any) -> Change:
+        def change(of_facts: dict[str, Any], _: dict[str, Any]) -> None:
+            of_facts.update(cause=cause, requested_by="zhao")
+            # Neither the debt nor an episode says anything of it.
+            of_facts["approvals"] = [of_facts["approvals"][0] | {"debt_fen": 0}]
+            of_facts["approvals"][0].update(changes)
+
+        return both(change, policy(approvals_required=2), facts(meters=3))
+
+    assert opinion(with_two()) == ("allow", ())
+    assert opinion(with_two(approved_at=told(NOW - 4 * HOUR + SECOND))) == ("allow", ())
+    assert opinion(both(with_two(), facts(episode_started_at=told(NOW)))) == ("allow", ())
+    for missing in (
+        with_two(approved_at=told(NOW - 4 * HOUR)),
+        with_two(approved_at=told(NOW + SECOND)),
+        with_two(expires_at=told(NOW)),
+        with_two(approver="\uff3ahao "),
+        with_two(approver="daemon"),
+        with_two(approver=" "),
+        both(with_two(), facts(requested_by="daemon")),
+        both(with_two(), facts(requested_by=" ")),
+        both(with_two(), facts(approvals=[])),
+    ):
+        assert opinion(missing) == ("needs_approval", ("APPROVAL_MISSING",))
+
+
+def test_of_a_cause_that_nobody_knows_there_is_no_opinion() -> None:
+    with pytest.raises(ValueError, match="nobody is cut for spite"):
+        opinion(facts(cause="spite"))
+
+
+class Watched(dict[str, Any]):
+    """A table that knows which of its fields were looked at."""
+
+    def __init__(self, fields: dict[str, Any]) -> None:
+        super().__init__(fields)
+        self.unread = set(fields)
+
+    def __getitem__(self, key: str) -> Any:
+        self.unread.discard(key)
+        return super().__getitem__(key)
+
+
+def test_no_field_that_is_kept_is_passed_over() -> None:
+    document = good()
+    document["policy"]["max_relay_age"] = 3600.0
+    of_facts, of_policy = Watched(document["facts"]), Watched(document["policy"])
+    second_opinion({"facts": of_facts, "policy": of_policy})
+    assert of_facts.unread == set()
+    # Asked for only of an account with several meters.
+    assert of_policy.unread == {"approvals_of_several"}
+
+
+def of_case(given: dict[str, Any]) -> dict[str, Any]:
+    """A worked case as a document; its times are the site's."""
+
+    def at(text: str) -> str:
+        return told(datetime.fromisoformat(text).replace(tzinfo=ZoneInfo("Asia/Shanghai")))
+
+    config, case, document = given["config"], given["facts"], good()
+    document["policy"] |= {
+        "max_reading_age": config["max_reading_age_h"] * 3600.0,
+        "window_start": config["window"]["start"],
+        "window_end": config["window"]["end"],
+        "holidays": config["holidays"],
+        "no_trip_on_eve": config["no_trip_on_eve"],
+        "written_required": config["written_required"],
+        "written_min": config["written_min_h"] * 3600.0,
+        "written_max": config["written_max_h"] * 3600.0,
+        "final_min": config["final_min_min"] * 60.0,
+        "final_max": config["final_max_h"] * 3600.0,
+        "approvals_required": config["approvals_required"],
+        "min_debt_fen": 0,
+    }
+    named = {key: value for key, value in case.items() if key in document["facts"]}
+    document["facts"] |= named | {
+        **{key: at(case[key]) for key in ("now", "last_reading_at", "episode_started_at")},
+        "relay_seen_at": at(case["now"]),
+        "notices": [
+            {"kind": it["kind"], "delivered_at": at(it["delivered_at"]), "planned_at": None}
+            for it in case["notices"]
+        ],
+        "approvals": [
+            {
+                "approver": name,
+                "approved_at": at(case["now"]),
+                "expires_at": told(datetime.fromisoformat(at(case["now"])) + HOUR),
+                "debt_fen": case["trip_threshold_fen"]
+                - case["credit_limit_fen"]
+                - case["emergency_available_fen"]
+                - case["balance_fen"],
+            }
+            for name in case["approved_by"]
+        ],
+    }
+    return document
+
+
+@pytest.mark.parametrize(
+    "name", [name for name, case in CASES.items() if case["kind"] == "trip_guard"]
+)
+def test_a_worked_case_comes_out_as_expected(name: str) -> None:
+    found = second_opinion(of_case(CASES[name]["input"]))
+    expected = CASES[name]["expected"]
+    assert (found.decision, [*found.reasons]) == (expected["decision"], expected["reasons"])
 
 
 def test_one_notice_that_stands_is_enough() -> None:

@@ -36,9 +36,10 @@ def approval(
     debt_fen: int = 1250,
     given: timedelta = timedelta(0),
     now: datetime = NOW,
+    hours: int = 4,
 ) -> Approval:
     """Of so long ago."""
-    return Approval(approver, now - given, now - given + 4 * HOUR, debt_fen)
+    return Approval(approver, now - given, now - given + hours * HOUR, debt_fen)
 
 
 ALLOWED = Facts(
@@ -147,16 +148,17 @@ def some_facts(draw: st.DrawFn) -> Facts:
                 ["arrears", "arrears", "arrears", "safety", "theft", "customer_request"]
             )
         ),
-        requested_by=draw(st.sampled_from(["daemon", "op-1"])),
+        requested_by=draw(st.sampled_from(["daemon", "op-1", "op-4", " "])),
         approvals=tuple(
             draw(
                 st.lists(
                     st.builds(
                         approval,
-                        st.sampled_from(["op-1", "OP-1", "op-2", "op-3"]),
+                        st.sampled_from(["op-1", "OP-1", "op-2", "op-3", "Daemon"]),
                         st.sampled_from([1, 501, 1500, 1600, 1700]),
                         st.sampled_from([-HOUR, timedelta(0), 3 * HOUR, 4 * HOUR]),
                         st.just(now),
+                        st.sampled_from([4, 5]),
                     ),
                     max_size=3,
                 )
@@ -241,17 +243,23 @@ OF_ORDERS = {
     *("BREAKER_OPEN", "SHADOW_MODE", "RESTORE_CAPACITY", "NO_RELAY", "ALREADY_OPEN"),
     *("DEVICE_KEEP_POWER", "COMM_UNSTABLE", "CLOCK_UNSURE"),
 }
-PUT_OFF = {"WINDOW_CLOSED", "NONWORKING_DAY", "EVE_OF_NONWORKING", "WEATHER", "DISPUTE"}
+PUT_OFF = {
+    *("WINDOW_CLOSED", "NONWORKING_DAY", "EVE_OF_NONWORKING", "WEATHER", "DISPUTE"),
+    "STARTUP_HOLD",
+}
 
 
 def approvals(f: Facts, debt: int) -> int:
     """How many persons agreed, within four hours, to an amount that is nearly the same."""
     who = set()
     for it in f.approvals:
-        is_near = f.cause != "arrears" or it.debt_fen * 0.9 <= debt <= it.debt_fen * 1.1
-        if is_near and it.approver.lower() != f.requested_by and f.now < it.expires_at:
-            who |= {it.approver.lower()} if f.now >= it.approved_at else set()
-    return len(who)
+        is_near = it.debt_fen * 0.9 <= debt <= it.debt_fen * 1.1
+        is_new = f.episode_started_at is None or f.episode_started_at <= it.approved_at
+        if f.cause != "arrears" or (is_near and is_new):
+            is_lasting = it.approved_at <= f.now < min(it.expires_at, it.approved_at + 4 * HOUR)
+            who |= {it.approver.lower()} if is_lasting else set()
+    is_asked = f.cause == "arrears" or f.requested_by.startswith("op")
+    return len(who - {f.requested_by, "daemon"}) if is_asked else 0
 
 
 def is_free(p: Policy, day: date) -> bool:
@@ -309,7 +317,8 @@ def cured(code: str, p: Policy, f: Facts) -> tuple[Policy, Facts]:
         "RESTORE_CAPACITY": {"failed_restores": 0},
         "CLOCK_UNSURE": {"clocks_apart": timedelta(0), "clock_stepped_at": None},
         "APPROVAL_MISSING": {
-            "approvals": tuple(approval(it, f.debt_fen, now=f.now) for it in ("a", "b"))
+            "requested_by": "c",
+            "approvals": tuple(approval(it, f.debt_fen, now=f.now) for it in ("a", "b")),
         },
     }
     if code in facts:
