@@ -76,6 +76,23 @@ EVIDENCE: Final[Mapping[str, frozenset[str]]] = {
     "asked": frozenset({"at"}),
     "command": frozenset({"at", "state"}),
 }
+COMMAND: Final[Mapping[str, frozenset[str]]] = dict.fromkeys(
+    (
+        "persisted",
+        "sent",
+        "acked",
+        "unknown",
+        "verifying",
+        "verified",
+        "refused",
+        "expired",
+        "superseded",
+        "cancelled",
+        "failed",
+    ),
+    frozenset(),
+)
+"""What may have become of a command (R108)."""
 HOW_TO_RESTORE: Final[Mapping[str, frozenset[str]]] = {
     "allow_close": frozenset(),
     "close": frozenset(),
@@ -86,6 +103,7 @@ _TABLES: Final[Mapping[str, Mapping[str, frozenset[str]]]] = {
     **{name: {"title": blanks, "text": blanks} for name, blanks in NOTICES.items()},
     "why": WHY,
     "evidence": EVIDENCE,
+    "command": COMMAND,
 }
 """By table and key the blanks that there are."""
 

@@ -4,7 +4,7 @@ Nothing is guessed from a command: what a meter said, and when, is the evidence 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, Literal
@@ -224,12 +224,11 @@ def _evidence(known: PointSupply, texts: NoticeTexts, zone: ZoneInfo) -> Iterato
         yield texts.fill("evidence", key, {"at": _minute(known.heard_at, zone)})
     if known.asked_at is not None:
         yield texts.fill("evidence", "asked", {"at": _minute(known.asked_at, zone)})
-    if known.command_at is not None:
-        values: Mapping[str, str] = {
-            "at": _minute(known.command_at, zone),
-            "state": known.command_state or "",
-        }
-        yield texts.fill("evidence", "command", values)
+    if known.command_at is not None and known.command_state is not None:
+        state = texts.fill("command", known.command_state, {})
+        yield texts.fill(
+            "evidence", "command", {"at": _minute(known.command_at, zone), "state": state}
+        )
 
 
 def _minute(at: datetime | None, zone: ZoneInfo) -> str:

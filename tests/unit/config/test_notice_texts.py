@@ -4,7 +4,15 @@ from pathlib import Path
 
 import pytest
 
-from config.notice_texts import EVIDENCE, HOW_TO_RESTORE, NOTICES, WHY, load_texts, shipped_texts
+from config.notice_texts import (
+    COMMAND,
+    EVIDENCE,
+    HOW_TO_RESTORE,
+    NOTICES,
+    WHY,
+    load_texts,
+    shipped_texts,
+)
 from config.problems import ConfigError
 from config.translation import LANGUAGES
 
@@ -15,8 +23,9 @@ def test_every_text_is_shipped(language: str) -> None:
     assert {name for name in tables if name in NOTICES} == set(NOTICES)
     for name in NOTICES:
         assert set(tables[name]) == {"title", "text"}
-    for name, keys in (("why", WHY), ("evidence", EVIDENCE), ("how_to_restore", HOW_TO_RESTORE)):
-        assert set(tables[name]) == set(keys)
+    keys = {"why": WHY, "evidence": EVIDENCE, "command": COMMAND, "how_to_restore": HOW_TO_RESTORE}
+    for name, its in keys.items():
+        assert set(tables[name]) == set(its)
 
 
 @pytest.mark.parametrize("kind", ["written", "final"])
