@@ -14,6 +14,7 @@ import click
 
 from config.visible import visible
 from daemon.cli.typed import Text
+from daemon.control.persons import NOBODY, person
 
 ACT: Final = "meterd.act"
 """Of what a click context knows: what was typed, of a command that changes something."""
@@ -65,9 +66,11 @@ def acting(actor: str | None = None) -> str:
 
     It leaves a line in the system log of this machine, if there is one, and a row in the database
     that is asked next: the command as it was typed (no secret is ever an argument), who says so,
-    and where."""
+    and where. UsageError: it is the daemon's name, which is no person."""
     # Wide letters and other blanks make nobody another person.
     name = " ".join(normalize("NFKC", actor or os_user()).split())
+    if person(name) in NOBODY:
+        raise click.UsageError(f"{name} is the name of no person: say with --actor who does it")
     act = Typed(name, by_way_of(), shlex.join(["meterd", *sys.argv[1:]]))
     click.get_current_context().meta[ACT] = act
     syslog.openlog("meterd", syslog.LOG_PID, syslog.LOG_USER)

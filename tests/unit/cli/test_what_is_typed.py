@@ -41,6 +41,13 @@ def test_a_day_or_month_that_is_none_is_wrong_use(arguments: str) -> None:
     assert "from 1970 to 2199, write 2026-03" in done.stderr
 
 
+@pytest.mark.parametrize("name", ["daemon", " \uff24aemon "])
+def test_nobody_acts_as_the_daemon(name: str) -> None:
+    done = CliRunner().invoke(cli, ["supply", "order", "agree", "1", "--actor", name])
+    assert done.exit_code == 2
+    assert "is the name of no person" in done.output
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
