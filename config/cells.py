@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable
-from datetime import date, timedelta
+from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from functools import lru_cache
 from typing import Any, Final
@@ -128,13 +128,29 @@ def day(cell: str) -> date:
             return date(int(found[1]), int(found[2]), int(found[3]))
     except ValueError:
         pass  # no such day
-    raise ValueError(f'"{cell}" is no date, {_how_to_write_day(cell)}') from None
+    raise ValueError(f'"{cell}" is no date, {how_to_write_day(cell)}') from None
 
 
-def _how_to_write_day(cell: str) -> str:
+def moment(cell: str) -> datetime:
+    """A moment as ISO 8601 has it, or as spreadsheets show it: 2026/3/12 9:05."""
+    try:
+        return datetime.fromisoformat(cell)
+    except ValueError:
+        pass  # as spreadsheets show it
+    written, _, clock = cell.partition(" ")
+    try:
+        clock = re.sub(r"^(?=[0-9]:)", "0", clock)
+        return datetime.combine(day(written), time.fromisoformat(clock))
+    except ValueError:
+        raise ValueError(f'"{cell}" is no moment, write it as 2026-03-12 10:15') from None
+
+
+def how_to_write_day(cell: str) -> str:
     """The day that was meant, where that is clear."""
-    if _YEAR_FIRST.fullmatch(cell):
-        return "the calendar has no such day"
+    found = _YEAR_FIRST.fullmatch(cell)
+    if found is not None:
+        meant_day = _day_of(int(found[1]), int(found[2]), int(found[3]))
+        return f"write {meant_day}" if meant_day else "the calendar has no such day"
     found = _YEAR_LAST.fullmatch(cell)
     if found is not None:
         first, second, year = int(found[1]), int(found[2]), int(found[3])
@@ -186,11 +202,12 @@ def positive(cell: str) -> Decimal:
 def _number(cell: str, what: str) -> Decimal:
     """A number as people write it, and no other that Python takes: 1_0, 1e3, NaN, ١٢."""
     if not _NUMBER.fullmatch(cell):
-        raise ValueError(f'"{cell}" is no {what}{_how_to_write_number(cell)}')
+        raise ValueError(f'"{cell}" is no {what}{how_to_write_number(cell)}')
     return Decimal(cell)
 
 
-def _how_to_write_number(cell: str) -> str:
+def how_to_write_number(cell: str) -> str:
+    """Behind what is no number: the one that was meant, where that is clear."""
     plain = _plain_width(cell)
     parted = re.fullmatch(r"([0-9]+)/([0-9]+)A?", plain)
     if parted and int(parted[2]) and not int(parted[1]) % int(parted[2]):

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 import click
 from psycopg import AsyncConnection
 
-from config.cells import one_of, text
+from config.cells import moment, one_of, text
 from config.problems import ConfigError, Mistakes
 from config.settings_file import load_settings
 from config.table import REQUIRED, Columns, Keys, read_table
@@ -32,17 +32,10 @@ def _number(cell: str) -> int:
     return int(cell)
 
 
-def _moment(cell: str) -> datetime:
-    try:
-        return datetime.fromisoformat(cell)
-    except ValueError:
-        raise ValueError(f'"{cell}" is no moment, write 2026-03-12 10:15') from None
-
-
 COLUMNS: Final[Columns] = {
     "notice": (_number, REQUIRED),
     "state": (one_of("delivered", "failed", "bounced"), REQUIRED),
-    "at": (_moment, REQUIRED),
+    "at": (moment, REQUIRED),
     "receipt": (text, ""),
 }
 

@@ -11,6 +11,8 @@ from zoneinfo import ZoneInfo
 
 import click
 
+from config.cells import how_to_write_day, how_to_write_number, positive
+
 MOST_LETTERS: Final = 500
 YEARS: Final = range(1970, 2200)
 MOST: Final = 2**63 - 1
@@ -49,7 +51,7 @@ class Day(click.ParamType[Any]):
             return _date(value, "%Y-%m-%d", self._years)
         except ValueError:
             between = f"from {self._years[0]} to {self._years[-1]}"
-            self.fail(f"{value!r} is no day {between}, write 2026-03-12", param, ctx)
+            self.fail(f"{value!r} is no day {between}, {_day_meant(value)}", param, ctx)
 
 
 class Month(click.ParamType[Any]):
@@ -63,7 +65,7 @@ class Month(click.ParamType[Any]):
             return _date(value, "%Y-%m")
         except ValueError:
             between = f"from {YEARS[0]} to {YEARS[-1]}"
-            self.fail(f"{value!r} is no month {between}, write 2026-03", param, ctx)
+            self.fail(f"{value!r} is no month {between}, write it as 2026-03", param, ctx)
 
 
 class Moment(click.ParamType[datetime]):
@@ -89,7 +91,9 @@ class Moment(click.ParamType[datetime]):
                 raise ValueError(written)
         except ValueError:
             between = f"from {YEARS[0]} to {YEARS[-1]}"
-            self.fail(f'{value!r} is no moment {between}, write "2026-03-12 10:15"', param, ctx)
+            self.fail(
+                f'{value!r} is no moment {between}, write it as "2026-03-12 10:15"', param, ctx
+            )
         else:
             return moment
 
@@ -173,10 +177,13 @@ class Ratio(click.ParamType[Decimal]):
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> Decimal:
         """An exact decimal above zero, as points.csv would have it."""
-        (ratio,) = RegisterList().convert(str(value).replace(",", ";"), param, ctx)
-        if ratio <= 0:
-            self.fail("must be greater than zero", param, ctx)
-        return ratio
+        written = str(value).strip()
+        if not _NUMBER.fullmatch(written):
+            self.fail(f"{written!r} is no ratio{how_to_write_number(written)}", param, ctx)
+        try:
+            return positive(written)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
 
 
 class Kwh(click.ParamType[Decimal]):
@@ -215,6 +222,13 @@ def _date(value: object, form: str, years: range = YEARS) -> date:
     if found.year not in years:
         raise ValueError(found)
     return found
+
+
+def _day_meant(value: object) -> str:
+    """What to write in place of what was typed."""
+    typed_day = str(value).strip()
+    hint = how_to_write_day(typed_day)
+    return "write it as 2026-03-12" if typed_day in hint else hint
 
 
 def _ascii(value: object) -> str:

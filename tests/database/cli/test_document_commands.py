@@ -270,7 +270,7 @@ def test_a_date_is_corrected_by_the_command_that_the_refusal_names(place: Place)
 
 WRONG: list[tuple[tuple[str, ...], int, str]] = [
     (("meter", "exchange", "P1"), 2, "Missing option '--at'"),
-    (("meter", "exchange", "P1", "--at", "2026-03-03"), 2, 'write "2026-03-12 10:15"'),
+    (("meter", "exchange", "P1", "--at", "2026-03-03"), 2, 'write it as "2026-03-12 10:15"'),
     (("meter", "exchange", "P1", "--at", "2026-03-03 10:00"), 2, "--new-address or --same-serial"),
     (
         ("meter", "exchange", "P1", "--at", "2026-03-03 10:00", "--same-serial"),
@@ -285,11 +285,15 @@ WRONG: list[tuple[tuple[str, ...], int, str]] = [
         2,
         "is no register",
     ),
-    (("meter", "ratio", "P1", "--from", "2026-03-03", "--ratio", "1e3"), 2, "is no register"),
+    (
+        ("meter", "ratio", "P1", "--from", "2026-03-03", "--ratio", "150/5"),
+        2,
+        "is no number: write 30",
+    ),
     (("meter", "correct", "P1", "--reason", "x"), 2, "one of --installed-at, --address, --clock"),
     (("point", "release", "P9", "--on", "2026-03-03", "--reason", "x"), 1, "unknown_point"),
     (("point", "release", "P1", "--on", "2026-03-03"), 2, "--reason"),
-    (("point", "release", "P1", "--on", "2026-3-3x", "--reason", "x"), 2, "write 2026-03-12"),
+    (("point", "release", "P1", "--on", "2026-3-3x", "--reason", "x"), 2, "write it as 2026-"),
     (("document", "approve", "7"), 1, "no_document"),
 ]
 

@@ -38,7 +38,22 @@ TARIFF = '[[version]]\neffective_from = 2026-01-01\nprice = "0.5"\n'
 def test_a_day_or_month_that_is_none_is_wrong_use(arguments: str) -> None:
     done = CliRunner().invoke(cli, arguments.split())
     assert done.exit_code == 2
-    assert "from 1970 to 2199, write 2026-03" in done.stderr
+    assert "from 1970 to 2199, write " in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("typed", "told"),
+    [
+        ("25.11.2026", "write 2026-11-25"),
+        ("2026/11/25", "write 2026-11-25"),
+        ("2026-11-31", "the calendar has no such day"),
+        ("9999-12-31", "write it as 2026-03-12"),
+        ("yesterday", "write the year first, as 2026-03-01"),
+    ],
+)
+def test_the_day_that_was_meant_is_told(typed: str, told: str) -> None:
+    done = CliRunner().invoke(cli, ["explain", "day", "A1", typed])
+    assert done.stderr.endswith(f"{typed!r} is no day from 1970 to 2199, {told}\n")
 
 
 @pytest.mark.parametrize("name", ["daemon", " \uff24aemon "])

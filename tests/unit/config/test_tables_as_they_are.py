@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import date
+from datetime import date, datetime
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from openpyxl import Workbook, load_workbook
 
-from config.cells import day
+from config.cells import day, moment
 from config.load import LoadedSite, load_site
 from config.problems import ConfigError
 from tests.unit.config.test_site import GOOD, in_chinese, write
@@ -303,6 +303,25 @@ def test_a_table_that_is_called_otherwise_is_found(tmp_path: Path, name: str) ->
 def test_the_day_that_was_meant_is_told(cell: str, written: str) -> None:
     with pytest.raises(ValueError, match=rf'^"{cell}" is no date, write {written}$'):
         day(cell)
+
+
+@pytest.mark.parametrize(
+    ("cell", "at"),
+    [
+        ("2026-03-01 09:05", datetime(2026, 3, 1, 9, 5)),
+        ("2026/3/1 9:05", datetime(2026, 3, 1, 9, 5)),
+        ("2026年3月1日 9:05:30", datetime(2026, 3, 1, 9, 5, 30)),
+        ("2026-03-01T09:05:00+08:00", datetime.fromisoformat("2026-03-01T09:05:00+08:00")),
+    ],
+)
+def test_a_moment_may_be_written_as_spreadsheets_do(cell: str, at: datetime) -> None:
+    assert moment(cell) == at
+
+
+@pytest.mark.parametrize("cell", ["2026/3/1", "1/3/2026 9:05", "2026/3/1 9", "9:05"])
+def test_a_moment_that_nobody_can_tell_is_none(cell: str) -> None:
+    with pytest.raises(ValueError, match=f'^"{cell}" is no moment, write it as 2026-03-12 10:15$'):
+        moment(cell)
 
 
 def test_a_mark_that_nobody_sees_is_told_with_what_to_write(tmp_path: Path) -> None:
