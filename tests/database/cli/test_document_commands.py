@@ -293,7 +293,11 @@ WRONG: list[tuple[tuple[str, ...], int, str]] = [
     (("meter", "correct", "P1", "--reason", "x"), 2, "one of --installed-at, --address, --clock"),
     (("point", "release", "P9", "--on", "2026-03-03", "--reason", "x"), 1, "unknown_point"),
     (("point", "release", "P1", "--on", "2026-03-03"), 2, "--reason"),
-    (("point", "release", "P1", "--on", "2026-3-3x", "--reason", "x"), 2, "write the year first, as 2026-"),
+    (
+        ("point", "release", "P1", "--on", "2026-3-3x", "--reason", "x"),
+        2,
+        "write the year first, as 2026-",
+    ),
     (("document", "approve", "7"), 1, "no_document"),
 ]
 
