@@ -96,7 +96,7 @@ SELECT t.recorded_at, t.key, t.kind,
        (SELECT sum(p.amount_fen)::bigint FROM posting p WHERE p.transaction_id = t.id AND p.ledger_account_id = a.id) AS amount_fen
 FROM ledger_account a
 CROSS JOIN LATERAL (
-    (SELECT j.id FROM journal j WHERE j.accounts[1] = a.id ORDER BY j.id DESC LIMIT %(most)s)
+    (SELECT j.id FROM journal j WHERE j.accounts[1] = a.id ORDER BY (j.id >> 16)::integer DESC, j.id DESC LIMIT %(most)s)
     UNION ALL
     (SELECT j.id FROM journal j
      WHERE j.accounts @> ARRAY[a.id] AND 0 < ANY (array_remove(j.accounts, j.accounts[1])) AND j.accounts[1] <> a.id
