@@ -1,4 +1,5 @@
-"""Callers that flood a listener or the HTTP port of the installed daemon, and what others feel of it meanwhile.
+"""Callers that flood a listener, the HTTP port or the broker of the installed daemon, and what
+others feel of it meanwhile.
 
 Run it: `python -m tests.faults.callers`. A terminal that is listed calls again and again while each
 flood lasts, and `/healthz` is asked all the time."""
@@ -7,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import random
+import sys
 import tempfile
+import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor
@@ -15,11 +18,16 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
+
+from paho.mqtt.client import Client
+from paho.mqtt.enums import CallbackAPIVersion
 
 from tests.acceptance.stage import Stage, stage
 from tests.faults.scene import Watch, own_database
 from tests.faults.trial import HEALTHZ_P99_S
+from tests.servers import mosquitto
+from tests.servers.mosquitto import Mosquitto
 from tests.servers.ports import free_port
 from tests.servers.postgres import Server, embedded_server
 
@@ -37,12 +45,32 @@ heartbeat = {{ text = "PING" }}
 heartbeat_answer = {{ text = "PONG" }}
 """
 
+GATEWAY: Final = """
+[[gateway]]
+name = "gw-1"
+broker = {{ host = "127.0.0.1", port = {port} }}
+"""
+BROKER: Final = f"log_type none\n{mosquitto.LISTENER}"
+UP: Final = "meterd/gw-1/up"
+FREEZE: Final = (
+    b'{"v":1,"type":"daily_freeze","meter":"%012d","frozen_at":"2026-05-02T00:00:00",'
+    b'"read_at":"2026-05-02T00:06:11+08:00","registers":["1234.56"]}'
+)
+
 HERE: Final = "127.0.3.1"
 """Who floods HTTP; health is asked from another address."""
 REQUEST: Final = b"%s HTTP/1.1\r\nHost: x\r\nConnection: close\r\n%s\r\n"
 
 Flood = Callable[[int, asyncio.Event], Awaitable[None]]
 """Calls this port until the event is set."""
+
+
+class Ports(NamedTuple):
+    """Where is flooded."""
+
+    listener: int
+    http: int
+    broker: int
 
 
 @dataclass(frozen=True)
@@ -157,6 +185,51 @@ HTTP_FLOODS: Final[dict[str, Flood]] = {
 }
 
 
+def publishing(clients: int, message: Callable[[int], tuple[str, bytes]], qos: int) -> Flood:
+    """So many clients of the broker publish the messages of all numbers without end.
+
+    Each waits for the broker, so what it keeps for the daemon bounds nobody."""
+
+    def publish(port: int, first: int, over: threading.Event) -> None:
+        client = Client(CallbackAPIVersion.VERSION2)
+        client.connect("127.0.0.1", port)
+        client.loop_start()
+        for number in range(first, sys.maxsize, clients):
+            if over.is_set():
+                break
+            topic, payload = message(number)
+            sent = client.publish(topic, payload, qos)
+            if number // clients % 20 == 0:
+                sent.wait_for_publish(1.0)
+        client.disconnect()
+        client.loop_stop()
+
+    async def all_of_them(port: int, over: asyncio.Event) -> None:
+        ended = threading.Event()
+        flooding = [asyncio.to_thread(publish, port, it, ended) for it in range(clients)]
+        together = asyncio.ensure_future(asyncio.gather(*flooding))
+        await over.wait()
+        ended.set()
+        await together
+
+    return all_of_them
+
+
+MQTT_FLOODS: Final[dict[str, Flood]] = {
+    "freezes of meters that nobody knows": publishing(
+        4, lambda n: (f"{UP}/daily_freeze", FREEZE % (n % 10**12)), qos=1
+    ),
+    "messages of 512 KiB": publishing(4, lambda n: (f"{UP}/daily_freeze", bytes(2**19)), qos=1),
+    "JSON of 512 KiB": publishing(
+        4, lambda n: (f"{UP}/daily_freeze", b"[" + b"[0]," * 2**17 + b"0]"), qos=1
+    ),
+    # The broker keeps no count of these: what it has of them comes long after.
+    "small messages to many topics": publishing(
+        4, lambda n: (f"{UP}/{n % 50_000}", b"x" * 20), qos=0
+    ),
+}
+
+
 async def _pour(port: int, data: bytes, total: int) -> None:
     try:
         _, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -200,29 +273,29 @@ async def _is_greeted(port: int) -> bool:
 
 
 @contextmanager
-def listening(server: Server, folder: Path) -> Iterator[tuple[Stage, int]]:
-    """A site with a listener, and its port; the daemon runs."""
+def listening(server: Server, folder: Path) -> Iterator[tuple[Stage, Ports]]:
+    """A site with a listener and a gateway; the daemon runs."""
     with (
         own_database(server, f"callers_{time.monotonic_ns()}") as url,
         stage(folder, url, days=2) as staged,
+        Mosquitto(folder, BROKER) as broker,
     ):
-        port = free_port()
+        ports = Ports(free_port(), staged.http_port, broker.port)
         with staged.site.open("a") as site:
-            site.write(LISTENER.format(port=port))
+            site.write(LISTENER.format(port=ports.listener) + GATEWAY.format(port=ports.broker))
         (folder / "terminals.csv").write_text("line,terminal\ndtu-1,dtu-1\ndtu-2,flood\n")
         staged.start_daemon()
         staged.until("it is read", lambda: staged.slots_missing() == 0)
-        yield staged, port
+        yield staged, ports
 
 
-def _flood(flood: str, port: int, http_port: int, lasts_s: float) -> None:
+def _flood(flood: str, ports: Ports, lasts_s: float) -> None:
     async def scene() -> None:
         over = asyncio.Event()
         asyncio.get_running_loop().call_later(lasts_s, over.set)
-        if flood in FLOODS:
-            await FLOODS[flood](port, over)
-        else:
-            await HTTP_FLOODS[flood](http_port, over)
+        for floods, port in zip((FLOODS, HTTP_FLOODS, MQTT_FLOODS), ports, strict=True):
+            if flood in floods:
+                await floods[flood](port, over)
 
     asyncio.run(scene())
 
@@ -231,21 +304,21 @@ def _flood(flood: str, port: int, http_port: int, lasts_s: float) -> None:
 def another_process() -> Iterator[Executor]:
     """That has begun: what health takes is not what it costs to flood."""
     with ProcessPoolExecutor(1, get_context("spawn")) as elsewhere:
-        elsewhere.submit(_flood, "60 ask for health", 0, 0, 0.0).result()
+        elsewhere.submit(_flood, "60 ask for health", Ports(0, 0, 0), 0.0).result()
         yield elsewhere
 
 
-def felt(staged: Stage, port: int, flood: str, lasts_s: float, elsewhere: Executor) -> Felt:
+def felt(staged: Stage, ports: Ports, flood: str, lasts_s: float, elsewhere: Executor) -> Felt:
     """Let it last so long, from there."""
 
     async def scene() -> list[float]:
         over = asyncio.Event()
         asyncio.get_running_loop().call_later(lasts_s, over.set)
-        return await _calls(port, over)
+        return await _calls(ports.listener, over)
 
     lines = staged.log().count("\n")
     watch = Watch(staged)
-    flooding = elsewhere.submit(_flood, flood, port, staged.http_port, lasts_s)
+    flooding = elsewhere.submit(_flood, flood, ports, lasts_s)
     with watch.looking():
         took = asyncio.run(scene())
     flooding.result()
@@ -260,11 +333,11 @@ def main() -> list[str]:
     with (
         embedded_server() as server,
         tempfile.TemporaryDirectory(prefix="meterd-", dir="/tmp") as folder,
-        listening(server, Path(folder)) as (staged, port),
+        listening(server, Path(folder)) as (staged, ports),
         another_process() as elsewhere,
     ):
-        for flood in (*FLOODS, *HTTP_FLOODS):
-            found = felt(staged, port, flood, 20.0, elsewhere)
+        for flood in (*FLOODS, *HTTP_FLOODS, *MQTT_FLOODS):
+            found = felt(staged, ports, flood, 20.0, elsewhere)
             print(
                 f"| {flood} | {found.healthz_p99_s * 1000:.0f} ms | {found.longest_greeting_s:.2f} s "
                 f"| {found.log_lines} |",

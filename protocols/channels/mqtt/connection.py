@@ -31,6 +31,10 @@ from protocols.errors import ControlForbidden, LineDown
 MOST_UNREAD: Final = 2000
 """Maximum of messages that wait for us; then the socket is not read, and the broker keeps the
 rest."""
+MOST_UNREAD_BYTES: Final = 8 * 2**20
+MOST_IN_A_ROW: Final = 16
+"""Messages that are read, and that are given out, before others have a turn: who publishes without
+end holds nobody."""
 SILENCE_CHECK_S: Final = 2.0
 ANSWER_TIMEOUT_S: Final = 10.0
 """For the broker's CONNACK, SUBACK and PUBACK."""
@@ -94,6 +98,8 @@ class MqttConnection:
         self._client: PahoClient | None = None
         self._socket: BufferedSocket
         self._unread: deque[Message] = deque()
+        self._unread_bytes = 0
+        self._in_a_row = 0
         self._unacknowledged: deque[Message] = deque()
         self._reader: asyncio.Future[None] | None = None
         """Who waits in `receive`."""
@@ -104,6 +110,7 @@ class MqttConnection:
         self._waiting: dict[tuple[str, int], asyncio.Future[Any]] = {}
         """Who waits for the broker's answer, by its kind and the packet identifier."""
         self._ticking: asyncio.TimerHandle | None = None
+        self._reading_soon: asyncio.Handle | None = None
 
     async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
@@ -179,7 +186,11 @@ class MqttConnection:
                 await self._reader
             finally:
                 self._reader = None
+        self._in_a_row = (self._in_a_row + 1) % MOST_IN_A_ROW
+        if self._in_a_row == 0:
+            await asyncio.sleep(0)
         message = self._unread.popleft()
+        self._unread_bytes -= len(message.payload)
         # Only when all of them are taken: else every message would switch reading on and off.
         if not self._unread:
             self._read_on()
@@ -284,19 +295,35 @@ class MqttConnection:
     # --- what the event loop calls
 
     def _read(self) -> None:
-        if self._client is None:
+        if self._client is None or self._reading_soon is not None:
             return
-        self._socket.fill()
-        while self._socket.has_unread:
+        if not self._socket.has_unread:
+            self._socket.fill()
+        for _ in range(MOST_IN_A_ROW):
+            if not self._socket.has_unread:
+                break
             self._client.loop_read()
-        if len(self._unread) >= MOST_UNREAD and self._down is None and not self._waiting:
+        is_full = len(self._unread) >= MOST_UNREAD or self._unread_bytes >= MOST_UNREAD_BYTES
+        if is_full and self._down is None and not self._waiting:
             self._is_reading_paused = True
             self._loop.remove_reader(self._socket.fileno())
+        elif self._socket.has_unread:
+            self._read_soon()
 
     def _read_on(self) -> None:
         if self._is_reading_paused and self._down is None:
             self._is_reading_paused = False
             self._loop.add_reader(self._socket.fileno(), self._read)
+            self._read_soon()
+
+    def _read_soon(self) -> None:
+        """What is in the buffer already: nothing new need come for it."""
+        if self._reading_soon is None:
+            self._reading_soon = self._loop.call_soon(self._read_rest)
+
+    def _read_rest(self) -> None:
+        self._reading_soon = None
+        self._read()
 
     def _write(self) -> None:
         if self._client is None:
@@ -354,6 +381,7 @@ class MqttConnection:
     def _on_message(self, client: Client, data: Any, received: MQTTMessage) -> None:
         message = Message(received)
         self._unread.append(message)
+        self._unread_bytes += len(message.payload)
         if received.qos:
             self._unacknowledged.append(message)
         self._wake_reader()

@@ -14,6 +14,9 @@ from protocols.channels.mqtt.broker_socket import Broker, BufferedSocket
 RECEIVE_MAXIMUM: Final = 1000
 """MQTT 5: unacknowledged messages under way to us. For 3.1.1 the broker decides (mosquitto: 20)."""
 
+MOST_OF_A_PACKET: Final = 2**20
+"""Bytes, MQTT 5: the broker keeps what is larger to itself."""
+
 
 class PahoClient(Client):
     """paho's own way of connecting would block everything else."""
@@ -56,6 +59,7 @@ def send_connect(client: PahoClient, broker: Broker) -> None:
     properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
     properties.SessionExpiryInterval = broker.session_expiry_s if broker.keep_session else 0
     properties.ReceiveMaximum = RECEIVE_MAXIMUM
+    properties.MaximumPacketSize = MOST_OF_A_PACKET
     client.connect(
         broker.host,
         broker.port,

@@ -5,6 +5,7 @@ import asyncio
 import hashlib
 import json
 from base64 import b64encode
+from collections import Counter
 from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -20,6 +21,7 @@ from protocols.channels.conversation import Conversation, Timing
 from protocols.channels.mqtt.broker_socket import Broker, Tls
 from protocols.channels.mqtt.channel import MqttChannel
 from protocols.channels.mqtt.connection import (
+    MOST_IN_A_ROW,
     MOST_UNREAD,
     Message,
     MqttConnection,
@@ -207,6 +209,38 @@ def test_a_backlog_larger_than_what_may_wait_for_us_is_read_bit_by_bit(
             assert [message.payload for message in messages] == [
                 b"%d" % number for number in range(count)
             ]
+
+    run(scene())
+
+
+def test_who_publishes_without_end_leaves_others_a_turn(broker: Mosquitto, me: Broker) -> None:
+    async def scene() -> None:
+        count = 1500
+        turns = 0
+        read: Counter[int] = Counter()
+        taken: Counter[int] = Counter()
+
+        async def others() -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                await asyncio.sleep(0)
+
+        async with connected(me, "flood") as connection:
+            async with connected(replace(me, client_id="sender")) as sender:
+                for number in range(count):
+                    await sender.publish("flood", b"%d" % number, qos=0)
+            waiting = connection._unread  # what a turn reads shows nowhere else
+            turning = asyncio.create_task(others())
+            for _ in range(count):
+                before = len(waiting), turns
+                await received(connection, 1)
+                read[turns] = max(read[turns], len(waiting) - before[0])
+                taken[turns] += 1
+            turning.cancel()
+        assert max(taken.values()) <= MOST_IN_A_ROW
+        # What was in the buffer, and what the network had.
+        assert max(read.values()) <= 2 * MOST_IN_A_ROW
 
     run(scene())
 
