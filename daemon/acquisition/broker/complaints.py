@@ -6,7 +6,7 @@ import structlog
 
 log = structlog.get_logger("gateway")
 
-MAX_COMPLAINTS = 1000
+MAX_COMPLAINTS = 50
 """A gateway that sends nonsense under ever new topics must not fill the memory, nor the log."""
 
 
@@ -26,10 +26,13 @@ class Complaints:
         error: str,
     ) -> None:
         """Log it as a warning, unless there was one `about` the same."""
-        if about not in self._made and len(self._made) < MAX_COMPLAINTS:
-            self._made.add(about)
-            log.warning(
-                what,
-                line=self._line,
-                error=error,
-            )
+        if about in self._made or len(self._made) >= MAX_COMPLAINTS:
+            return
+        self._made.add(about)
+        log.warning(
+            what,
+            line=self._line,
+            error=error,
+        )
+        if len(self._made) == MAX_COMPLAINTS:
+            log.warning("what else is wrong is counted and not told", line=self._line)
