@@ -17,7 +17,9 @@ AT_ONCE: Final = 1000
 
 @dataclass(frozen=True, slots=True)
 class SentTrip:
-    """A trip at the moment that it was sent. `guard`: what was kept of why; None: nothing."""
+    """A trip at the moment that it was sent. `guard`: what was kept of why; None: nothing.
+
+    `is_heard_before`: it was kept of an earlier step of the trip already."""
 
     place: int
     point: str
@@ -25,6 +27,7 @@ class SentTrip:
     command: UUID
     at: datetime
     guard: Any
+    is_heard_before: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,7 @@
 -- sent_trips -- every time a trip was sent, in order, behind a place: what the guard had before it then
-SELECT e.place, p.number AS point, c.address, c.id AS command, e.at, e.guard
+SELECT e.place, p.number AS point, c.address, c.id AS command, e.at, e.guard,
+       EXISTS (SELECT FROM command_event o WHERE o.command_id = e.command_id AND o.place < e.place
+               AND o.guard #> '{facts,now}' = e.guard #> '{facts,now}') AS is_heard_before
 FROM command_event e JOIN command c ON c.id = e.command_id JOIN point p ON p.id = c.point_id
 WHERE e.place > %(behind)s AND e.state = 'sent' AND c.action = 'trip'
 ORDER BY e.place LIMIT %(most)s

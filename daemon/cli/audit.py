@@ -45,7 +45,7 @@ def trips(site_path: Path, as_json: bool) -> None:
         found = _Found(unjournalled=await storage.unjournalled(connection))
         async for trip in storage.sent_trips(connection):
             found.trips += 1
-            against = objection(trip.guard)
+            against = objection(trip.guard, is_heard_before=trip.is_heard_before)
             if against is not None:
                 found.objections.append((trip, against))
         return found

@@ -22,6 +22,7 @@ from daemon.transactions.sweep import sweep
 from protocols.reading import RelayState
 from storage import ledger, supply
 from storage.archive import SiteMeter
+from storage.audit import sent_trips
 from storage.supply import Command
 from tests.database.small_site import (
     ARMED,
@@ -306,12 +307,14 @@ def test_a_trip_that_the_meter_did_not_take_is_sent_three_times_in_all(database_
     async def story(connection: AsyncConnection[Any]) -> None:
         await exhausted(connection)
         for n in range(3):
-            command = await sent(connection, later(seconds=20 * n))
-            await take_answer(connection, command, "unknown", "silence", later(seconds=20 * n))
-            looked = await due(connection, later(seconds=20 * n + 15))
+            command = await sent(connection, later(seconds=20 * n + 1))
+            await take_answer(connection, command, "unknown", "silence", later(seconds=20 * n + 1))
+            looked = await due(connection, later(seconds=20 * n + 16))
             assert looked.kind == "verify"
-            await take_observation(connection, looked.command, CLOSED, later(seconds=20 * n + 15))
+            await take_observation(connection, looked.command, CLOSED, later(seconds=20 * n + 16))
         assert await rows(connection, "SELECT state, sends FROM command") == [("verifying", 3)]
+        # I2: each time with a word of the guard of its own, as whoever looks again asks.
+        assert [it.is_heard_before async for it in sent_trips(connection)] == [False] * 3
         at = later(minutes=9)
         for state, supply_state in (("verifying", "trip_commanded"), ("failed", "energised")):
             looked = await due(connection, at)
