@@ -15,6 +15,7 @@ import pytest
 from config.notice_texts import WHY, shipped_texts
 from config.translation import LANGUAGES
 from daemon.notices.why import Cause, PointSupply, cause_of, missing_fen, why
+from storage.migrations import migrations
 
 ZONE = ZoneInfo("Asia/Shanghai")
 NOW = datetime(2026, 3, 11, 2, 0, tzinfo=UTC)
@@ -236,3 +237,17 @@ def test_a_meter_that_was_heard_36_hours_ago_had_power() -> None:
     heard = replace(WELL, heard_at=NOW - 36 * HOUR)
     assert cause_of(heard, NOW) == "on"
     assert cause_of(replace(heard, heard_at=NOW - 36.01 * HOUR), NOW) == "unknown"
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_what_became_of_a_command_is_told_in_words(language: str) -> None:
+    there_is = re.search(r"CHECK \(state IN \(('persisted'[^)]*)\)\)", migrations()[0].text)
+    assert there_is is not None
+    states = re.findall(r"'(\w+)'", there_is[1])
+    texts = shipped_texts()[language]
+    told = {
+        why(replace(WELL, command_at=NOW, command_state=it), texts, ZONE, NOW).evidence[-1]
+        for it in states
+    }
+    assert len(told) == len(states)
+    assert not [line for line in told if line.rpartition(" ")[2].isascii() and language == "zh"]
