@@ -2,9 +2,8 @@
 SELECT DISTINCT point_id FROM installation WHERE to_at IS NULL AND point_id > %(behind)s ORDER BY 1 LIMIT %(most)s
 
 -- uses -- of each point its billed and held use since a day, and that of two whole months
-WITH used AS (
-    SELECT l.point_id, l.from_day, l.to_day,
-           link_kwh(l) AS kwh
+WITH used AS MATERIALIZED (  -- so that kWh are worked out once, not for each of their columns
+    SELECT l.point_id, l.from_day, l.to_day, link_kwh(l) AS kwh
     FROM link l
     WHERE l.point_id = ANY(%(points)s)
       AND (l.to_day > %(since)s OR l.from_day >= %(last_year)s AND l.to_day <= %(last_year_end)s)

@@ -58,6 +58,9 @@ def daily_uses(links: Iterable[Link], zone: ZoneInfo) -> dict[date, Decimal]:
         last = _day(link.end, zone)
         # A link that ends at a document within a day belongs to that day.
         count = (last - first).days + (isinstance(link.end, datetime) and last == first)
+        if count == 1:
+            uses[first] += link.kwh
+            continue
         for number in range(count):
             uses[first + timedelta(days=number)] += link.kwh / count
     return dict(uses)
