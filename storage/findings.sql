@@ -2,11 +2,21 @@
 SELECT DISTINCT point_id FROM installation WHERE to_at IS NULL AND point_id > %(behind)s ORDER BY 1 LIMIT %(most)s
 
 -- uses -- of each point its billed and held use since a day, and that of two whole months
-WITH used AS MATERIALIZED (  -- so that kWh are worked out once, not for each of their columns
-    SELECT l.point_id, l.from_day, l.to_day, link_kwh(l) AS kwh
-    FROM link l
-    WHERE l.point_id = ANY(%(points)s)
-      AND (l.to_day > %(since)s OR l.from_day >= %(last_year)s AND l.to_day <= %(last_year_end)s)
+WITH span AS (
+    SELECT least(%(since)s::date, %(month)s::date) AS begin
+), used AS MATERIALIZED (  -- so that kWh are worked out once, not for each of their columns; of long histories no other link is read
+    SELECT l.*
+    FROM unnest(%(points)s::int[]) AS p (point_id) CROSS JOIN span
+    CROSS JOIN LATERAL (
+        SELECT x.point_id, x.from_day, x.to_day, link_kwh(x) AS kwh FROM link x
+        WHERE x.point_id = p.point_id AND x.from_day >= %(last_year)s::date AND x.from_day < %(last_year_end)s::date
+          AND x.to_day <= least(%(last_year_end)s::date, span.begin)
+        UNION ALL
+        SELECT x.point_id, x.from_day, x.to_day, link_kwh(x) FROM link x
+        WHERE x.point_id = p.point_id AND x.to_day > span.begin
+          AND x.from_day >= coalesce((SELECT max(y.from_day) FROM link y WHERE y.point_id = p.point_id AND y.from_day < span.begin),
+                                     span.begin)
+    ) l
 )
 SELECT point_id,
        array_agg(from_day ORDER BY from_day) FILTER (WHERE to_day > %(since)s) AS from_days,

@@ -1,7 +1,7 @@
 """What is unusual about use is found once a day, kept until it is over, and withholds nothing."""
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -96,6 +96,29 @@ def test_usual_use_is_not_worth_a_word(database_url: str) -> None:
         await used(connection, *[10] * 35)
         await look(connection)
         assert await rows(connection, "SELECT count(*) FROM finding") == [0]
+
+    on(database_url, story)
+
+
+LINKS = """
+INSERT INTO link (point_id, account_id, from_day, to_day, meter_id, begins, ends, modulus, decimals, ratio)
+SELECT p.point_id, p.account_id, d::date, d::date + 1, i.meter_id, '{0}', ARRAY[%s::bigint], 100000000, 2, 1
+FROM point_account p JOIN installation i USING (point_id), generate_series(%s::date, %s::date, interval '1 day') d
+"""
+
+
+@pytest.mark.parametrize("day", [date(2026, 3, 4), date(2026, 3, 28)])
+def test_a_month_of_other_use_than_a_year_before_is_told_all_the_next_month(
+    database_url: str, day: date
+) -> None:
+    """Though all else looks back five weeks only."""
+
+    async def story(connection: AsyncConnection[Any]) -> None:
+        await Site.of(1).take_over(connection)
+        await connection.execute(LINKS, [100, date(2025, 2, 1), date(2025, 2, 28)])
+        await connection.execute(LINKS, [301, date(2026, 2, 1), day])
+        await look_at_uses(connection, ZONE, noon(day))
+        assert await rows(connection, "SELECT code FROM finding WHERE active") == ["V15"]
 
     on(database_url, story)
 
