@@ -29,7 +29,7 @@ from daemon.transactions.payment import top_up
 from simulators.bench.remote import RemoteBench
 from storage import migrate
 from tests.servers import commands
-from tests.servers.commands import METERD
+from tests.servers.commands import METERD, Started
 from tests.servers.ports import free_port
 
 ZONE = "Asia/Shanghai"
@@ -133,7 +133,7 @@ class Stage:
     _: KW_ONLY
     days: int = DAYS
     today: date = field(default_factory=lambda: _today(ZONE))
-    daemon: subprocess.Popen[bytes] | None = None
+    daemon: subprocess.Popen[bytes] | Started | None = None
     _asking: psycopg.Connection[Any] | None = None
     """Kept from one look to the next: a new one costs the server more than most looks."""
 
@@ -142,10 +142,16 @@ class Stage:
         return self.folder / "meterd.toml"
 
     def start_daemon(self, **environment: str) -> None:
+        """In this environment the installed program, whose interpreter heeds it; without one what
+        costs no loading."""
+        words = ("run", "-c", str(self.site))
         with (self.folder / "meterd.log").open("ab") as log:
-            self.daemon = subprocess.Popen(
-                [METERD, "run", "-c", str(self.site)], stderr=log, env=os.environ | environment
-            )
+            if environment:
+                self.daemon = subprocess.Popen(
+                    [METERD, *words], stderr=log, env=os.environ | environment
+                )
+            else:
+                self.daemon = commands.start(*words, err=log.fileno())
 
     def kill_daemon(self) -> None:
         assert self.daemon is not None
@@ -274,16 +280,7 @@ def stage(
         scenario = folder / "scenario.toml"
         told = SCENARIO.format(zone=zone, seed=seed, folder=folder, poor=poor)
         scenario.write_text(told + more_meters)
-        simulators = subprocess.Popen(
-            [METERD, "simulate", str(scenario), "--json"], stdout=subprocess.PIPE
-        )
-        opened.callback(end, simulators)
-        assert simulators.stdout is not None
-        opened.enter_context(simulators.stdout)
-        ready = json.loads(simulators.stdout.readline())
-        bench = opened.enter_context(
-            RemoteBench(ready["control"]["host"], ready["control"]["port"])
-        )
+        ready, bench = opened.enter_context(simulated(scenario))
         port = free_port()
         today = _today(zone)
         opens = today - timedelta(days=days - 1)
@@ -294,6 +291,22 @@ def stage(
         migrate(url)
         asyncio.run(_take_deposits(staged))
         yield staged
+
+
+@contextmanager
+def simulated(scenario: Path) -> Iterator[tuple[dict[str, Any], RemoteBench]]:
+    """Simulated meters that run: what they say when they are ready, and the client of their control
+    port."""
+    read, write = os.pipe()
+    with open(read) as said:
+        simulators = commands.start("simulate", scenario, "--json", out=write)
+        os.close(write)
+        try:
+            ready = json.loads(said.readline())
+            with RemoteBench(ready["control"]["host"], ready["control"]["port"]) as bench:
+                yield ready, bench
+        finally:
+            end(simulators)
 
 
 def _today(zone: str) -> date:
@@ -363,7 +376,7 @@ def _holds(question: Callable[[], bool]) -> bool:
         return False  # not there yet
 
 
-def end(process: subprocess.Popen[bytes]) -> None:
+def end(process: subprocess.Popen[bytes] | Started) -> None:
     if process.poll() is None:
         process.kill()
     process.wait()

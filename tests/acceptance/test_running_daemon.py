@@ -19,6 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from storage.database import DAEMON
 from tests.acceptance.stage import METERS, POOR, Stage, stage
 from tests.conftest import new_database
+from tests.servers import commands
 from tests.servers.commands import METERD
 from tests.servers.postgres import Server
 
@@ -155,9 +156,7 @@ def test_a_bad_file_changes_nothing_and_every_mistake_is_told(staged: Stage) -> 
     edit(staged, "meterd.toml", "retries = 2", "retrys = 1")
     edit(staged, "meters.csv", GATE[0], "12")
     for command in ("plan", "reload"):
-        done = subprocess.run(
-            [METERD, command, "-c", str(staged.site)], capture_output=True, text=True, check=False
-        )
+        done = commands.run(command, "-c", staged.site)
         assert done.returncode == 78
         assert "line.gate-1.retrys: unknown key (did you mean retries?)" in done.stderr
         assert "meters.csv:2: address" in done.stderr
@@ -177,9 +176,7 @@ def test_an_archive_that_contradicts_what_is_billed_changes_nothing(staged: Stag
     rows = [row if row.startswith("point,") else f"{row},2" for row in text.splitlines()]
     staged.folder.joinpath("points.csv").write_text("\n".join(rows) + "\n")
     for command in ("plan", "reload"):
-        done = subprocess.run(
-            [METERD, command, "-c", str(staged.site)], capture_output=True, text=True, check=False
-        )
+        done = commands.run(command, "-c", staged.site)
         assert done.returncode == 1
         assert "configured now: ratio 2" in done.stderr
     assert connections(staged, "gate-1") == before
@@ -327,12 +324,7 @@ def test_ctrl_c_takes_back_what_was_asked(staged: Stage) -> None:
 
 @pytest.mark.xdist_group("shared")
 def test_a_meter_that_is_not_there_and_a_wrong_use_are_told(shared: Stage) -> None:
-    done = subprocess.run(
-        [METERD, "collect", "P12345", "-c", str(shared.site)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = commands.run("collect", "P12345", "-c", shared.site)
     assert (done.returncode, "P12345" in done.stderr) == (1, True)
     shared.meterd("collect", code=2)
     shared.meterd("collect", GATE[0], "--failed", code=2)
@@ -384,13 +376,7 @@ def test_a_trace_shows_frames_in_words_and_no_password(staged: Stage) -> None:
     "command", [["collect", GATE[0]], ["trace", "gate-1"], ["reload"], ["plan"]]
 )
 def test_without_a_daemon_a_command_says_so(without_daemon: Stage, command: list[str]) -> None:
-    done = subprocess.run(
-        [METERD, *command, "-c", str(without_daemon.site)],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=30,
-    )
+    done = commands.run(*command, "-c", without_daemon.site)
     assert done.returncode == 69
     assert "no daemon answers" in done.stderr
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -21,9 +20,8 @@ from daemon.transactions.archive import take_over_archive
 from daemon.transactions.payment import top_up
 from simulators.bench.remote import RemoteBench
 from storage import migrate
-from tests.acceptance.stage import SITE, ZONE, Stage, end
+from tests.acceptance.stage import SITE, ZONE, Stage, simulated
 from tests.faults.proxy import proxy_to
-from tests.servers.commands import METERD
 from tests.servers.ports import free_port
 
 pytestmark = [
@@ -92,14 +90,7 @@ class Town:
         scenario.write_text(
             DIALLING.format(zone=ZONE, port=port, terminal=TERMINAL, poor=POOR, rich=RICH)
         )
-        simulators = subprocess.Popen(
-            [METERD, "simulate", str(scenario), "--json"], stdout=subprocess.PIPE
-        )
-        self.opened.callback(end, simulators)
-        assert simulators.stdout is not None
-        self.opened.enter_context(simulators.stdout)
-        control = json.loads(simulators.stdout.readline())["control"]
-        return self.opened.enter_context(RemoteBench(control["host"], control["port"]))
+        return self.opened.enter_context(simulated(scenario))[1]
 
     def published(self) -> int:
         ((count,),) = self.staged.ask("SELECT count(*) FROM slot WHERE state = 'published'")

@@ -13,8 +13,7 @@ from typing import Any
 
 import pytest
 
-from simulators.bench.remote import RemoteBench
-from tests.acceptance.stage import DAYS, SITE, ZONE, Stage, end
+from tests.acceptance.stage import DAYS, SITE, ZONE, Stage, simulated
 from tests.servers.commands import METERD
 from tests.servers.ports import free_port
 
@@ -125,13 +124,7 @@ def staged(database_url: str, tmp_path: Path, environment: dict[str, str]) -> It
     for name, head in {**heads, "terminals": "line,terminal"}.items():
         (folder / f"{name}.csv").write_text(f"{head}\n")
     with ExitStack() as opened:
-        arguments = [METERD, "simulate", str(folder / "scenario.toml"), "--json"]
-        simulators = subprocess.Popen(arguments, stdout=subprocess.PIPE)
-        opened.callback(end, simulators)
-        assert simulators.stdout is not None
-        opened.enter_context(simulators.stdout)
-        control = json.loads(simulators.stdout.readline())["control"]
-        bench = opened.enter_context(RemoteBench(control["host"], control["port"]))
+        _, bench = opened.enter_context(simulated(folder / "scenario.toml"))
         staged = Stage(folder, database_url, bench, http_port, "shadow")
         opened.callback(staged.close)
         for line in KNOWN:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import signal
-import subprocess
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +16,8 @@ from daemon.ownership.hold import LEASE_S
 from tests.acceptance.stage import end
 from tests.faults.scene import Scene, scene
 from tests.faults.truth import untruths
-from tests.servers.commands import METERD
+from tests.servers import commands
+from tests.servers.commands import Started
 from tests.servers.ports import free_port
 from tests.servers.postgres import Server
 
@@ -44,7 +44,7 @@ def is_leased(played: Scene) -> bool:
 
 
 @contextmanager
-def another(played: Scene) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+def another(played: Scene) -> Iterator[tuple[Started, int]]:
     """A second daemon as on another machine, with a way of its own, and its HTTP port."""
     staged = played.staged
     port = free_port()
@@ -54,7 +54,7 @@ def another(played: Scene) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
     site = staged.folder / "other.toml"
     site.write_text(text)
     with (staged.folder / "other.log").open("wb") as log:
-        daemon = subprocess.Popen([METERD, "run", "-c", str(site)], stderr=log)
+        daemon = commands.start("run", "-c", site, err=log.fileno())
     try:
         yield daemon, port
     finally:
@@ -66,7 +66,7 @@ def database_of(port: int) -> str:
         return str(json.load(answer)["database"])
 
 
-def it_ends_and_names(played: Scene, other: subprocess.Popen[bytes]) -> None:
+def it_ends_and_names(played: Scene, other: Started) -> None:
     assert played.staged.daemon is not None
     assert played.staged.daemon.wait(60) == 1
     named = rf"another meterd acts on this database \(meterd {other.pid} on \S+, database process"

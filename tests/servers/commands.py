@@ -1,9 +1,10 @@
 """The installed program, and its commands without the price of loading it for each of hundreds.
 
-`run("account", "list", cwd=folder)` is `subprocess.run` of the program with these words. A process
-has loaded what commands load; each command is a fork of it with arguments, a folder, an environment
-and standard streams of its own. What loading itself does, a terminal, a signal and a closed stream
-are tried on the program, in tests/acceptance and tests/unit/cli; the daemon is always the program.
+`run("account", "list", cwd=folder)` is `subprocess.run` of the program with these words, `start` is
+`subprocess.Popen`, for the daemon and for simulated meters. A process has loaded what commands load;
+each command is a fork of it with arguments, a folder, an environment and standard streams of its
+own. What loading itself does, what is heeded while Python starts, a terminal and a closed stream are
+tried on the program, in tests/acceptance and tests/unit/cli.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import importlib
 import json
 import os
 import pkgutil
+import select
 import signal
 import socket
 import subprocess
@@ -21,6 +23,7 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -40,20 +43,62 @@ def run(*words: object, cwd: Path | None = None) -> subprocess.CompletedProcess[
 
 def run_for_bytes(*words: object, cwd: Path | None = None) -> subprocess.CompletedProcess[bytes]:
     """The same of a command that writes no text."""
-    command = [METERD, *map(str, words)]
-    asked = json.dumps([command, str(cwd or Path.cwd()), dict(os.environ)]).encode()
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-        ours, theirs = socket.socketpair()
-        with ours:
-            with theirs:
-                numbers = [theirs.fileno(), out.fileno(), err.fileno()]
-                socket.send_fds(_loaded(), [asked], numbers)
-            code = int(ours.recv(100))
-        if code == -signal.SIGKILL:
-            raise subprocess.TimeoutExpired(command, WAIT_S)
+        command = start(*words, cwd=cwd, out=out.fileno(), err=err.fileno())
+        try:
+            code = command.wait(WAIT_S)
+        except subprocess.TimeoutExpired:
+            command.kill()
+            command.wait()
+            raise
         out.seek(0)
         err.seek(0)
-        return subprocess.CompletedProcess(command, code, out.read(), err.read())
+        return subprocess.CompletedProcess(command.args, code, out.read(), err.read())
+
+
+class Started:
+    """A command that was started, as `subprocess.Popen` shows one."""
+
+    def __init__(self, args: list[str], told: socket.socket) -> None:
+        """`told`: says its number, and when it ended its exit code."""
+        self.args = args
+        self.pid = int(told.recv(100))
+        self.returncode: int | None = None
+        self._told = told
+
+    def poll(self) -> int | None:
+        """Its exit code, if it ended."""
+        with suppress(subprocess.TimeoutExpired):
+            self.wait(0)
+        return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Its exit code when it ended; TimeoutExpired if that takes longer than these seconds."""
+        if self.returncode is None:
+            if not select.select([self._told], [], [], timeout)[0]:
+                raise subprocess.TimeoutExpired(self.args, timeout or 0)
+            self.returncode = int(self._told.recv(100))
+            self._told.close()
+        return self.returncode
+
+    def send_signal(self, number: signal.Signals) -> None:
+        """Unless it ended."""
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """End it at once."""
+        self.send_signal(signal.SIGKILL)
+
+
+def start(*words: object, cwd: Path | None = None, out: int = 1, err: int = 2) -> Started:
+    """Start one command, with nothing on its standard input. `out`, `err`: file descriptors."""
+    command = [METERD, *map(str, words)]
+    asked = json.dumps([command, str(cwd or Path.cwd()), dict(os.environ)]).encode()
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with theirs:
+        socket.send_fds(_loaded(), [asked], [theirs.fileno(), out, err])
+    return Started(command, ours)
 
 
 @cache
@@ -81,7 +126,9 @@ def next_command(requests: socket.socket) -> None:
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             command = os.fork()
             if command != 0:
-                os.write(told, str(exit_code(command)).encode())
+                os.write(told, str(command).encode())
+                _, status = os.waitpid(command, 0)
+                os.write(told, str(os.waitstatus_to_exitcode(status)).encode())
                 os._exit(0)
             os.close(told)
             become(message, (os.open(os.devnull, os.O_RDONLY), out, err))
@@ -90,17 +137,10 @@ def next_command(requests: socket.socket) -> None:
             os.close(number)
 
 
-def exit_code(command: int) -> int:
-    """That of a process, which ends within WAIT_S or is ended."""
-    signal.signal(signal.SIGALRM, lambda *_: os.kill(command, signal.SIGKILL))
-    signal.alarm(WAIT_S)
-    _, status = os.waitpid(command, 0)
-    return os.waitstatus_to_exitcode(status)
-
-
 def become(message: bytes, streams: tuple[int, int, int]) -> None:
     """Be a process that was started like that."""
     sys.argv, folder, environment = json.loads(message)
+    Path("/proc/self/comm").write_text("meterd")
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
