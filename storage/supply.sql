@@ -62,19 +62,27 @@ SELECT p.id AS point_id, p.number AS point, a.id AS account_id, a.number AS acco
                ('tariff', coalesce(changed.tariff_id, a.tariff_id)))) AS breaker_open,
        restores.failed AS failed_restores, trips.last_minute AS trips_last_minute, source.identity AS source_identity, sources.told AS sources,
        (SELECT count(*) FROM point_account y WHERE y.account_id = a.id AND y.to_day IS NULL) AS meters
+-- What is of the account first: in another order there are a hundred times as many ways to join it all, and to plan it takes six times as long.
 FROM account a
+LEFT JOIN chosen ON chosen.account_id = a.id
+LEFT JOIN changed ON changed.account_id = a.id
+LEFT JOIN priced ON priced.tariff_id = coalesce(changed.tariff_id, a.tariff_id)
+LEFT JOIN arrears_episode episode ON episode.account_id = a.id AND episode.ended_at IS NULL
+LEFT JOIN ledger_account b ON b.name = 'customer:' || a.number || ':prepaid'
 JOIN point_account x ON x.account_id = a.id AND x.to_day IS NULL
 JOIN point p ON p.id = x.point_id
 JOIN point_supply v ON v.point_id = p.id
 JOIN installation i ON i.point_id = p.id AND i.to_at IS NULL
 JOIN meter m ON m.id = i.meter_id
-CROSS JOIN trips
-CROSS JOIN restores
-LEFT JOIN moves ON moves.point_id = p.id
-LEFT JOIN chosen ON chosen.account_id = a.id
-LEFT JOIN changed ON changed.account_id = a.id
-LEFT JOIN priced ON priced.tariff_id = coalesce(changed.tariff_id, a.tariff_id)
 LEFT JOIN LATERAL (SELECT t.identity FROM teller t WHERE t.line = m.line ORDER BY t.first_at DESC, t.id DESC LIMIT 1) source ON true
+LEFT JOIN moves ON moves.point_id = p.id
+LEFT JOIN LATERAL newest_slot(p.id, 1::smallint, enum_range(NULL::slot_state)) newest ON true
+LEFT JOIN LATERAL newest_slot(p.id, 1::smallint, '{published}') published ON true
+LEFT JOIN LATERAL (
+    -- V14: the use of the day that ended with the newest freeze is far from the usual.
+    SELECT f.active AND coalesce(f.to_day, 'infinity') >= newest.day - 1 AS active FROM finding f
+    WHERE f.point_id = p.id AND f.code = 'V14' AND f.from_day < newest.day ORDER BY f.from_day DESC, f.rev DESC LIMIT 1
+) jump ON true
 CROSS JOIN LATERAL (
     -- Of every line of the account: what one of them told may have emptied it.
     SELECT coalesce(array_agg(ARRAY[s.proof, s.is_new::int, s.has_changed::int]), '{}') AS told
@@ -91,15 +99,8 @@ CROSS JOIN LATERAL (
                ORDER BY t.first_at DESC, t.id DESC LIMIT 1)) w
         HAVING count(*) > 0) s
 ) sources
-LEFT JOIN arrears_episode episode ON episode.account_id = a.id AND episode.ended_at IS NULL
-LEFT JOIN ledger_account b ON b.name = 'customer:' || a.number || ':prepaid'
-LEFT JOIN LATERAL newest_slot(p.id, 1::smallint, enum_range(NULL::slot_state)) newest ON true
-LEFT JOIN LATERAL newest_slot(p.id, 1::smallint, '{published}') published ON true
-LEFT JOIN LATERAL (
-    -- V14: the use of the day that ended with the newest freeze is far from the usual.
-    SELECT f.active AND coalesce(f.to_day, 'infinity') >= newest.day - 1 AS active FROM finding f
-    WHERE f.point_id = p.id AND f.code = 'V14' AND f.from_day < newest.day ORDER BY f.from_day DESC, f.rev DESC LIMIT 1
-) jump ON true
+CROSS JOIN trips
+CROSS JOIN restores
 WHERE a.id = ANY(%(accounts)s)
 ORDER BY p.id
 
