@@ -12,9 +12,11 @@ import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import date
 from itertools import islice
 from pathlib import Path
 
+import psycopg
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 from psycopg.conninfo import make_conninfo
@@ -45,6 +47,8 @@ ON_A_SERVER = 10
 """What a test of the database costs, by one that needs none."""
 SERVER_FIXTURES = {"server", "embedded_server", "timescale_server"}
 TIMESCALE = "timescale_server"
+USUAL_MONTHS = [date(2026, 3, 1), date(2026, 4, 1)]
+"""Of most tests' readings: in a database without them each would pay for making them."""
 DATABASE_NUMBERS = itertools.count(1)
 
 
@@ -159,6 +163,8 @@ def template_database(server: Server) -> str:
     name = new_name("template")
     server.execute(f"CREATE DATABASE {name} OWNER {OWNER}")
     migrate(server.url(name, DAEMON), server.url(name, OWNER))
+    with psycopg.connect(server.url(name, DAEMON)) as connection:
+        connection.execute("SELECT make_partitions(%s::date[])", [USUAL_MONTHS])
     # PostgreSQL copies no database that somebody is connected to, so a connection that migrate left
     # open fails here.
     server.execute(f"ALTER DATABASE {name} WITH ALLOW_CONNECTIONS false IS_TEMPLATE true")

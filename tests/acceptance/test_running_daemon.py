@@ -341,10 +341,13 @@ def test_a_meter_that_is_not_there_and_a_wrong_use_are_told(shared: Stage) -> No
 def test_a_trace_shows_frames_in_words_and_no_password(staged: Stage) -> None:
     staged.until("the poor customer is cut", lambda: staged.supply_of(POOR) == "disconnected")
     arguments = [METERD, "trace", "gate-1", "--json", "--seconds", "60", "-c", str(staged.site)]
-    tracing = subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True, preexec_fn=heed_ctrl_c)
+    tracing = subprocess.Popen(
+        arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heed_ctrl_c
+    )
     assert tracing.stdout is not None
-    for address in GATE:  # so many that it is watched meanwhile
-        told(staged, "collect", address, "--what", "clock")
+    assert tracing.stderr is not None
+    assert "gate-1 is up" in tracing.stderr.readline()  # it is watched from now on
+    told(staged, "collect", GATE[0], "--what", "clock")
     pieces: list[dict[str, Any]] = [json.loads(tracing.stdout.readline())]
     staged.meterd("topup", f"C{int(POOR)}", "500", "--key", "k")
     is_sent = False

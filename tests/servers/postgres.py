@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Any
 
 import psycopg
 
@@ -69,14 +70,30 @@ class Server:
         self.data = data
         self._command = command
         self._log = socket_folder / "log"
+        self._asking: psycopg.Connection[Any] | None = None
 
     def url(self, database: str = "postgres", role: str = "postgres") -> str:
         return f"postgresql://{role}@/{database}?host={self.socket_folder}"
 
     def execute(self, statement: str) -> None:
         """Run one statement in the server's own database, outside a transaction."""
-        with psycopg.connect(self.url(), autocommit=True) as connection:
-            connection.execute(statement.encode())
+        try:
+            self._kept().execute(statement.encode())
+        except psycopg.OperationalError:
+            # It did not outlive what happened to the server; a new one says whether that does.
+            self._ask_no_more()
+            self._kept().execute(statement.encode())
+
+    def _kept(self) -> psycopg.Connection[Any]:
+        """A new one for each statement would cost as much as most of them."""
+        if self._asking is None:
+            self._asking = psycopg.connect(self.url(), autocommit=True)
+        return self._asking
+
+    def _ask_no_more(self) -> None:
+        if self._asking is not None:
+            self._asking.close()
+            self._asking = None
 
     def start(self) -> None:
         """Run it, until it answers."""
@@ -98,6 +115,7 @@ class Server:
 
     def end(self, number: signal.Signals) -> None:
         """Send its process this signal, and wait for its end."""
+        self._ask_no_more()
         self._process.send_signal(number)
         self._process.wait()
 
