@@ -30,11 +30,11 @@ rest: venv
 	.venv/bin/python -m tests.servers.timescaledb >/dev/null
 	.venv/bin/python -m pytest -n $(WORKERS) --dist loadgroup $(QUICK:%=--ignore=%)
 
-# Every test of the database on both servers, a break at each statement, all runs of the kill test, and new examples of each
+# Every test of the database on both servers, a break at each statement, all runs of the kill test, more stories, and new examples of each
 # property, where `make test` takes the same ones each time.
 test-all: venv
 	.venv/bin/python -m tests.servers.timescaledb >/dev/null
-	HYPOTHESIS_PROFILE=new .venv/bin/python -m pytest -n $(WORKERS) --dist loadgroup --all-servers
+	HYPOTHESIS_PROFILE=new STORIES=4 WHY_SEEDS=2 .venv/bin/python -m pytest -n $(WORKERS) --dist loadgroup --all-servers
 
 # While one writes: the checks, and the tests that need no server, with few examples of each property.
 quick: check

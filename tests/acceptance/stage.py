@@ -45,6 +45,7 @@ DEPOSIT_YUAN = 900
 POOR_YUAN = 1
 """Too little for its days, which come to less than the five yuan at which SPAN_GRACE begins."""
 PATIENCE_S = 90.0
+MOST_S_BETWEEN_LOOKS = 0.25
 LONGEST = timedelta(minutes=2)
 """Of a test, on a busy machine."""
 
@@ -207,13 +208,12 @@ class Stage:
 
     def until(self, what: str, holds: Callable[[], bool], patience_s: float = PATIENCE_S) -> None:
         """Wait for something that the world outside shows; there is nobody to wake us, so look
-        often."""
-        give_up_at = monotonic() + patience_s
+        often, and less often at what takes long: looking costs what is waited for its core."""
+        began = monotonic()
         while not _holds(holds):
-            assert monotonic() < give_up_at, (
-                f"not within {patience_s} s: {what}\n{self.log()[-3000:]}"
-            )
-            sleep(0.05)
+            waited = monotonic() - began
+            assert waited < patience_s, f"not within {patience_s} s: {what}\n{self.log()[-3000:]}"
+            sleep(min(MOST_S_BETWEEN_LOOKS, 0.05 + waited / 40))
 
     def control_frames(self) -> list[dict[str, Any]]:
         """Every control frame that reached a meter; `action` is N1 in hex (1A is a trip)."""

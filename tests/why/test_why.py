@@ -1,4 +1,4 @@
-"""What `make why` plays with fifty seeds, with two."""
+"""What `make why` plays with fifty seeds, with one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ pytestmark = [
 ]
 
 
-SEEDS = range(1, 1 + int(os.environ.get("WHY_SEEDS", "2")))
+SEEDS = range(1, 1 + int(os.environ.get("WHY_SEEDS", "1")))
 
 
 @pytest.mark.parametrize("seed", SEEDS)

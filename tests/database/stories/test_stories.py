@@ -33,7 +33,7 @@ from tests.servers.breaking_wire import Wire, breaking_wire
 from tests.servers.postgres import Server
 
 FIRST = int(os.environ.get("FIRST_STORY", "0"))
-STORIES = range(FIRST, FIRST + int(os.environ.get("STORIES", "4")))
+STORIES = range(FIRST, FIRST + int(os.environ.get("STORIES", "2")))
 
 
 @pytest.fixture(scope="module")

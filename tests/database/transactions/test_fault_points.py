@@ -77,8 +77,8 @@ from tests.servers.breaking_wire import Break, Wire, breaking_wire
 from tests.servers.postgres import Server
 
 PATIENCE_S = 60.0
-STEP = 6
-LONG_STEP = 24
+STEP = 12
+LONG_STEP = 48
 """Of so many statements one is disturbed; with `--all-servers` each is."""
 WANG = Said("Wang", "seen")
 

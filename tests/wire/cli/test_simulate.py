@@ -1,11 +1,9 @@
 """`meterd simulate` as a process, and its control port."""
 
 import json
-import os
 import signal
 import socket
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -16,9 +14,10 @@ import pytest
 
 from protocols.dlt645.frame import Decoder, Frame, encode
 from simulators.bench.remote import BenchRefused, RemoteBench
+from tests.acceptance.stage import simulated
+from tests.servers import commands
+from tests.servers.commands import METERD
 
-ROOT = Path(__file__).parents[3]
-METERD = [sys.executable, "-c", "from daemon.cli import main; main()"]
 TRIPPED = "000000000003"
 
 SCENARIO = """
@@ -49,13 +48,11 @@ def scenario(tmp_path: Path) -> Path:
 @contextmanager
 def simulating(scenario: Path, *options: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """A running bench: (process, its first line of output)."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     process = subprocess.Popen(
-        [*METERD, "simulate", str(scenario), *options],
+        [METERD, "simulate", str(scenario), *options],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env=environment,
     )
     assert process.stdout is not None
     try:
@@ -63,22 +60,6 @@ def simulating(scenario: Path, *options: str) -> Iterator[tuple[subprocess.Popen
     finally:
         process.kill()
         process.communicate()
-
-
-@contextmanager
-def bench(scenario: Path) -> Iterator[tuple[dict[str, Any], RemoteBench]]:
-    """A running bench: (what it says when it is ready, the client of its control port)."""
-    with simulating(scenario, "--json") as (_, line):
-        ready = json.loads(line)
-        with RemoteBench(**ready["control"]) as remote:
-            yield ready, remote
-
-
-def meterd(*arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    return subprocess.run(
-        [*METERD, *arguments], capture_output=True, text=True, env=environment, timeout=60
-    )
 
 
 def ask(ready: dict[str, Any], request: Frame) -> Frame:
@@ -137,7 +118,7 @@ def test_the_ready_line_is_for_programs(scenario: Path) -> None:
 
 
 def test_a_trip_over_the_wire_opens_the_relay_in_the_simulator(scenario: Path) -> None:
-    with bench(scenario) as (ready, remote):
+    with simulated(scenario) as (ready, remote):
         assert not remote.relay_is_open(TRIPPED)
         assert ask(ready, control("1A")).control == 0x9C
         assert remote.relay_is_open(TRIPPED)
@@ -153,7 +134,7 @@ def test_a_trip_over_the_wire_opens_the_relay_in_the_simulator(scenario: Path) -
 
 
 def test_the_truth_is_what_a_freeze_read_answers_and_outlives_a_restart(scenario: Path) -> None:
-    with bench(scenario) as (ready, remote):
+    with simulated(scenario) as (ready, remote):
         truth = remote.truth()
         newest = max(truth[TRIPPED])
         answer = ask(ready, Frame(TRIPPED, 0x11, bytes.fromhex("01010605")))
@@ -161,12 +142,12 @@ def test_the_truth_is_what_a_freeze_read_answers_and_outlives_a_restart(scenario
     assert sorted(truth[TRIPPED]) == [newest - timedelta(days=back) for back in reversed(range(62))]
     assert abs(newest - datetime.now(UTC).date()) <= timedelta(days=1)
     assert str(truth[TRIPPED][newest]).replace(".", "") == answer.data[4:8][::-1].hex().lstrip("0")
-    with bench(scenario) as (_, remote):
+    with simulated(scenario) as (_, remote):
         assert remote.truth(TRIPPED)[TRIPPED][newest] == truth[TRIPPED][newest]
 
 
 def test_a_line_is_cut_and_mended_from_outside(scenario: Path) -> None:
-    with bench(scenario) as (ready, remote):
+    with simulated(scenario) as (ready, remote):
         remote.cut("gate-1")
         assert remote.state()["lines"]["gate-1"]["cut"] is True
         with pytest.raises(ConnectionRefusedError):
@@ -177,7 +158,7 @@ def test_a_line_is_cut_and_mended_from_outside(scenario: Path) -> None:
 
 
 def test_a_relay_that_somebody_else_moves(scenario: Path) -> None:
-    with bench(scenario) as (_, remote):
+    with simulated(scenario) as (_, remote):
         assert remote.force_relay(TRIPPED, "open")["relay"] == "open"
         assert [event["kind"] for event in remote.events()] == ["relay", "bench"]
 
@@ -192,7 +173,7 @@ REFUSALS: dict[str, Callable[[RemoteBench], object]] = {
 
 
 def test_what_the_control_port_cannot_do_it_says(scenario: Path) -> None:
-    with bench(scenario) as (ready, remote):
+    with simulated(scenario) as (ready, remote):
         for message, wish in REFUSALS.items():
             with pytest.raises(BenchRefused, match=message):
                 wish(remote)
@@ -210,7 +191,7 @@ def test_a_bad_scenario_is_refused_with_all_its_mistakes(tmp_path: Path) -> None
     path.write_text(
         SCENARIO.format(link="x").replace("port = 0", "prot = 0").replace("count = 5", "count = 0")
     )
-    refused = meterd("simulate", str(path))
+    refused = commands.run("simulate", str(path))
     assert refused.returncode == 78
     assert refused.stdout == ""
     assert [line.removeprefix(str(path)) for line in refused.stderr.splitlines()] == [
@@ -218,7 +199,7 @@ def test_a_bad_scenario_is_refused_with_all_its_mistakes(tmp_path: Path) -> None
         ":12: meters.0.count: should be greater than or equal to 1, not 0",
         "2 mistakes",
     ]
-    told = meterd("simulate", str(path), "--json")
+    told = commands.run("simulate", str(path), "--json")
     assert told.returncode == 78
     assert [mistake["line"] for mistake in json.loads(told.stdout)["mistakes"]] == [4, 12]
 
@@ -227,31 +208,31 @@ def test_a_port_that_is_taken_is_told_with_the_name_of_the_line(scenario: Path) 
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         scenario.write_text(scenario.read_text().replace("port = 0", f"port = {port}"))
-        failed = meterd("simulate", str(scenario))
+        failed = commands.run("simulate", str(scenario))
     assert failed.returncode == 1
     assert f"line gate-1 cannot be opened at 127.0.0.1:{port}" in failed.stderr
     assert "Traceback" not in failed.stderr
 
 
 def test_the_example_is_printed_and_is_good(tmp_path: Path) -> None:
-    printed = meterd("simulate", "--example")
+    printed = commands.run("simulate", "--example")
     assert printed.returncode == 0
     (tmp_path / "bench.toml").write_text(printed.stdout)
     assert (
-        meterd("simulate", str(tmp_path / "bench.toml"), "--check").stdout
+        commands.run("simulate", str(tmp_path / "bench.toml"), "--check").stdout
         == "line\tmeters\ngate-1\t10\nbus-1\t2\n"
     )
 
 
 def test_check_and_truth_only_print(scenario: Path) -> None:
-    checked = meterd("simulate", str(scenario), "--check", "--json")
+    checked = commands.run("simulate", str(scenario), "--check", "--json")
     assert json.loads(checked.stdout) == {
         "ok": True,
         "zone": "Asia/Shanghai",
         "meters": 6,
         "lines": {"gate-1": 5, "bus-1": 1},
     }
-    lines = meterd("simulate", str(scenario), "--truth").stdout.splitlines()
+    lines = commands.run("simulate", str(scenario), "--truth").stdout.splitlines()
     assert [json.loads(line)["address"] for line in lines] == [
         f"{number:012d}" for number in (1, 2, 3, 4, 5, 9)
     ]
@@ -264,14 +245,14 @@ def test_a_bench_is_steered_from_the_command_line_and_recorded(
     run = tmp_path / "run.toml"
     with simulating(scenario, "--json", "--record", str(run), "--speed", "60") as (_, line):
         port = str(json.loads(line)["control"]["port"])
-        off = meterd("steer", port, "power", f"address={TRIPPED}", "state=off")
+        off = commands.run("steer", port, "power", f"address={TRIPPED}", "state=off")
         assert json.loads(off.stdout)["power"] == "off"
-        late = meterd("steer", port, "fault_on", "line=gate-1", "kind=late", "chance=0.5")
+        late = commands.run("steer", port, "fault_on", "line=gate-1", "kind=late", "chance=0.5")
         assert (late.returncode, json.loads(late.stdout)) == (0, {})
-        refused = meterd("steer", port, "power", "line=gate-9", "state=off")
+        refused = commands.run("steer", port, "power", "line=gate-9", "state=off")
         assert refused.returncode == 1
         assert "line must be one of gate-1, bus-1" in refused.stderr
-    told = meterd("simulate", str(run), "--check", "--json")
+    told = commands.run("simulate", str(run), "--check", "--json")
     assert json.loads(told.stdout)["ok"]
     written = run.read_text()
     assert [line for line in written.splitlines() if line.startswith(("do", "speed"))] == [
@@ -284,7 +265,7 @@ def test_a_bench_is_steered_from_the_command_line_and_recorded(
 def test_where_no_bench_runs_steer_says_so() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-    nobody = meterd("steer", str(port), "state")
+    nobody = commands.run("steer", str(port), "state")
     assert nobody.returncode == 1
     assert "no bench answers at" in nobody.stderr
     assert "Traceback" not in nobody.stderr
@@ -310,10 +291,10 @@ def test_at_the_end_the_report_says_what_a_master_did_wrong(scenario: Path) -> N
 
 
 def test_the_scenarios_that_come_with_the_program_are_listed_and_checked() -> None:
-    listed = meterd("simulate", "--list")
+    listed = commands.run("simulate", "--list")
     assert listed.returncode == 0
     assert "midnight-outage\tan outage over midnight" in listed.stdout
-    checked = meterd("simulate", "--scenario", "midnight-outage", "--check")
+    checked = commands.run("simulate", "--scenario", "midnight-outage", "--check")
     assert (checked.returncode, checked.stdout) == (0, "line\tmeters\ngate\t4\n")
 
 
@@ -326,6 +307,6 @@ def test_the_scenarios_that_come_with_the_program_are_listed_and_checked() -> No
     ],
 )
 def test_it_has_to_be_said_which_scenario(arguments: tuple[str, ...], told: str) -> None:
-    refused = meterd("simulate", *arguments)
+    refused = commands.run("simulate", *arguments)
     assert refused.returncode == 2
     assert told in refused.stderr
