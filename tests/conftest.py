@@ -28,21 +28,29 @@ from tests.servers.postgres import embedded_server as start_embedded_server
 from tests.servers.postgres import timescale_server as start_timescale_server
 
 # A deadline says how busy the machine is, not whether the code is right. `ci` draws the same examples
-# each time, so that a change is judged by itself; `new` others, and so does who asks for more of them
-# (tests/examples.py). `dev` is for while one writes: few, also of a test that names how many.
+# each time, so that a change is judged by itself, and half as many; `new` others, and so does who asks
+# for more of them (tests/examples.py). `dev` is for while one writes: few, also of a test that names
+# how many.
 settings.register_profile(
     "new", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.register_profile("nightly", settings.get_profile("new"), max_examples=5000)
-settings.register_profile("ci", settings.get_profile("new"), derandomize=True, database=None)
+settings.register_profile(
+    "ci", settings.get_profile("new"), derandomize=True, database=None, max_examples=50
+)
 settings.register_profile("dev", settings.get_profile("new"), max_examples=20)
 # Of a mutant only one thing is asked, whether a test is red: no smaller example.
 settings.register_profile(
-    "mutants", settings.get_profile("ci"), phases=(Phase.explicit, Phase.generate)
+    "mutants",
+    settings.get_profile("ci"),
+    max_examples=100,
+    phases=(Phase.explicit, Phase.generate),
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
-WAITING = [Path(__file__).parent / it for it in ("acceptance", "faults")]
+WAITING = [
+    Path(__file__).parent / it for it in ("acceptance", "faults", "why", "wire/cli/test_certify.py")
+]
 ON_A_SERVER = 10
 """What a test of the database costs, by one that needs none."""
 SERVER_FIXTURES = {"server", "embedded_server", "timescale_server"}
@@ -101,7 +109,7 @@ def pytest_collection_finish() -> None:
 
 
 def mixed(items: Sequence[pytest.Item]) -> list[pytest.Item]:
-    """Tests that wait for a whole daemon, evenly among what keeps a core busy; each kind in its
+    """Tests that wait for a whole daemon or a slow meter, evenly among what keeps a core busy; each kind in its
     order. They end before the others do: the last one to begin should not be a long one."""
     waiting: list[pytest.Item] = []
     busy: list[pytest.Item] = []

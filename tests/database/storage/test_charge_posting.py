@@ -16,8 +16,6 @@ from storage.charge_posting import ChargeKind, Charges, post_charges
 from storage.ledger import Leg, Transaction
 from tests.database.small_site import connect, intact, on, rows
 
-pytestmark = pytest.mark.hypertables
-
 MARCH = date(2026, 3, 1)
 COMPONENTS = ("energy", "fund", "tier")
 Row = tuple[ChargeKind, date, list[tuple[str, int, str]]]

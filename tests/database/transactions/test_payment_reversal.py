@@ -33,8 +33,6 @@ from tests.database.small_site import (
     store,
 )
 
-pytestmark = pytest.mark.hypertables
-
 LI = Said("li", "the bank did not pay", "notice 7")
 WANG = Said("wang", "seen the notice")
 KEY = "pay:counter:1"
@@ -430,6 +428,7 @@ def test_a_payment_of_a_closed_month_is_taken_back_today(database_url: str) -> N
     on(database_url, story)
 
 
+@pytest.mark.hypertables
 def test_use_of_a_closed_month_that_comes_late_is_an_adjustment(database_url: str) -> None:
     async def story(connection: AsyncConnection[Any]) -> None:
         meter = (await Site.of().take_over(connection))["P1"]

@@ -30,8 +30,6 @@ from tests.database.small_site import (
     store,
 )
 
-pytestmark = pytest.mark.hypertables
-
 
 def payment(account: str, fen: int, reference: str) -> Payment:
     return Payment(account, fen, "counter", reference)
@@ -89,6 +87,7 @@ def test_each_has_its_own_answer(database_url: str) -> None:
     on(database_url, story)
 
 
+@pytest.mark.hypertables
 def test_each_restores_its_own_account_for_its_own_reason(database_url: str) -> None:
     async def story(connection: AsyncConnection[Any]) -> None:
         meters = await Site.of(2).take_over(connection)

@@ -16,8 +16,6 @@ from storage import ledger, seals
 from storage.ledger import Leg, Transaction
 from tests.database.small_site import NOW, Site, as_owner, connect, intact, on, rows
 
-pytestmark = pytest.mark.hypertables
-
 MARCH = date(2026, 3, 1)
 CHANGED = "(chg:A:4) was changed"
 FORGED = (
