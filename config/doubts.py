@@ -6,11 +6,11 @@ starting today."""
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from decimal import Decimal
-from typing import Final
+from typing import Final, NamedTuple
 
 from config.archive import ACCOUNTS, METERS, POINTS, TABLES, Point
 from config.calendars import country_days
@@ -221,37 +221,10 @@ def _limits(site: LoadedSite) -> Iterator[Problem]:
 
 def _connections(site: LoadedSite) -> Iterator[Problem]:
     """What a limit is worked out from, and may be meant otherwise."""
-    points = site.archive.points
-    if some := _some_that(points, _is_one_phase_between_two):
-        message = (
-            f"{some}: u_n_v is a voltage between two phases, and phases is 1: write that of one, "
-            "as 220, or 3 phases"
-        )
-        yield _in_archive(site, POINTS, VOLTAGE, message)
-    if some := _some_that(points, _is_three_against_neutral):
-        message = (
-            f"{some}: u_n_v is the voltage of one phase: of three write that between two, as 380 "
-            "of 3x220/380 V"
-        )
-        yield _in_archive(site, POINTS, VOLTAGE, message)
-    if some := _some_that(points, _is_primary_current):
-        message = (
-            f"{some}: i_max_a is more than meters behind current transformers carry: write that "
-            "of the meter, as 6 of 1.5(6) A; ratio holds the transformers"
-        )
-        yield _in_archive(site, POINTS, CURRENT, message)
-    if some := _some_that(points, _is_contract_too_large):
-        message = (
-            f"{some}: contract_kw is more than i_max_a, u_n_v and ratio let through: the limit is "
-            "that of the meter"
-        )
-        yield _in_archive(site, POINTS, CONTRACT, message)
-
-
-def _some_that(points: Iterable[Point], doubt: Callable[[Point], bool]) -> str:
-    """The points of which it is so, in words; empty if there is none."""
-    found = [it.point for it in points if doubt(it)]
-    return _some(found) if found else ""
+    for doubt in _OF_CONNECTIONS:
+        found = [it.point for it in site.archive.points if doubt.holds(it)]
+        if found:
+            yield _in_archive(site, POINTS, doubt.column, doubt.message.format(_some(found)))
 
 
 def _is_one_phase_between_two(point: Point) -> bool:
@@ -278,6 +251,42 @@ def _is_contract_too_large(point: Point) -> bool:
     carried = meter_kw(point.connection)
     contract = point.connection.contract_kw
     return carried is not None and contract is not None and contract > carried * point.ratio
+
+
+class _Doubt(NamedTuple):
+    """Of points; the column that says it, and the message, in which {0} is the points."""
+
+    holds: Callable[[Point], bool]
+    column: str
+    message: str
+
+
+_OF_CONNECTIONS: Final = (
+    _Doubt(
+        _is_one_phase_between_two,
+        VOLTAGE,
+        "{0}: u_n_v is a voltage between two phases, and phases is 1: write that of one, as 220, "
+        "or 3 phases",
+    ),
+    _Doubt(
+        _is_three_against_neutral,
+        VOLTAGE,
+        "{0}: u_n_v is the voltage of one phase: of three write that between two, as 380 of "
+        "3x220/380 V",
+    ),
+    _Doubt(
+        _is_primary_current,
+        CURRENT,
+        "{0}: i_max_a is more than meters behind current transformers carry: write that of the "
+        "meter, as 6 of 1.5(6) A; ratio holds the transformers",
+    ),
+    _Doubt(
+        _is_contract_too_large,
+        CONTRACT,
+        "{0}: contract_kw is more than i_max_a, u_n_v and ratio let through: the limit is that of "
+        "the meter",
+    ),
+)
 
 
 def _openings(site: LoadedSite, today: date) -> tuple[list[Problem], list[Problem]]:

@@ -80,6 +80,7 @@ class BrokerLine(Line):
             at_once=MAX_ASKED,
         )
         super().__init__(jobs, longest_step_s=REQUESTS_OF_A_STEP * parts.reply_timeout_s)
+        metrics.born(metrics.REPLIES, [self.name], metrics.GATEWAY_OUTCOMES)
         self._family = family
         self._relays = None if parts.relays is None else frozenset(parts.relays)
         will = family.presence(is_online=False)

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
@@ -37,6 +37,8 @@ from storage.notices import import_contacts
 HOURS: Final = ((0, 1), (6, 5), (9, 2), (14, 30), (20, 0))
 """When the clock stops in a day of the site: at its midnight, behind the daemon's daily work, where
 the hours in which customers are cut begin and before they end, and in the evening."""
+DUE: Final = (0, 6)
+"""From then on freezes of midnight are read."""
 MORNING: Final = HOURS[1]
 """By then the freezes of midnight are there, and billed."""
 READY_S: Final = 300.0
@@ -84,7 +86,7 @@ class Living:
         """All days from `first` on. BenchFailed."""
         zone = self.site.settings.site.zone
         last = first + timedelta(days=days)
-        for moment in _moments(first, last, self.bench):
+        for moment in moments(first, last, self.bench.action_times()):
             at = moment.replace(tzinfo=zone)
             if at > self.clock.now():
                 await self._come_to(at)
@@ -350,16 +352,20 @@ def _running(site: Path, clock: SteppedClock, http_port: int, log: Path) -> Iter
             process.wait()
 
 
-def _moments(first: date, last: date, bench: Bench) -> list[datetime]:
+def moments(first: date, last: date, actions: Iterable[datetime]) -> list[datetime]:
     """Site times at which the clock stops: the hours of every day up to the morning of the last
-    one, and when the scenario does something."""
+    one, and when the scenario does something. What it does before the morning finds the freezes of
+    that midnight read, if they are due."""
     day = datetime.combine(first, datetime.min.time())
     end = datetime.combine(last, datetime.min.time()) + _into_day(MORNING)
-    moments = set(bench.action_times())
+    found = set(actions)
     while day <= end:
-        moments |= {day + _into_day(hour) for hour in HOURS}
+        due, morning = (day + _into_day(hour) for hour in (DUE, MORNING))
+        if any(due < action < morning for action in found):
+            found.add(due)
+        found |= {day + _into_day(hour) for hour in HOURS}
         day += timedelta(days=1)
-    return sorted(moment for moment in moments if moment <= end)
+    return sorted(moment for moment in found if moment <= end)
 
 
 def _into_day(hour: tuple[int, int]) -> timedelta:

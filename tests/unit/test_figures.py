@@ -48,6 +48,22 @@ def test_a_million_meters_have_as_many_series_as_one() -> None:
     assert not [row for row in shown() if b'line="many"' in row]
 
 
+def test_lines_have_their_turn_between_the_steps_of_a_line_of_a_million_meters() -> None:
+    line = a_line(figures.METERS_AT_ONCE + 1)
+    turns = 0
+
+    async def story() -> None:
+        nonlocal turns
+        showing = asyncio.create_task(figures.show_lines([line]))
+        while not showing.done():
+            turns += 1
+            await asyncio.sleep(0)
+
+    asyncio.run(story())
+    of_a_small_one = 3
+    assert turns == of_a_small_one + 2
+
+
 def test_lines_have_their_turn_between_some_of_many_and_who_goes_meanwhile_is_not_shown() -> None:
     names = [f"many-{number}" for number in range(1000)]
     lines = [a_line(1, name) for name in names]

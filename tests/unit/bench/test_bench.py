@@ -11,6 +11,7 @@ from config.load import load_site
 from config.toml_writing import toml_document
 from daemon.bench import files
 from daemon.bench.customers import THINKS, Customer, Pays, moods
+from daemon.bench.living import moments
 from daemon.bench.report import Fate
 from daemon.bench.stepped_clock import NoSteppedClock, SteppedClock, library
 from simulators.bench.scenario import parse_scenario
@@ -19,6 +20,20 @@ from tests.servers.packages import install
 FIRST = date(2026, 11, 30)
 NOON = datetime(2026, 11, 30, 12, tzinfo=UTC)
 PLACES = {"gate-1": "127.0.0.1:4001", "gate-2": "127.0.0.1:4002"}
+
+
+def test_what_happens_before_the_morning_finds_the_freezes_of_that_midnight_read() -> None:
+    def at(day: int, hour: int, minute: int) -> datetime:
+        return datetime(2026, 11, day, hour, minute)
+
+    usual = [(0, 1), (6, 5), (9, 2), (14, 30), (20, 0)]
+    days = [at(29, *it) for it in usual] + [at(30, *it) for it in usual[:2]]
+    assert moments(date(2026, 11, 29), FIRST, []) == days
+    too_early = [at(29, 0, 3), at(29, 12, 0), at(30, 0, 6)]
+    assert moments(date(2026, 11, 29), FIRST, too_early) == sorted([*days, *too_early])
+    by_night = [at(30, 0, 30), at(30, 5, 0)]
+    expected = sorted([*days, *by_night, at(30, 0, 6)])
+    assert moments(date(2026, 11, 29), FIRST, by_night) == expected
 
 
 def test_without_the_library_it_is_said_what_to_install(tmp_path: Path) -> None:

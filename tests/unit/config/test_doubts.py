@@ -170,14 +170,19 @@ def test_what_cannot_be_meant_is_a_mistake(
     assert mistake.startswith(told)
 
 
+SMALL_REGISTER = """address,line,point,installed_on,modulus_kwh
+000000000001,gate-1,P1,2026-01-01,
+000000000002,bus-1,P2,2026-01-01,10000
+"""
+"""Of P2."""
+
+
 @pytest.mark.parametrize(("limit", "is_mistake"), [("2499.99", False), ("2500", True)])
 def test_a_limit_of_a_quarter_of_the_register_is_a_mistake(
     tmp_path: Path, limit: str, is_mistake: bool
 ) -> None:
     points = f"point,account,max_daily_kwh\nP1,A1,\nP2,A2,{limit}\n"
-    meters = "address,line,point,installed_on,modulus_kwh\n000000000001,gate-1,P1,2026-01-01,\n"
-    meters += "000000000002,bus-1,P2,2026-01-01,10000\n"
-    found, _ = doubts(tmp_path, points=points, meters=meters)
+    found, _ = doubts(tmp_path, points=points, meters=SMALL_REGISTER)
     told = "archive/points.csv:3: max_daily_kwh: 2500 kWh a day is a quarter or more of 10000"
     assert [it.startswith(told) for it in found] == [True] * is_mistake
 
@@ -197,9 +202,7 @@ def test_a_limit_that_follows_is_told_with_the_column_that_is_mended(
 ) -> None:
     head = "point,account,ratio,phases,i_max_a,contract_kw,u_n_v,max_daily_kwh"
     points = f"{head}\nP1,A1,,,,,,\nP2,A2,{cells}\n"
-    meters = "address,line,point,installed_on,modulus_kwh\n000000000001,gate-1,P1,2026-01-01,\n"
-    meters += "000000000002,bus-1,P2,2026-01-01,10000\n"
-    site = load_site(write(tmp_path, points=points, meters=meters))
+    site = load_site(write(tmp_path, points=points, meters=SMALL_REGISTER))
     found = doubts_of(site, TODAY).mistakes
     if not told:
         assert not found

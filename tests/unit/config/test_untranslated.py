@@ -23,6 +23,7 @@ TELLERS: Final = {
     "OSError",
     "_no_toml",
     "_in_archive",
+    "_Doubt",
 }
 """What takes a message."""
 NAMES: Final = {"message", "hint", "told"}

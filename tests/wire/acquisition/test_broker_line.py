@@ -26,6 +26,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 import structlog
+from prometheus_client import REGISTRY
 
 from daemon import metrics
 from daemon.acquisition.broker_line import BrokerLine, BrokerParts
@@ -375,6 +376,15 @@ def test_old_strange_and_broken_messages_do_no_harm(broker: Mosquitto) -> None:
             assert again.arrivals == []  # what is retained and known is not handed on again
 
     run(scene())
+
+
+def test_what_only_a_gateway_answers_is_counted_from_zero(broker: Mosquitto) -> None:
+    metrics.forget_line("gw")
+    Site(broker)
+    assert [
+        REGISTRY.get_sample_value("meterd_replies_total", {"line": "gw", "outcome": outcome})
+        for outcome in ("ok", *metrics.GATEWAY_OUTCOMES)
+    ] == [0, 0, 0]
 
 
 def test_a_freeze_of_a_wrong_date_is_acknowledged_counted_and_not_used(broker: Mosquitto) -> None:
