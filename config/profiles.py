@@ -292,6 +292,8 @@ def _form_checks(label: str, row: _Quantity, table: _File) -> Iterator[tuple[Pla
             yield (*place, "mask"), f"is for uint16, uint32 and uint64, not for {type_}"
         elif row.mask >> 16 * width(type_):
             yield (*place, "mask"), f"has more bits than {type_}"
+        elif row.mask & row.mask + (row.mask & -row.mask):
+            yield (*place, "mask"), f"{row.mask:#x} has a gap: the bits of one value lie together"
     if row.scale_register is None:
         return
     if type_.startswith("float"):

@@ -50,7 +50,7 @@ def decode(item: Item, registers: Sequence[int], scale: int | None = None) -> De
     of ten, or when digits are none."""
     data = ordered(registers, item.order)
     # 7FC00000 and FFFFFFFF (Schneider, Janitza), of INT64 8000000000000000: the profile says which.
-    if data in item.not_available or (item.type in LONG and data == FULL[-len(data) :]):
+    if data in item.not_available or (_is_never_full(item.type) and data == FULL[-len(data) :]):
         return None
     number = interpret(data, item.type)
     if number is None or scale == NO_SCALE:
@@ -59,6 +59,11 @@ def decode(item: Item, registers: Sequence[int], scale: int | None = None) -> De
         number = Decimal((int(number) & item.mask) >> _lowest_bit(item.mask))
     value = number * item.factor
     return _plain(value if scale is None else value.scaleb(_power_of_ten(scale)))
+
+
+def _is_never_full(type_: RegisterType) -> bool:
+    # FFFF is no digits either, in a register of any width.
+    return type_ in LONG or type_.startswith((BCD, MOD10K))
 
 
 def encode(item: Item, value: Decimal | None) -> tuple[int, ...]:

@@ -121,6 +121,11 @@ def test_integers_come_back_from_their_registers(
     assert decode(own, encode(own, value)) == value
 
 
+@pytest.mark.parametrize("type_", [type_ for type_ in TYPES if type_.startswith(("bcd", "mod"))])
+def test_digits_that_are_all_ones_are_no_value(type_: RegisterType) -> None:
+    assert decode(item(type_), (0xFFFF,) * width(type_)) is None
+
+
 def test_no_value_is_none() -> None:
     pattern = frozenset({bytes.fromhex("FFFFFFFF")})
     assert decode(item(not_available=pattern), (0xFFFF, 0xFFFF)) is None
@@ -276,6 +281,10 @@ MISTAKES = {
     "12: quantity.forward_active_energy.mask: has more bits than uint32": (
         "modulus = 999999",
         "mask = 0x1FFFFFFFF",
+    ),
+    "12: quantity.forward_active_energy.mask: 0xf0f has a gap: the bits of one value lie together": (
+        "modulus = 999999",
+        "mask = 0x0F0F",
     ),
     "13: quantity.active_power.mask: is for uint16, uint32 and uint64, not for int16": (
         "scale = 0.1",
