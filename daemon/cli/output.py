@@ -155,7 +155,7 @@ def print_money(fen: Mapping[str, int]) -> None:
     in_order = sorted(fen, key=lambda account: (-abs(fen[account]), account))
     named = sorted(in_order[:MOST_BALANCES])
     for account in named:
-        echo(f"{account}: balance {_moved(fen[account])} yuan")
+        echo(f"{account}: balance moves by {_moved(fen[account])} yuan")
     others = in_order[MOST_BALANCES:]
     if others:
         moved = sum(fen[account] for account in others)

@@ -19,6 +19,7 @@ from daemon.field.connection import Connection, Speed
 from daemon.field.language import DLT645_2007, LANGUAGES
 from daemon.field.read import ANY, ReadRequest, ReadResult, quantities
 from daemon.field.read import read as read_meter
+from protocols.dlt645.frame import BROADCAST
 from protocols.errors import NoReply
 
 MODBUS: Final = ("modbus-rtu", "modbus-tcp")
@@ -125,6 +126,12 @@ def read(
     is_modbus = which.unit is not None or which.profile is not None
     if meter is None or is_modbus:
         raise click.UsageError("a DL/T 645 meter needs --meter, and neither --unit nor --profile")
+    # Meters of 1997 answer it, as those of 2007 answer --meter any.
+    if meter == BROADCAST and which.protocol == DLT645_2007:
+        raise click.UsageError(
+            f"{BROADCAST} is the broadcast address, no meter has it; --meter {ANY} asks the only "
+            "one of a line"
+        )
     meant = whose.known()
     request = replace(_request(which.protocol, meter, identifiers, names), zone=meant)
     try:

@@ -78,7 +78,7 @@ def test_limits_of_a_file_release_a_suspect_and_nothing_is_kept(place: Place) ->
     (place.folder / "points.csv").write_text("point,max_daily_kwh\nP1,600\n")
     asked = ("rehearse", "--limits", "points.csv")
     told = place.meterd(*asked)
-    assert "A1: balance -250.00 yuan" in told.stdout
+    assert "A1: balance moves by -250.00 yuan" in told.stdout
     assert told.stderr == "1 days would be released, 0 withdrawn\n"
     effect, money = (json.loads(it) for it in place.meterd(*asked, "--json").stdout.splitlines())
     assert [(it["day"], it["change"]) for it in effect["readings"]] == [("2026-03-05", "published")]

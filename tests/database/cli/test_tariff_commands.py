@@ -118,7 +118,7 @@ def test_a_version_that_waits_shows_what_it_moves_and_moves_it(place: Place) -> 
     assert shown[-2:] == [
         "tariff T from 2026-03-02: billed days from 2026-03-02 to 2026-03-03 are priced anew, "
         "2 of 1 accounts: A1",
-        "A1: balance -2.00 yuan",
+        "A1: balance moves by -2.00 yuan",
     ]
     told = json.loads(place.done("document", "show", "1", "--json"))
     assert told["balances_moved_fen"] == {"A1": -200}
@@ -137,7 +137,7 @@ def test_a_change_of_tariff_that_waits_shows_what_it_moves(place: Place) -> None
     before = place.balance("A1")
     assert place.done("document", "show", "1").splitlines()[-2:] == [
         "A1: tariff shop instead of T from 2026-03-03 on; 1 billed days are priced anew",
-        "A1: balance -1.00 yuan",
+        "A1: balance moves by -1.00 yuan",
     ]
     told = json.loads(place.done("document", "show", "1", "--json"))
     assert (told["billed_days"], told["balances_moved_fen"]) == (1, {"A1": -100})

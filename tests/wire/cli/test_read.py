@@ -224,6 +224,7 @@ def test_a_line_that_is_not_there_fails() -> None:
         (["--tcp", "h:1", "--serial", "d", "--meter", METER], "either --tcp HOST:PORT or --serial"),
         (["--tcp", "h", "--meter", METER], "not HOST:PORT"),
         (["--tcp", "h:99999", "--meter", METER], "not HOST:PORT"),
+        (["--tcp", "h:1", "--meter", "9" * 12], "is the broadcast address, no meter has it"),
         (["--tcp", "h:1", "--meter", "1600"], "filled up with zeros it is 000000001600"),
         (["--tcp", "h:1", "--meter", "somebody"], "12 digits"),
         (["--tcp", "h:1", "--meter", METER, "--identifier", "9010"], "8 hexadecimal digits"),
