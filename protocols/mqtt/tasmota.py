@@ -186,7 +186,7 @@ class Tasmota:
         return [
             RegisterReport(
                 device.name,
-                (_energy(topic, label, found[self._total], device.channel),),
+                (_energy(topic, label, found, self._total, device.channel),),
                 _values(topic, self._table, found, device.channel),
                 at,
                 f"{device.name}/STATUS8" if is_answer else None,
@@ -207,9 +207,20 @@ def _relays(device: _Device) -> tuple[str, ...]:
     return (device.relay,) if device.channel else ("POWER", "POWER1")
 
 
-def _energy(topic: str, name: str, total: object, channel: int | None) -> Decimal | None:
-    """A number, or one for each phase or channel: that of the channel, or all together."""
+def _energy(
+    topic: str, name: str, found: dict[str, Any], total_name: str, channel: int | None
+) -> Decimal | None:
+    """A number, or one for each phase or channel: that of the channel, or all together.
+
+    FrameError for the sum of several channels, which is that of none of them."""
+    total = found[total_name]
     if not isinstance(total, list):
+        has_several = any(isinstance(found.get(measured), list) for measured, *_ in _MEASURED)
+        if channel is not None and (channel > 1 or has_several):
+            raise FrameError(
+                f"{topic}: {name} is one number, of all channels together and not of channel "
+                f"{channel}: SetOption129 1 tells them apart"
+            )
         return energy(topic, name, total)
     if channel is not None:
         return energy(topic, name, _of_channel(topic, name, total, channel))

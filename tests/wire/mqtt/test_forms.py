@@ -378,6 +378,24 @@ def test_a_channel_of_a_tasmota_is_a_meter_of_its_own() -> None:
         Tasmota(["a:2"]).events("tele/a/SENSOR", encoded({"ENERGY": {"Total": [1]}}))
 
 
+@pytest.mark.parametrize(
+    ("device", "told"),
+    [("a:1", {"Total": 4, "Power": [10, 20]}), ("a:2", {"Total": 4, "Power": 30})],
+)
+def test_the_sum_of_all_channels_of_a_tasmota_is_that_of_none(
+    device: str, told: dict[str, Any]
+) -> None:
+    # As it tells it unless SetOption129 is 1: each of two flats would be billed for both.
+    with pytest.raises(FrameError, match=r"of all channels together .* SetOption129 1"):
+        Tasmota([device]).events("tele/a/SENSOR", encoded({"ENERGY": told}))
+
+
+def test_the_only_channel_of_a_tasmota_may_be_named() -> None:
+    (report,) = Tasmota(["a:1"]).events("tele/a/SENSOR", encoded({"ENERGY": {"Total": 4}}))
+    assert isinstance(report, RegisterReport)
+    assert report.registers == (Decimal(4),)
+
+
 def test_the_only_relay_of_a_tasmota_may_be_its_first() -> None:
     assert TASMOTA.events("stat/plug-1/POWER1", b"ON") == [
         RelayReport("plug-1", False, False, token="plug-1/POWER")
