@@ -70,6 +70,7 @@ def doubts_of(site: LoadedSite, today: date) -> Doubts:
     doubts.mistakes += mistakes
     doubts.warnings += warnings
     doubts.warnings += _points_without_meter(site)
+    doubts.warnings += _parts_of_devices(site)
     doubts.warnings += _notices(site)
     doubts.warnings += _calendar(site, today)
     return doubts
@@ -325,6 +326,18 @@ def _points_without_meter(site: LoadedSite) -> Iterator[Problem]:
         return
     message = f"{_some(lacking)}: no meter in {METERS}, nothing is billed there"
     yield _in_archive(site, POINTS, "point", message)
+
+
+def _parts_of_devices(site: LoadedSite) -> Iterator[Problem]:
+    """A channel of a Tasmota beside the whole of it, which counts it once more."""
+    tasmota = {it.name for it in site.settings.gateway if it.family == "tasmota"}
+    meters = {(it.line, it.device): it.address for it in site.archive.meters if it.line in tasmota}
+    for row, meter in enumerate(site.archive.meters):
+        whole, _, channel = meter.device.rpartition(":")
+        address = meters.get((meter.line, whole))
+        if address is not None and channel.isdecimal():
+            message = f"{meter.device} is a part of {whole}, which is {address}: counted twice"
+            yield _in_archive(site, METERS, "device", message, row)
 
 
 def _notices(site: LoadedSite) -> Iterator[Problem]:

@@ -7,6 +7,7 @@ its second channel, with the relay POWER2."""
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Sequence
 from datetime import datetime
@@ -37,8 +38,8 @@ from protocols.mqtt.foreign import (
 from protocols.reading import Quantity
 
 ENERGY: Final = "ENERGY.Total"
-CHANNEL: Final = ":"
-"""Between the topic of a device and the number of its channel."""
+_CHANNEL: Final = re.compile(r"(.+):([1-9][0-9]?)")
+"""The topic of a device and the number of its channel."""
 _MEASURED: Final = (
     ("Power", Quantity.ACTIVE_POWER, -WH_PER_KWH),
     ("Voltage", Quantity.VOLTAGE, 0),
@@ -196,10 +197,9 @@ class Tasmota:
 
 
 def _device(name: str) -> _Device:
-    topic, colon, channel = name.rpartition(CHANNEL)
-    if colon and channel.isdecimal() and int(channel) > 0:
-        return _Device(name, topic, int(channel))
-    return _Device(name, name, None)
+    found = _CHANNEL.fullmatch(name)
+    # In one way only: strip:02 would be another name of the channel that strip:2 is.
+    return _Device(name, found[1], int(found[2])) if found else _Device(name, name, None)
 
 
 def _relays(device: _Device) -> tuple[str, ...]:

@@ -267,6 +267,31 @@ def test_who_signs_has_to_be_a_program(tmp_path: Path) -> None:
         assert all("control.signer: " in it and it.endswith(told) for it in found)
 
 
+@pytest.mark.parametrize(
+    ("family", "devices", "told"),
+    [
+        ("tasmota", ("strip", "strip:2"), ["strip:2 is a part of strip, which is 000000000001"]),
+        ("tasmota", ("strip:1", "strip:2"), []),
+        ("shelly", ("strip", "strip:2"), []),
+    ],
+)
+def test_a_channel_beside_the_whole_of_its_device_is_a_warning(
+    tmp_path: Path, family: str, devices: tuple[str, str], told: list[str]
+) -> None:
+    gateway = f'[[gateway]]\nname = "gw"\nfamily = "{family}"\nbroker = {{ host = "b" }}\n'
+    rows = "".join(
+        f"00000000000{number},gw,P{number},2026-01-01,mqtt,{device}\n"
+        for number, device in enumerate(devices, 1)
+    )
+    meters = f"address,line,point,installed_on,protocol,device\n{rows}"
+    meterd = f"{GOOD['meterd.toml']}\n{gateway}"
+    _, warnings = doubts(tmp_path, meterd=meterd, meters=meters)
+    where = "archive/meters.csv:3: device: "
+    assert [it for it in warnings if "device" in it] == [
+        f"{where}{words}: counted twice" for words in told
+    ]
+
+
 def test_a_price_of_nothing_is_a_warning(tmp_path: Path) -> None:
     mistakes, (warning, _) = doubts(tmp_path, tariffs=("0.5283", "0"))
     assert not mistakes

@@ -390,6 +390,11 @@ def test_the_sum_of_all_channels_of_a_tasmota_is_that_of_none(
         Tasmota([device]).events("tele/a/SENSOR", encoded({"ENERGY": told}))
 
 
+@pytest.mark.parametrize("device", ["strip:02", "strip:0", "strip:\u0662"])
+def test_a_channel_of_a_tasmota_has_one_name(device: str) -> None:
+    assert f"tele/{device}/SENSOR" in Tasmota([device]).subscriptions
+
+
 def test_the_only_channel_of_a_tasmota_may_be_named() -> None:
     (report,) = Tasmota(["a:1"]).events("tele/a/SENSOR", encoded({"ENERGY": {"Total": 4}}))
     assert isinstance(report, RegisterReport)
