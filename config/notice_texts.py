@@ -75,6 +75,7 @@ EVIDENCE: Final[Mapping[str, frozenset[str]]] = {
     "never_heard": frozenset(),
     "asked": frozenset({"at"}),
     "command": frozenset({"at", "state"}),
+    "safety_all_the_same": frozenset(),
 }
 COMMAND: Final[Mapping[str, frozenset[str]]] = dict.fromkeys(
     (

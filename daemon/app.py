@@ -7,7 +7,7 @@ import math
 import signal
 import socket
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -429,7 +429,8 @@ async def _hear(daemon: _Daemon, documented: asyncio.Event) -> None:
                         if notice.channel == "meterd_document":
                             documented.set()
                         elif notice.channel == "meterd_relay":
-                            daemon.lines.look_at_relay(int(notice.payload))
+                            with suppress(ValueError):  # anybody may say anything there
+                                daemon.lines.look_at_relay(int(notice.payload))
                         else:
                             daemon.lines.wake([notice.payload])
                     # Silence is usual, and so it is where the connection leads nowhere any more.

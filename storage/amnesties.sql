@@ -15,7 +15,7 @@ LEFT JOIN meter m ON m.id = i.meter_id
 LEFT JOIN LATERAL (SELECT max(c.sequence) AS last FROM command c WHERE c.point_id = p.id) c ON true
 WHERE k.id = %(number)s AND (num_nonnulls(k.area, k.line, k.account_id, k.point_id) = 0 OR p.area = k.area
     OR m.line = k.line OR x.account_id = k.account_id OR p.id = k.point_id)
-  AND NOT EXISTS (SELECT FROM cut_order o WHERE o.point_id = p.id AND o.agreed_at IS NOT NULL AND o.ended_at IS NULL)
+  AND NOT EXISTS (SELECT FROM order_in_force o WHERE o.point_id = p.id)
 ORDER BY c.last, p.id LIMIT %(most)s
 
 -- coming_back -- points of an amnesty whose reconnect was never sent, or sent within the window

@@ -97,7 +97,7 @@ SELECT b.id AS number, b.scope, b.name, b.cause, b.found, b.allowed, b.opened_at
 FROM breaker b WHERE %(all)s OR b.reset_at IS NULL ORDER BY b.id
 
 -- lock_breaker -- one breaker, so that nobody else resets it meanwhile; who asked to reset it lives four hours, as an approval
-SELECT CASE WHEN reset_asked_at > now() - interval '4 hours' THEN reset_actor END, reset_at IS NOT NULL FROM breaker WHERE id = %(number)s FOR UPDATE
+SELECT CASE WHEN reset_asked_at > now() - word_lasts() THEN reset_actor END, reset_at IS NOT NULL FROM breaker WHERE id = %(number)s FOR UPDATE
 
 -- ask_to_reset -- a first person; it is open until a second one agrees
 UPDATE breaker SET reset_actor = %(actor)s, reset_reason = %(reason)s, reset_asked_at = now() WHERE id = %(number)s

@@ -13,14 +13,17 @@ SQL = load("cut_orders")
 class OrderedPoint(NamedTuple):
     """A point, and its order that has not ended, None where it has none.
 
-    `is_fresh`: it was asked for within the last four hours."""
+    `is_fresh`: it was asked for within the last four hours. `must_be_on`: the point is protected,
+    or somebody there depends on supply."""
 
     point_id: int
     account_id: int
     order: int | None
     actor: str | None
-    is_in_force: bool
+    cause: str | None
+    is_agreed: bool
     is_fresh: bool | None
+    must_be_on: bool
 
 
 async def lock_point(connection: Connection, point: str) -> OrderedPoint | None:
@@ -53,7 +56,7 @@ async def add_order(connection: Connection, point_id: int, cause: str, said: Sai
 
 
 async def agree(connection: Connection, number: int, actor: str) -> None:
-    """Another person agrees: it is in force."""
+    """Another person agrees."""
     await connection.execute(SQL["agree"], {"number": number, "actor": actor})
 
 
@@ -63,6 +66,13 @@ async def end_order(connection: Connection, number: int, said: Said) -> bool:
     return await fetch_row(connection, SQL["end_order"], values) is not None
 
 
+async def end_former_orders(connection: Connection) -> None:
+    """End, now and not only at the commit, the orders about customers whose points passed on in
+    this transaction."""
+    await connection.execute(SQL["end_former_orders"])
+    await connection.execute(SQL["end_later_ones_at_commit"])
+
+
 async def orders(connection: Connection, *, all_times: bool = False) -> list[dict[str, Any]]:
-    """Orders that wait or are in force; with `all_times` also those that ended."""
+    """Orders that wait or were agreed to; with `all_times` also those that ended."""
     return await fetch_dicts(connection, SQL["orders"], {"all": all_times})

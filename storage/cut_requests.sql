@@ -23,7 +23,7 @@ SELECT requester, debt_fen, episode_id, withdrawn_at IS NULL FROM cut_request WH
 
 -- approve -- for four hours
 INSERT INTO approval (request_id, approver, approved_at, expires_at)
-VALUES (%(number)s, %(actor)s, now(), now() + interval '4 hours') RETURNING expires_at
+VALUES (%(number)s, %(actor)s, now(), now() + word_lasts()) RETURNING expires_at
 
 -- requests -- with who approved them; all, or those that count still
 SELECT r.id AS number, a.number AS account, r.debt_fen, r.requester, r.reason, r.requested_at, r.withdrawn_at, r.withdrawn_by,

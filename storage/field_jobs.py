@@ -29,6 +29,11 @@ async def open_order_jobs(connection: Connection) -> list[int]:
     return [number for (number,) in await fetch_rows(connection, SQL["open_order_jobs"])]
 
 
+async def close_order_jobs(connection: Connection) -> list[int]:
+    """Close the jobs of orders that are not in force any more; returns their numbers."""
+    return [number for (number,) in await fetch_rows(connection, SQL["close_order_jobs"])]
+
+
 async def field_jobs(connection: Connection, *, all_times: bool = False) -> list[dict[str, Any]]:
     """Jobs that are open, the most urgent first; with `all_times` also those that are done."""
     return await fetch_dicts(connection, SQL["field_jobs"], {"all": all_times})

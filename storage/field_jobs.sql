@@ -1,8 +1,8 @@
--- open_reconnects -- those that have no job, but of points that are ordered off: the command, the supply of its point, for how long it is asked for
+-- open_reconnects -- those that have no job, but of points that are kept off: the command, the supply of its point, for how long it is asked for
 SELECT c.id, v.supply_state, now() - c.created_at FROM command c JOIN point_supply v ON v.point_id = c.point_id
 WHERE c.action <> 'trip' AND c.state IN ('persisted', 'sent', 'acked', 'unknown', 'verifying')
   AND NOT EXISTS (SELECT FROM field_job j WHERE j.point_id = c.point_id AND j.kind = 'restore' AND j.closed_at IS NULL)
-  AND NOT EXISTS (SELECT FROM cut_order o WHERE o.point_id = c.point_id AND o.agreed_at IS NOT NULL AND o.ended_at IS NULL)
+  AND NOT EXISTS (SELECT FROM kept_off_points() k WHERE k.point_id = c.point_id)
 
 -- open_restore_jobs -- somebody goes where these reconnects did not work (R89a)
 INSERT INTO field_job (kind, account_id, point_id, command_id, address, route, cause, opened_at, due_at)
@@ -24,9 +24,16 @@ FROM order_not_done o
 LEFT JOIN installation i ON i.point_id = o.point_id AND i.to_at IS NULL
 LEFT JOIN meter m ON m.id = i.meter_id
 LEFT JOIN point_account x ON x.point_id = o.point_id AND x.to_day IS NULL
-WHERE o.agreed_at <= now() - interval '4 hours'
-  AND NOT EXISTS (SELECT FROM field_job j WHERE j.point_id = o.point_id AND j.kind = 'trip' AND j.opened_at >= o.agreed_at)
+WHERE o.cut_until <= now()
+  AND NOT EXISTS (SELECT FROM field_job j WHERE j.point_id = o.point_id AND j.kind = 'trip' AND j.opened_at >= o.agreed_at
+                  AND j.closed_by IS DISTINCT FROM 'daemon')
 ON CONFLICT DO NOTHING
+RETURNING id
+
+-- close_order_jobs -- nobody goes where the order is not in force any more
+UPDATE field_job j SET closed_at = now(), closed_by = 'daemon', result = 'the order is not in force any more'
+WHERE j.kind = 'trip' AND j.closed_at IS NULL
+  AND NOT EXISTS (SELECT FROM order_in_force o WHERE o.point_id = j.point_id AND o.agreed_at <= j.opened_at)
 RETURNING id
 
 -- field_jobs -- those that are open, or all, with who has them

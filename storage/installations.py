@@ -316,6 +316,13 @@ async def swap_supply(connection: Connection, one: int, other: int) -> None:
     await connection.execute(SQL["swap_supply"], {"one": one, "other": other})
 
 
+async def end_held_reconnects(connection: Connection, points: Sequence[int], detail: str) -> None:
+    """End the reconnects of these points that never left, because the points are kept off: whoever
+    is to be lit is restored anew when that is over."""
+    values = {"points": list(points), "detail": detail}
+    await connection.execute(SQL["end_held_reconnects"], values)
+
+
 async def has_open_command(connection: Connection, points: Sequence[int]) -> bool:
     """Whether anything is on its way to a relay of these points."""
     row = await fetch_row(connection, SQL["open_command"], {"points": list(points)})

@@ -92,6 +92,15 @@ UPDATE point_supply a SET supply_state = b.supply_state, cut_for = b.cut_for, re
     relay_observed_at = b.relay_observed_at, keep_power_observed = b.keep_power_observed
 FROM point_supply b WHERE (a.point_id, b.point_id) IN ((%(one)s, %(other)s), (%(other)s, %(one)s))
 
+-- end_held_reconnects -- those that never left, because their points are kept off
+WITH held AS (
+    UPDATE command SET state = 'superseded', detail = %(detail)s
+    WHERE point_id = ANY(%(points)s) AND action <> 'trip' AND state = 'persisted' AND sends = 0
+      AND point_id IN (SELECT k.point_id FROM kept_off_points() k)
+    RETURNING point_id
+)
+UPDATE point_supply v SET supply_state = 'disconnected' FROM held WHERE v.point_id = held.point_id
+
 -- open_command -- whether anything is on its way to a relay of these points
 SELECT EXISTS (SELECT FROM command WHERE point_id = ANY(%(points)s)
                AND state IN ('persisted', 'sent', 'acked', 'unknown', 'verifying'))

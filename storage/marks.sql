@@ -17,7 +17,7 @@ WHERE k.kind = ANY(%(kinds)s) AND (%(all)s OR k.lifted_at IS NULL AND coalesce(k
 ORDER BY k.id
 
 -- lock_mark -- one mark, so that nobody else lifts it meanwhile; who asked to lift it lives four hours, as an approval
-SELECT kind, CASE WHEN lift_asked_at > now() - interval '4 hours' THEN lift_actor END, lifted_at IS NOT NULL FROM supply_mark WHERE id = %(number)s FOR UPDATE
+SELECT kind, CASE WHEN lift_asked_at > now() - word_lasts() THEN lift_actor END, lifted_at IS NOT NULL FROM supply_mark WHERE id = %(number)s FOR UPDATE
 
 -- ask_to_lift -- it ends now, or when a second person agrees
 UPDATE supply_mark SET lift_actor = %(actor)s, lift_reason = %(reason)s, lift_asked_at = now(),

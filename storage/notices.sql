@@ -58,7 +58,8 @@ LEFT JOIN LATERAL (SELECT j.recorded_at AS at FROM journal j
                    WHERE j.accounts[1] = b.id AND j.kind = (SELECT k.id FROM transaction_kind k WHERE k.kind = 'top_up')
                    ORDER BY (j.id >> 16)::integer DESC, j.id DESC LIMIT 1) paid ON true
 CROSS JOIN LATERAL (
-    SELECT CASE WHEN bool_or(v.supply_state = 'disconnected' AND v.cut_for = 'arrears') THEN 'cut'
+    SELECT CASE WHEN bool_or(v.supply_state = 'disconnected' AND v.cut_for = 'arrears'
+                             AND NOT EXISTS (SELECT FROM order_in_force o WHERE o.point_id = p.id)) THEN 'cut'
                 WHEN bool_or(v.supply_state IN ('disconnected', 'trip_commanded', 'reconnect_commanded')) THEN 'moving'
                 WHEN bool_or(v.supply_state = 'wait_customer_button') THEN 'button'
                 ELSE 'on' END AS state,

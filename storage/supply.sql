@@ -15,6 +15,7 @@ WITH trips AS (
     SELECT count(*) AS failed FROM command c JOIN point_supply v ON v.point_id = c.point_id
     WHERE c.action <> 'trip' AND c.state IN ('persisted', 'sent', 'acked', 'unknown', 'verifying')
       AND v.supply_state <> 'wait_customer_button' AND c.created_at <= %(now)s::timestamptz - interval '10 minutes'
+      AND NOT EXISTS (SELECT FROM kept_off_points() k WHERE k.point_id = c.point_id)
 ), moves AS (
     SELECT point_id, array_agg(sent_at) AS sent FROM command WHERE sent_at > %(now)s::timestamptz - interval '1 day' GROUP BY 1
 ), waiting AS (
@@ -134,8 +135,7 @@ WITH holding AS MATERIALIZED (
     SELECT x.point_id, h.kind FROM holding h JOIN point_account x ON x.account_id = h.account_id AND x.to_day IS NULL
     WHERE x.point_id = ANY(%(points)s::int[])
     UNION
-    SELECT o.point_id, o.cause FROM cut_order o
-    WHERE o.point_id = ANY(%(points)s::int[]) AND o.agreed_at IS NOT NULL AND o.ended_at IS NULL
+    SELECT o.point_id, o.cause FROM order_in_force o WHERE o.point_id = ANY(%(points)s::int[])
 )
 SELECT point_id, array_agg(kind ORDER BY kind) FROM marked GROUP BY 1
 
@@ -150,15 +150,13 @@ FROM cut_request r LEFT JOIN approval a ON a.request_id = r.id AND a.withdrawn_a
 WHERE r.episode_id = ANY(%(episodes)s::bigint[]) AND r.withdrawn_at IS NULL
 ORDER BY a.id
 
--- persons_of_orders -- who ordered that these points are off, and who agreed: for four hours they may be cut for it
-SELECT point_id, actor, second, agreed_at, agreed_at + interval '4 hours' FROM cut_order
-WHERE point_id = ANY(%(points)s::int[]) AND agreed_at IS NOT NULL AND ended_at IS NULL
+-- persons_of_orders -- who ordered that these points are off, and who agreed: until when they may be cut for it
+SELECT point_id, actor, second, agreed_at, cut_until FROM order_in_force WHERE point_id = ANY(%(points)s::int[])
 
 -- accounts_with_orders -- those with a point that is ordered off and is on
-SELECT x.account_id FROM cut_order o
+SELECT x.account_id FROM order_in_force o
 JOIN point_supply v ON v.point_id = o.point_id AND v.supply_state = 'energised'
-JOIN point_account x ON x.point_id = o.point_id AND x.to_day IS NULL
-WHERE o.agreed_at IS NOT NULL AND o.ended_at IS NULL ORDER BY 1
+JOIN point_account x ON x.point_id = o.point_id AND x.to_day IS NULL ORDER BY 1
 
 -- accounts_exhausted -- those of these accounts whose money has run out
 SELECT id FROM account WHERE id = ANY(%(accounts)s) AND credit_state = 'exhausted' ORDER BY 1
@@ -307,8 +305,9 @@ WHERE c.state IN ('persisted', 'sent', 'acked', 'unknown', 'verifying')
 
 -- is_sent -- is this very send still in force, and meanwhile no breaker opened, nor said anybody that the point is not to be cut, or is to stay off
 SELECT c.state = 'sent' AND c.sends = %(sends)s AND NOT (c.action = 'trip' AND (p.protected OR p.life_support))
-    AND NOT (c.action <> 'trip' AND EXISTS (
-        SELECT FROM cut_order o WHERE o.point_id = p.id AND o.agreed_at IS NOT NULL AND o.ended_at IS NULL))
+    -- What an order cut for leaves while it is in force, and no reconnect does.
+    AND (c.action = 'trip' AND c.guard #>> '{facts,cause}' = 'arrears'
+         OR (c.action = 'trip') = EXISTS (SELECT FROM order_in_force o WHERE o.point_id = p.id))
     AND NOT EXISTS (
     SELECT FROM supply_mark k WHERE k.lifted_at IS NULL AND k.from_at <= now() AND coalesce(k.to_at, 'infinity') > now()
       AND (c.action = 'trip') = (k.kind <> 'keep_off')

@@ -44,7 +44,8 @@ SELECT p.number AS point, a.number AS account, p.area, p.reconnect, v.supply_sta
        o.since AS line_down_since, o.reason AS line_down_reason,
        planned.from_at AS outage_from, planned.to_at AS outage_to, planned.reason AS outage_reason,
        off.from_at AS off_since, off.reason AS off_reason,
-       ordered.cause AS ordered, ordered.agreed_at AS ordered_at, ordered.reason AS order_reason
+       ordered.cause AS ordered, ordered.agreed_at AS ordered_at, ordered.reason AS order_reason,
+       must_be_on(p.id) AS must_be_on
 FROM asked p
 JOIN point_supply v ON v.point_id = p.id
 LEFT JOIN account a ON a.id = p.account_id
@@ -68,5 +69,5 @@ LEFT JOIN LATERAL (
       AND coalesce(y.area = p.area, true) AND coalesce(y.line = m.line, true)
       AND coalesce(y.account_id = p.account_id, true) AND coalesce(y.point_id = p.id, true)
     ORDER BY y.from_at LIMIT 1) off ON true
-LEFT JOIN cut_order ordered ON ordered.point_id = p.id AND ordered.agreed_at IS NOT NULL AND ordered.ended_at IS NULL
+LEFT JOIN order_in_force ordered ON ordered.point_id = p.id
 ORDER BY p.number

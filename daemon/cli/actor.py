@@ -50,11 +50,11 @@ def login() -> str:
 def by_way_of() -> str:
     """The user of this machine and the terminal where the command was typed: `root on /dev/pts/3`.
 
-    Through sudo the user is who called it."""
+    Through sudo the user is who called it; of anybody but root that is his own word."""
     user = os_user()
     caller = os.environ.get("SUDO_USER")
     if caller is not None:
-        user = f"{caller} as {user}"
+        user = f"{caller} as {user}" if os.getuid() == 0 else f"{user}, SUDO_USER={caller}"
     for stream in range(3):
         if os.isatty(stream):
             return f"{user} on {os.ttyname(stream)}"

@@ -119,7 +119,7 @@ def end(number: int, **saying: Any) -> None:
 @site_option
 @as_json
 def list_orders(all_times: bool, site_path: Path, as_json: bool) -> None:
-    """Orders that wait or are in force, who gave them, and how the supply is."""
+    """Orders that have not ended, who gave them, whether they are in force, and the supply."""
 
     async def found(connection: AsyncConnection[Any]) -> list[dict[str, Any]]:
         return await cut_orders.orders(connection, all_times=all_times)
@@ -138,6 +138,7 @@ def list_orders(all_times: bool, site_path: Path, as_json: bool) -> None:
             "why": "reason",
             "agreed by": "second",
             "since": "agreed_at",
+            "in force": "is_in_force",
             "supply": "supply_state",
             "ended": "ended_at",
         },

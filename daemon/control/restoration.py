@@ -101,10 +101,10 @@ def needs_job(supply_state: str, age: timedelta) -> bool:
 
 def missing_fen(points: Iterable[SupplyFacts]) -> int:
     """What is still to be paid until the account's cut points are restored; 0 if none is cut for
-    arrears."""
+    arrears alone."""
     missing = [
         point.reconnect_fen - point.balance_fen
         for point in points
-        if point.supply_state != "energised" and point.cut_for == "arrears"
+        if point.supply_state != "energised" and (point.cut_for, point.ordered) == ("arrears", None)
     ]
     return max([0, *missing])

@@ -63,6 +63,13 @@ def guard_trip(
     return GuardedTrip(point, policy, facts, evaluate(policy, facts))
 
 
+def waits_for_settling(trip: GuardedTrip) -> bool:
+    """Whether all that speaks against a trip is that its account is being settled right now: in a
+    moment the guard knows more."""
+    is_being_settled = trip.point.newest_state in ("unsettled", "unjudged")
+    return is_being_settled and trip.verdict.reasons == ("READING_NOT_PUBLISHED",)
+
+
 def is_any_possible(policy: Policy, authority: Authority, now: datetime) -> bool:
     """Whether anybody may be cut by this policy now.
 

@@ -82,6 +82,8 @@ class PointSupply:
     """For what two persons ordered it off; `ordered_at`: since when."""
     ordered_at: datetime | None = None
     order_reason: str | None = None
+    must_be_on: bool = False
+    """It is protected, or somebody there depends on supply."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,6 +231,8 @@ def _evidence(known: PointSupply, texts: NoticeTexts, zone: ZoneInfo) -> Iterato
         yield texts.fill(
             "evidence", "command", {"at": _minute(known.command_at, zone), "state": state}
         )
+    if known.ordered == "safety" and known.must_be_on:
+        yield texts.fill("evidence", "safety_all_the_same", {})
 
 
 def _minute(at: datetime | None, zone: ZoneInfo) -> str:

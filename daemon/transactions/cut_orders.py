@@ -30,13 +30,14 @@ async def ask_for_order(
     """Ask that a point be cut and stay off; another person has to agree within four hours.
 
     Returns the number of the order. One that waits is ended: it was for another reason, or of
-    another moment. OrderRefused: there is no such point, or it is ordered off."""
+    another moment. OrderRefused: there is no such point, it is ordered off, or must be on."""
     async with connection.transaction():
         found = await cut_orders.lock_point(connection, point)
         if found is None:
             raise OrderRefused(f"no point {point} with an account")
-        if found.is_in_force:
-            raise OrderRefused(f"point {point} is off by order {found.order} already")
+        if found.is_agreed:
+            raise OrderRefused(f"order {found.order} of point {point} has not ended; end it first")
+        _refuse_for_who_must_be_on(point, found, cause)
         if found.order is not None:
             replaced = Said(said.actor, "a new order takes its place")
             await cut_orders.end_order(connection, found.order, replaced)
@@ -53,13 +54,15 @@ async def agree_to_order(
     Returns what the guard said; while it denies, it is asked again for four hours."""
     async with connection.transaction():
         point, found = await _locked(connection, number)
-        if found.is_in_force:
-            raise OrderRefused(f"order {number} is in force already")
+        if found.is_agreed:
+            raise OrderRefused(f"order {number} is agreed to already")
         assert found.actor is not None, "an order has one"
+        assert found.cause is not None, "an order has one"
         if is_same_person(found.actor, actor):
             raise OrderRefused(f"{found.actor} gave order {number}; another person has to agree")
         if not found.is_fresh:
             raise OrderRefused(f"order {number} is older than four hours: ask anew")
+        _refuse_for_who_must_be_on(point, found, found.cause)
         await cut_orders.agree(connection, number, actor)
         now = await supply.database_clock(connection)
         trips = await request_trips(connection, authority, [found.account_id], now)
@@ -81,6 +84,15 @@ async def end_order(connection: AsyncConnection[Any], number: int, said: Said) -
         accounts = [] if found is None else [found.account_id]
         await restore(connection, accounts, cause, now)
     log.warning("order to cut is over", point=point, order=number, actor=said.actor)
+
+
+def _refuse_for_who_must_be_on(point: str, found: OrderedPoint, cause: str) -> None:
+    # Control, command life cycle: no such order overrides life support, and none would be in force.
+    if found.must_be_on and cause != "safety":
+        raise OrderRefused(
+            f"point {point} is protected, or somebody there depends on supply: only an order for "
+            "safety counts there"
+        )
 
 
 async def _locked(connection: AsyncConnection[Any], number: int) -> tuple[str, OrderedPoint]:

@@ -19,7 +19,7 @@ from daemon.control.commands import after_restart, look_again, may_probe
 from daemon.control.facts import is_source_changed
 from daemon.control.restoration import is_locked_off, renewed_expiry
 from daemon.control.sources import FarEnd
-from daemon.control.trips import guard_trip
+from daemon.control.trips import guard_trip, waits_for_settling
 from daemon.transactions.amnesty import is_ramp_full
 from daemon.transactions.control_facts import control_facts
 from daemon.transactions.supply import note_verdicts
@@ -245,12 +245,16 @@ async def _release_trip(
         return None
     clocks = authority.clocks.beside(host_now(), await supply.database_clock(connection))
     trip = guard_trip(by_id[command.point_id], replace(authority, clocks=clocks), now, far_end)
+    if trip.facts.cause != trip.point.cut_for:
+        # An order came, or ended, since it was asked for: what it asks for is another trip.
+        detail = f"asked for because of {trip.point.cut_for}, now it would be {trip.facts.cause}"
+        await _end_trip(connection, command, "superseded", detail, now, trip.snapshot)
+        return None
     if trip.is_allowed:
-        if trip.facts.cause != trip.point.cut_for:
-            # An order came, or ended, since it was asked for.
-            points_cut = [command.point_id]
-            await supply.set_supply(connection, points_cut, "trip_commanded", trip.facts.cause)
         return trip.snapshot
+    if waits_for_settling(trip):
+        await _wait(connection, command, now)
+        return None
     await note_verdicts(connection, [trip], now)
     reasons = " ".join(trip.verdict.reasons)
     await _end_trip(

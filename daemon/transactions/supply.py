@@ -22,7 +22,7 @@ from daemon.control.trips import GuardedTrip, guard_trip, is_trip_due, trip_expi
 from daemon.runtime.late_logs import LateLogger
 from daemon.transactions.breaker import watch
 from daemon.transactions.control_facts import control_facts, supply_facts
-from storage import supply
+from storage import cut_orders, supply
 from storage.supply import NewCommand, NewVerdict
 
 log = LateLogger("control")
@@ -87,6 +87,25 @@ async def restore(
         point
         for point in points
         if is_to_be_restored(point) and (of_others or not is_opened_by_others(point))
+    ]
+    return await bring_back(connection, cut, cause, now)
+
+
+async def pass_on(
+    connection: AsyncConnection[Any], point_id: int, account_id: int, cause: str
+) -> list[UUID]:
+    """A point was given to this account: it is restored, for whatever it was cut, unless it is off
+    for safety; returns the reconnects.
+
+    The caller holds the locks on this account's row and on that of who had it."""
+    await cut_orders.end_former_orders(connection)
+    now = await supply.database_clock(connection)
+    cut = [
+        point
+        for point in await supply_facts(connection, [account_id], now)
+        if point.point_id == point_id
+        and point.supply_state in ("disconnected", "trip_commanded")
+        and point.ordered is None
     ]
     return await bring_back(connection, cut, cause, now)
 

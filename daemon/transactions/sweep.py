@@ -60,6 +60,8 @@ async def sweep(
     await restore_on_ramps(connection, now)
     await _look_for_late_trips(connection, now)
     await open_restore_jobs(connection)
+    for number in await field_jobs.close_order_jobs(connection):
+        log.warning("nobody has to go there: the order is not in force any more", job=number)
     for number in await field_jobs.open_order_jobs(connection):
         log.error("what was ordered off is on still, somebody has to go there", job=number)
     return asked_about[-1] if len(asked_about) == most else 0

@@ -1578,13 +1578,16 @@ COMMENT ON TABLE not_settled IS 'why a marked account could not be settled when 
 
 -- What persons say about supply. A row is filled in as things happen: what is said once is neither changed nor unsaid.
 
--- Arguments: what ends a request, when it was asked for, and what else it said. One that came to nothing within four hours
+-- For so long somebody else may agree to what one person asked for, and what both said lets a supply be cut.
+CREATE FUNCTION word_lasts() RETURNS interval IMMUTABLE LANGUAGE sql AS $$ SELECT interval '4 hours' $$;
+
+-- Arguments: what ends a request, when it was asked for, and what else it said. One that came to nothing within that time
 -- may be made anew by anybody.
 CREATE FUNCTION refuse_unsaying() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
     said jsonb := jsonb_strip_nulls(to_jsonb(OLD));
 BEGIN
-    IF TG_NARGS > 0 AND NOT said ? TG_ARGV[0] AND (said ->> TG_ARGV[1])::timestamptz <= now() - interval '4 hours' THEN
+    IF TG_NARGS > 0 AND NOT said ? TG_ARGV[0] AND (said ->> TG_ARGV[1])::timestamptz <= now() - word_lasts() THEN
         said := said - TG_ARGV;
     END IF;
     IF NOT said <@ to_jsonb(NEW) THEN
@@ -1687,7 +1690,7 @@ CREATE TABLE approval (
     expires_at      timestamptz NOT NULL,
     withdrawn_at    timestamptz CHECK (withdrawn_at >= approved_at),
     withdrawn_by    text CHECK (withdrawn_by <> ''),
-    CONSTRAINT approval_lasts_four_hours CHECK (expires_at BETWEEN approved_at AND approved_at + interval '4 hours'),
+    CONSTRAINT approval_lasts_four_hours CHECK (expires_at BETWEEN approved_at AND approved_at + word_lasts()),
     CHECK ((withdrawn_at IS NULL) = (withdrawn_by IS NULL))
 );
 CREATE INDEX approvals_of_request ON approval (request_id);
@@ -1732,7 +1735,7 @@ CREATE TABLE supply_mark (
     CHECK (num_nulls(lift_actor, lift_reason, lift_asked_at) IN (0, 3)),
     CONSTRAINT lifted_was_asked_for CHECK (lifted_at IS NULL OR lift_asked_at IS NOT NULL),
     CONSTRAINT second_person_is_another CHECK (NOT is_same_person(lift_second, lift_actor)),
-    CONSTRAINT lift_was_asked_for_lately CHECK (lifted_at <= lift_asked_at + interval '4 hours'),
+    CONSTRAINT lift_was_asked_for_lately CHECK (lifted_at <= lift_asked_at + word_lasts()),
     CONSTRAINT two_persons_lift_it CHECK (lifted_at IS NULL OR lift_second IS NOT NULL
         OR kind NOT IN ('protected', 'life_support', 'keep_power'))
 );
@@ -1745,6 +1748,29 @@ COMMENT ON COLUMN supply_mark.lift_asked_at IS 'somebody wants it lifted; what p
 CREATE TRIGGER supply_mark_stays BEFORE UPDATE ON supply_mark FOR EACH ROW
     EXECUTE FUNCTION refuse_unsaying('lifted_at', 'lift_asked_at', 'lift_actor', 'lift_reason');
 CREATE TRIGGER supply_mark_is_never_deleted BEFORE DELETE ON supply_mark FOR EACH ROW EXECUTE FUNCTION refuse_change();
+
+-- The points of which a mark of one of these kinds holds now.
+CREATE FUNCTION marked_points(kinds text[]) RETURNS TABLE (point_id integer) STABLE LANGUAGE sql AS $$
+    WITH holding AS (
+        SELECT * FROM supply_mark
+        WHERE kind = ANY (kinds) AND lifted_at IS NULL AND from_at <= now() AND coalesce(to_at, 'infinity') > now()
+    )
+    SELECT h.point_id FROM holding h WHERE h.point_id IS NOT NULL
+    UNION
+    SELECT x.point_id FROM holding h JOIN point_account x ON x.account_id = h.account_id AND x.to_day IS NULL
+    UNION
+    SELECT p.id FROM holding h JOIN point p ON p.area = h.area
+    UNION
+    SELECT i.point_id FROM holding h JOIN meter m ON m.line = h.line JOIN installation i ON i.meter_id = m.id AND i.to_at IS NULL
+    UNION
+    SELECT p.id FROM holding h JOIN point p ON num_nonnulls(h.area, h.line, h.account_id, h.point_id) = 0
+$$;
+-- Whether a point is protected, or somebody there depends on supply, by the files or by a mark.
+CREATE FUNCTION must_be_on(of_point integer) RETURNS boolean STABLE LANGUAGE sql AS $$
+    SELECT p.protected OR p.life_support
+        OR EXISTS (SELECT FROM marked_points('{protected,life_support}') k WHERE k.point_id = p.id)
+    FROM point p WHERE p.id = of_point
+$$;
 
 -- A supply is to be off for another reason than money: one person says so and another agrees. Then it is cut, and stays off
 -- until somebody ends that.
@@ -1762,20 +1788,43 @@ CREATE TABLE cut_order (
     ended_by        text CHECK (ended_by <> ''),
     ended_why       text CHECK (ended_why <> ''),
     CONSTRAINT second_person_is_another CHECK (NOT is_same_person(second, actor)),
-    CONSTRAINT order_was_asked_for_lately CHECK (agreed_at <= asked_at + interval '4 hours'),
+    CONSTRAINT order_was_asked_for_lately CHECK (agreed_at <= asked_at + word_lasts()),
     CHECK ((second IS NULL) = (agreed_at IS NULL)),
     CHECK (num_nulls(ended_at, ended_by, ended_why) IN (0, 3))
 );
 CREATE UNIQUE INDEX one_order_of_a_point ON cut_order (point_id) WHERE ended_at IS NULL;
-COMMENT ON TABLE cut_order IS 'in force from agreed_at to ended_at';
+COMMENT ON TABLE cut_order IS 'agreed to from agreed_at to ended_at; whether it is in force meanwhile says order_in_force';
+-- Whoever must not be cut is dark by no order but one for safety.
+CREATE VIEW order_in_force AS
+SELECT o.id, o.point_id, o.cause, o.actor, o.reason, o.second, o.agreed_at, o.agreed_at + word_lasts() AS cut_until
+FROM cut_order o
+WHERE o.agreed_at IS NOT NULL AND o.ended_at IS NULL AND (o.cause = 'safety' OR NOT must_be_on(o.point_id));
+COMMENT ON VIEW order_in_force IS 'supplies that are off by order, whatever is paid; until cut_until they may be cut for it';
+CREATE FUNCTION kept_off_points() RETURNS TABLE (point_id integer) STABLE LANGUAGE sql AS $$
+    SELECT o.point_id FROM order_in_force o UNION SELECT k.point_id FROM marked_points('{keep_off}') k
+$$;
+COMMENT ON FUNCTION kept_off_points IS 'no reconnect of these leaves: they are off by order, or somebody works there';
 CREATE VIEW order_not_done AS
-SELECT o.id, o.point_id, o.cause, o.reason, o.agreed_at
-FROM cut_order o JOIN point_supply v ON v.point_id = o.point_id
-WHERE o.agreed_at IS NOT NULL AND o.ended_at IS NULL
-  AND (v.supply_state = 'energised' AND v.relay_observed <> 'open' OR v.supply_state = 'wait_customer_button');
+SELECT o.id, o.point_id, o.cause, o.reason, o.agreed_at, o.cut_until
+FROM order_in_force o JOIN point_supply v ON v.point_id = o.point_id
+WHERE v.supply_state = 'energised' AND v.relay_observed <> 'open' OR v.supply_state = 'wait_customer_button';
 COMMENT ON VIEW order_not_done IS 'what was ordered off and is on; its customer may switch on again what waits for the button';
 CREATE TRIGGER cut_order_stays BEFORE UPDATE ON cut_order FOR EACH ROW EXECUTE FUNCTION refuse_unsaying();
 CREATE TRIGGER cut_order_is_never_deleted BEFORE DELETE ON cut_order FOR EACH ROW EXECUTE FUNCTION refuse_change();
+-- What is not for safety is about a customer, and ends when the point is no longer his. Looked at when all is written: an
+-- assignment from another day on ends a holding and begins one of the same account.
+CREATE FUNCTION end_orders_of_former_customer() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    UPDATE cut_order o SET ended_at = greatest(now(), o.asked_at), ended_by = 'daemon',
+        ended_why = 'the point is no longer of account ' || (SELECT a.number FROM account a WHERE a.id = OLD.account_id)
+    WHERE o.point_id = OLD.point_id AND o.cause <> 'safety' AND o.ended_at IS NULL
+      AND NOT EXISTS (SELECT FROM point_account x WHERE (x.point_id, x.account_id) = (OLD.point_id, OLD.account_id) AND x.to_day IS NULL);
+    RETURN NULL;
+END $$;
+CREATE CONSTRAINT TRIGGER orders_end_with_their_customer AFTER UPDATE OF to_day, account_id ON point_account
+    DEFERRABLE INITIALLY DEFERRED FOR EACH ROW
+    WHEN (OLD.to_day IS NULL AND (NEW.to_day IS NOT NULL OR NEW.account_id <> OLD.account_id))
+    EXECUTE FUNCTION end_orders_of_former_customer();
 
 -- Supply: commands are rows first and frames afterwards; every verdict of the guard is kept.
 
@@ -1920,7 +1969,7 @@ CREATE TABLE breaker (
     CHECK (num_nulls(reset_actor, reset_reason, reset_asked_at) IN (0, 3)),
     CONSTRAINT two_persons_reset_it CHECK (num_nulls(reset_second, reset_at) = 2
         OR (num_nulls(reset_second, reset_at, reset_actor) = 0 AND NOT is_same_person(reset_second, reset_actor))),
-    CONSTRAINT reset_was_asked_for_lately CHECK (reset_at <= reset_asked_at + interval '4 hours')
+    CONSTRAINT reset_was_asked_for_lately CHECK (reset_at <= reset_asked_at + word_lasts())
 );
 CREATE UNIQUE INDEX one_open_breaker ON breaker (scope, name) WHERE reset_at IS NULL;
 CREATE INDEX breakers_that_were_reset ON breaker (scope, name, reset_at) WHERE reset_at IS NOT NULL;
@@ -2203,6 +2252,7 @@ INSERT INTO daemon_privilege (table_name, privileges) VALUES
     ('notice', 'INSERT, UPDATE (sent_at, delivered_at, failed_at, receipt, receipt_actor)'),
     ('cut_request', 'INSERT, UPDATE (withdrawn_at, withdrawn_by, withdrawn_why)'),
     ('approval', 'INSERT, UPDATE (withdrawn_at, withdrawn_by)'),
+    ('order_in_force', ''),
     ('order_not_done', ''),
     ('cut_order', 'INSERT, UPDATE (second, agreed_at, ended_at, ended_by, ended_why)'),
     ('supply_mark', 'INSERT, UPDATE (lift_actor, lift_reason, lift_asked_at, lift_second, lifted_at)'),

@@ -62,9 +62,11 @@ class Crossing:
 async def _end_trips(desk: Desk, across: Desk) -> None:
     """A trip would cut the other's customer: those of both points end, and are asked for anew."""
     both = [desk.point_id, across.point_id]
-    sends = await end_trips(desk.connection, both, "the meters were crossed", desk.now)
+    detail = "the meters were crossed"
+    sends = await end_trips(desk.connection, both, detail, desk.now)
     unsent = [point for point, times in sends.items() if not times]
     await supply.set_supply(desk.connection, unsent, "energised")
+    await installations.end_held_reconnects(desk.connection, both, detail)
     if await installations.has_open_command(desk.connection, both):
         refuse(
             "command_open",

@@ -7,7 +7,8 @@ from datetime import date
 from typing import Literal
 
 from daemon.transactions.documents.desk import Desk, refuse
-from storage import holdings
+from daemon.transactions.supply import pass_on
+from storage import holdings, ledger
 from storage.settling import ALL_DAYS, Days, mark_accounts
 
 
@@ -55,10 +56,17 @@ class Assignment:
                 "nothing_changes",
                 f"{desk.point} is billed to {self.account} since {same[0].from_day} already",
             )
+        had_it = {it.account_id for it in desk.holdings if it.to_day is None}
+        # No trip of who had it is released meanwhile.
+        await ledger.lock_accounts(desk.connection, {*had_it, holder.account_id})
         left = await holdings.end_holdings(desk.connection, desk.point_id, self.from_day)
         await holdings.add_holding(
             desk.connection, desk.point_id, holder.account_id, self.from_day, desk.number
         )
+        if had_it != {holder.account_id}:
+            # Control, reconnect: the account was transferred.
+            cause = f"given to account {self.account}"
+            await pass_on(desk.connection, desk.point_id, holder.account_id, cause)
         touched = left | {holder.account_id}
         await mark_accounts(desk.connection, touched, _from(self.from_day), "assignment")
 

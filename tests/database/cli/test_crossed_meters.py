@@ -135,3 +135,21 @@ def test_a_reconnect_on_its_way_is_waited_for(billed: Place) -> None:
     billed.ask("UPDATE command SET action = 'close' RETURNING 1")
     refused = billed.meterd(*CROSSED)
     assert (refused.returncode, "command_open" in refused.stderr) == (1, True)
+
+
+def test_a_reconnect_that_never_left_because_its_point_is_locked_holds_nothing_up(
+    billed: Place,
+) -> None:
+    billed.ask("UPDATE command SET action = 'close', state = 'persisted', sends = 0 RETURNING 1")
+    billed.ask(
+        "UPDATE point_supply SET supply_state = 'reconnect_commanded' WHERE point_id = 1 RETURNING 1"
+    )
+    assert "command_open" in billed.meterd(*CROSSED, "--dry-run").stderr
+    billed.done("supply", "lock", "--point", "P1", "--reason", "cable", "--actor", "Li")
+    billed.done(*CROSSED)
+    billed.done("document", "approve", "1", "--actor", "Wang")
+    assert billed.ask("SELECT DISTINCT state, detail FROM command") == [
+        ("superseded", "the meters were crossed")
+    ]
+    supply = "SELECT supply_state FROM point_supply ORDER BY point_id"
+    assert billed.ask(supply) == [("energised",), ("disconnected",)]

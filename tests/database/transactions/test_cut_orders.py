@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime, time, timedelta
+from itertools import product
 from typing import Any
 
 import psycopg
@@ -12,18 +13,23 @@ import pytest
 from psycopg import AsyncConnection
 
 from daemon.audit.second_guard import second_opinion
+from daemon.control.authority import Authority
+from daemon.control.facts import ORDERS
 from daemon.control.guard import Cause, Policy
 from daemon.transactions.control_facts import control_facts
 from daemon.transactions.cut_orders import OrderRefused, agree_to_order, ask_for_order, end_order
+from daemon.transactions.documents.filing import file_document
+from daemon.transactions.documents.handover import Assignment
 from daemon.transactions.observe import take_answer, take_observation
 from daemon.transactions.release import is_still_released, take_step
 from daemon.transactions.restore_by_hand import restore_by_hand
 from daemon.transactions.supply_cases import supply_alarms
-from daemon.transactions.supply_marks import Marked, set_mark
+from daemon.transactions.supply_marks import Marked, agree_to_lift, lift_mark, set_mark
 from daemon.transactions.sweep import open_restore_jobs, sweep
+from storage.cut_orders import orders
 from storage.documents import Said
 from storage.field_jobs import close_job
-from tests.database.small_site import ARMED, Site, connect, on, pay, rows
+from tests.database.small_site import ARMED, DAY, OPEN, Site, connect, on, pay, rows
 from tests.database.transactions.test_supply import OPENED, exhausted, sent, supply_of
 
 SAID = Said("li", "the cable is wet", "photo 3")
@@ -36,6 +42,12 @@ STRICT = replace(
     ),
 )
 """Nobody is cut for money."""
+LEFT = "UPDATE point_account SET to_day = current_date WHERE point_id = 1 AND to_day IS NULL"
+TO_ANOTHER_DAY = """
+    WITH ended AS (UPDATE point_account SET to_day = from_day WHERE point_id = 1 RETURNING from_day)
+    INSERT INTO point_account SELECT 1, 1, from_day - 1 FROM ended
+"""
+"""An assignment that is corrected: the holding of its account began earlier."""
 WAITING = (
     "SELECT count(*) FROM pg_stat_activity "
     "WHERE wait_event_type = 'Lock' AND datname = current_database()"
@@ -65,19 +77,21 @@ async def paid(connection: AsyncConnection[Any]) -> None:
     )
 
 
-async def ordered(connection: AsyncConnection[Any], cause: Cause = "safety") -> int:
+async def ordered(
+    connection: AsyncConnection[Any], cause: Cause = "safety", at: Authority = STRICT
+) -> int:
     number = await ask_for_order(connection, "P1", cause, SAID)
-    await agree_to_order(connection, STRICT, number, "wang")
+    await agree_to_order(connection, at, number, "wang")
     return number
 
 
-async def is_cut(connection: AsyncConnection[Any]) -> None:
-    step = await take_step(connection, STRICT, "line", soon())
+async def is_cut(connection: AsyncConnection[Any], at: Authority = STRICT) -> None:
+    step = await take_step(connection, at, "line", soon())
     assert step is not None
     assert step.kind == "send"
     assert await is_still_released(connection, step.command)
     await take_answer(connection, step.command, "acked", "accepted", soon())
-    looked = await take_step(connection, STRICT, "line", soon(6))
+    looked = await take_step(connection, at, "line", soon(6))
     assert looked is not None
     await take_observation(connection, looked.command, OPENED, soon(6))
     assert await supply_of(connection) == "disconnected"
@@ -161,6 +175,10 @@ def test_what_protects_persons_stops_an_order_and_weather_all_but_one_for_safety
         await set_mark(connection, mark, Marked(point="P1"), SAID)
         everyday = replace(ARMED, policy=replace(ARMED.policy, approvals_required=2))
         for cause in ("theft", "customer_request", "safety"):
+            if mark == "life_support" and cause != "safety":
+                with pytest.raises(OrderRefused, match="depends on supply"):
+                    await ask_for_order(connection, "P1", cause, SAID)
+                continue
             number = await ask_for_order(connection, "P1", cause, SAID)
             (trip,) = await agree_to_order(connection, everyday, number, "wang")
             assert trip.is_allowed is (cause in causes)
@@ -277,7 +295,7 @@ def test_who_agrees_while_another_does_or_ends_it_is_told_so(database_url: str, 
                     await end_order(other, number, SAID)
                 agreeing = asyncio.create_task(agree_to_order(own, STRICT, number, "wang"))
                 await is_waiting(connection, agreeing)
-            with pytest.raises(OrderRefused, match=r"in force already|has ended"):
+            with pytest.raises(OrderRefused, match=r"agreed to already|has ended"):
                 await agreeing
 
     on(database_url, story)
@@ -342,6 +360,203 @@ def test_what_is_ordered_off_and_on_all_the_same_is_an_alarm(database_url: str) 
         assert list(await alarmed(connection)) == ["order_not_done"]
         await end_order(connection, number, SAID)
         assert await alarmed(connection) == {}
+
+    on(database_url, story)
+
+
+@pytest.mark.parametrize("cause", ["theft", "customer_request", "safety"])
+@pytest.mark.parametrize("kind", ["life_support", "protected"])
+def test_who_is_protected_later_comes_back_but_from_what_is_off_for_safety(
+    database_url: str, cause: Cause, kind: str
+) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        await paid(connection)
+        number = await ordered(connection, cause, at=ARMED)
+        await is_cut(connection, ARMED)
+        mark = await set_mark(connection, kind, Marked(account="A1"), SAID)
+        await sweep(connection, ARMED, soon(7))
+        lit = cause != "safety"
+        assert await supply_of(connection) == ("reconnect_commanded" if lit else "disconnected")
+        (told,) = await orders(connection)
+        assert (told["is_in_force"], told["ended_at"]) == (not lit, None)
+        (point,) = await control_facts(connection, [1], soon(7))
+        assert point.ordered == (None if lit else "safety")
+        if lit:
+            step = await take_step(connection, ARMED, "line", soon(8))
+            assert step is not None
+            assert step.command.action == "allow_close"
+            assert await is_still_released(connection, step.command)
+        # In force again when two persons say that nobody is protected; too old to cut anybody by.
+        await lift_mark(connection, mark, {kind}, SAID)
+        await agree_to_lift(connection, mark, "wang")
+        assert [it["is_in_force"] for it in await orders(connection)] == [True]
+        await end_order(connection, number, SAID)
+
+    on(database_url, story)
+
+
+def test_one_place_says_which_orders_are_in_force(database_url: str) -> None:
+    """Of every cause, and of every way in which a point can have to be on."""
+    ways: tuple[str | Marked, ...] = (
+        *("", "protected", "life_support"),
+        *(Marked(point="P1"), Marked(account="A1"), Marked(area="own"), Marked(line="line")),
+        *(Marked(), Marked(point="P2"), Marked(account="A2"), Marked(area="other")),
+    )
+    reached = {it for it in ways[3:8] if isinstance(it, Marked)}
+
+    async def story(connection: AsyncConnection[Any]) -> None:
+        site = Site.of(2)
+        await site.take_over(connection)
+        await connection.execute(
+            "UPDATE point SET area = CASE number WHEN 'P1' THEN 'own' ELSE 'other' END"
+        )
+        for cause, way, kind in product(ORDERS, ways, ("life_support", "protected", "keep_power")):
+            async with connection.transaction(force_rollback=True):
+                number = await ask_for_order(connection, "P1", cause, SAID)
+                await agree_to_order(connection, STRICT, number, "wang")
+                if isinstance(way, Marked):
+                    await set_mark(connection, kind, way, SAID)
+                elif way:
+                    await connection.execute(f"UPDATE point SET {way} = true WHERE number = 'P1'")
+                has_to_be_on = way in ("protected", "life_support") or (
+                    way in reached and kind != "keep_power"
+                )
+                in_force = cause == "safety" or not has_to_be_on
+                first, other = await control_facts(connection, [1, 2], soon())
+                assert (first.ordered, other.ordered) == (cause if in_force else None, None)
+                assert await rows(connection, "SELECT id FROM order_in_force") == (
+                    [number] if in_force else []
+                )
+                assert await rows(connection, "SELECT point_id FROM kept_off_points()") == (
+                    [1] if in_force else []
+                )
+
+    on(database_url, story)
+
+
+@pytest.mark.parametrize("cause", ORDERS)
+@pytest.mark.parametrize("agreed", [True, False])
+def test_what_is_about_a_customer_ends_when_the_point_is_no_longer_his(
+    database_url: str, cause: Cause, agreed: bool
+) -> None:
+    ended = "SELECT ended_by, ended_why FROM cut_order"
+
+    async def story(connection: AsyncConnection[Any]) -> None:
+        await Site.of(2).take_over(connection)
+        number = await ask_for_order(connection, "P1", cause, SAID)
+        if agreed:
+            await agree_to_order(connection, ARMED, number, "wang")
+            await is_cut(connection, ARMED)
+        await connection.execute(TO_ANOTHER_DAY)
+        assert await rows(connection, ended) == [(None, None)]
+        await connection.execute(LEFT)
+        why = ("daemon", "the point is no longer of account A1")
+        assert await rows(connection, ended) == [(None, None) if cause == "safety" else why]
+        await connection.execute("INSERT INTO point_account VALUES (1, 2, current_date)")
+        await sweep(connection, ARMED, soon(7))
+        lit = "reconnect_commanded" if cause != "safety" else "disconnected"
+        assert await supply_of(connection) == (lit if agreed else "energised")
+
+    on(database_url, story)
+
+
+@pytest.mark.parametrize("cause", ["arrears", "theft", "safety"])
+def test_who_is_given_a_dark_point_gets_it_lit_but_where_it_is_off_for_safety(
+    database_url: str, cause: Cause
+) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        if cause == "arrears":
+            await exhausted(connection, 2)
+            await connection.execute("UPDATE command SET state = 'expired' WHERE point_id = 2")
+        else:
+            await Site.of(2).take_over(connection)
+            await ordered(connection, cause, at=ARMED)
+        await is_cut(connection, ARMED)
+        # For arrears, who gets it owes, too, and had no notice.
+        await file_document(connection, Assignment("P1", "A2", OPEN + DAY), SAID, soon(7))
+        lit = cause != "safety"
+        assert await supply_of(connection) == ("reconnect_commanded" if lit else "disconnected")
+
+    on(database_url, story)
+
+
+def test_a_trip_does_not_leave_after_its_order_ended_with_its_customer(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        await paid(connection)
+        await ordered(connection, "theft", at=ARMED)
+        released = await take_step(connection, ARMED, "line", soon())
+        assert released is not None
+        assert await is_still_released(connection, released.command)
+        await connection.execute(LEFT)
+        assert not await is_still_released(connection, released.command)
+
+    on(database_url, story)
+
+
+def test_nobody_goes_to_cut_whom_no_order_in_force_names_any_more(database_url: str) -> None:
+    jobs = "SELECT closed_by, result FROM field_job ORDER BY id"
+
+    async def story(connection: AsyncConnection[Any]) -> None:
+        await paid(connection)
+        await connection.execute(AGREED_LONG_AGO.format("4 hours").replace("safety", "theft"))
+        await sweep(connection, STRICT, soon())
+        assert await rows(connection, jobs) == [(None, None)]
+        mark = await set_mark(connection, "life_support", Marked(point="P1"), SAID)
+        await sweep(connection, STRICT, soon())
+        closed = ("daemon", "the order is not in force any more")
+        assert await rows(connection, jobs) == [closed]
+        assert await alarmed(connection) == {}
+        await lift_mark(connection, mark, {"life_support"}, SAID)
+        await agree_to_lift(connection, mark, "wang")
+        await sweep(connection, STRICT, soon())
+        assert await rows(connection, jobs) == [closed, (None, None)]
+
+    on(database_url, story)
+
+
+def test_a_trip_for_arrears_stays_one_when_its_point_is_ordered_off(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        await exhausted(connection)
+        arrears = await sent(connection)
+        await take_answer(connection, arrears, "unknown", "no answer", soon(0))
+        number = await ordered(connection)
+        (trip,) = await rows(connection, "SELECT cause FROM command")
+        assert "ordered by" not in trip
+        await connection.execute("UPDATE command SET state = 'persisted', next_at = now()")
+        # Not sent again as the order's: the relay tells what became of it.
+        assert await take_step(connection, ARMED, "line", soon(0)) is None
+        step = await take_step(connection, ARMED, "line", soon(1))
+        assert step is not None
+        assert step.kind == "verify"
+        await take_observation(connection, step.command, OPENED, soon(1))
+        assert await rows(connection, "SELECT cut_for FROM point_supply") == ["arrears"]
+        await end_order(connection, number, SAID)
+        assert await supply_of(connection) == "disconnected"
+
+    on(database_url, story)
+
+
+def test_what_is_kept_off_is_no_reconnect_that_failed(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        await exhausted(connection)
+        await take_answer(connection, await sent(connection), "acked", "accepted", soon(0))
+        await pay(connection, "A1", 1000)
+        overdue = soon(11)
+
+        async def failed() -> int:
+            (point,) = await control_facts(connection, [1], overdue)
+            return point.failed_restores
+
+        assert await failed() == 1
+        number = await ordered(connection)
+        assert await failed() == 0
+        await end_order(connection, number, SAID)
+        assert await failed() == 1
+        await set_mark(connection, "keep_off", Marked(line="line"), SAID)
+        assert await failed() == 0
+        await connection.execute("UPDATE command SET created_at = now() - interval '1 hour'")
+        await open_restore_jobs(connection)
+        assert await rows(connection, "SELECT 1 FROM field_job") == []
 
     on(database_url, story)
 

@@ -231,18 +231,6 @@ async def pay_first(connection: AsyncConnection[Any], site: Site, amounts: dict[
         ),
         ("DELETE FROM slot", "READING_NOT_PUBLISHED STALE_READING"),
         ("UPDATE account SET span_grace_until = now() + interval '1 minute'", "SPAN_GRACE"),
-        (
-            "INSERT INTO to_judge (point_id, from_day) SELECT id, '2026-03-02' FROM point",
-            "READING_NOT_PUBLISHED",
-        ),
-        (
-            # Another point of the account: what it is billed for moves the same balance.
-            "WITH other AS (INSERT INTO point (number) VALUES ('P9') RETURNING id), "
-            "held AS (INSERT INTO point_account (point_id, account_id, from_day) "
-            "SELECT other.id, account.id, '2026-03-01' FROM other, account RETURNING point_id) "
-            "INSERT INTO to_judge (point_id, from_day) SELECT point_id, '2026-03-01' FROM held",
-            "READING_NOT_PUBLISHED",
-        ),
     ],
 )
 def test_the_guard_is_asked_again_when_a_trip_is_released(
@@ -258,6 +246,34 @@ def test_the_guard_is_asked_again_when_a_trip_is_released(
         ]
         assert await supply_of(connection) == "energised"
         assert (await rows(connection, "SELECT reasons FROM guard_verdict"))[-1] == reason.split()
+
+    on(database_url, story)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "INSERT INTO to_judge (point_id, from_day) SELECT id, '2026-03-02' FROM point",
+        # Another point of the account: what it is billed for moves the same balance.
+        "WITH other AS (INSERT INTO point (number) VALUES ('P9') RETURNING id), "
+        "held AS (INSERT INTO point_account (point_id, account_id, from_day) "
+        "SELECT other.id, account.id, '2026-03-01' FROM other, account RETURNING point_id) "
+        "INSERT INTO to_judge (point_id, from_day) SELECT point_id, '2026-03-01' FROM held",
+    ],
+)
+def test_a_trip_waits_while_the_readings_of_its_account_are_judged(
+    database_url: str, owner_url: str, change: str
+) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        await exhausted(connection)
+        async with await connect(owner_url) as owner:
+            await owner.execute(change)
+            assert await order(connection) is None
+            trip = "SELECT state, sends, next_at > now() FROM command"
+            assert await rows(connection, trip) == [("persisted", 0, True)]
+            assert await supply_of(connection) == "trip_commanded"
+            await owner.execute("DELETE FROM to_judge")
+        assert (await sent(connection, later(minutes=1))).action == "trip"
 
     on(database_url, story)
 

@@ -13,8 +13,15 @@ from typing import Any, Final
 
 from psycopg import AsyncConnection
 
+from daemon.control.facts import ORDERS
 from daemon.control.ramp import Ramp
 from daemon.transactions.breaker import ResetRefused, agree_to_reset, ask_to_reset
+from daemon.transactions.cut_orders import (
+    OrderRefused,
+    agree_to_order,
+    ask_for_order,
+    end_order,
+)
 from daemon.transactions.cut_requests import CutRefused, approve_cut, request_cut, withdraw_cut
 from daemon.transactions.supply_marks import (
     TWO_PERSONS,
@@ -84,6 +91,8 @@ class Happenings:
             self.approve: 10.0,
             self.withdraw: 1.0,
             self.mark: 4.0,
+            self.order_off: 5.0,
+            self.pass_on: 1.0,
             self.break_open: 0.7,
             self.change_point: 3.0,
             self.change_account: 2.0,
@@ -219,6 +228,42 @@ class Happenings:
                 await agree_to_lift(connection, number, "wang")
 
         self._said(lift, "lift")
+
+    def order_off(self) -> None:
+        """Two persons, or one twice, order a supply off; some later this is over, or somebody there
+        turns out to depend on supply."""
+        chance, point = self.world.chance, f"P{self._point()}"
+        cause, persons = chance.choice(ORDERS), (chance.choice(PERSONS), chance.choice(PERSONS))
+        said = Said(persons[0], "it is dangerous")
+
+        async def ask(connection: AsyncConnection[Any]) -> None:
+            number = await ask_for_order(connection, point, cause, said)
+            self._later(1, lambda: self._agree(number, persons[1]))
+            self._later(25, lambda: self._said(lambda it: end_order(it, number, said), "end"))
+
+        self._said(ask, f"order {cause}")
+
+    def _agree(self, number: int, who: str) -> None:
+        daemon = self.world.acting()
+        if daemon is None:
+            return
+        authority = daemon.authority
+        self._said(lambda it: agree_to_order(it, authority, number, who), "agreement")
+        if self.world.chance.random() < 0.4:
+            point = self.world.database.tables["order"][number]["point_id"]
+            kind = self.world.chance.choice(("protected", "life_support"))
+            self._later(6, lambda: self._protect(point, kind))
+
+    def _protect(self, point: int, kind: str) -> None:
+        async def protect(connection: AsyncConnection[Any]) -> None:
+            number = await set_mark(connection, kind, Marked(point=f"P{point}"), Said("li", "told"))
+            self._later(15, lambda: self._lift(number, kind))
+
+        self._said(protect, kind)
+
+    def pass_on(self) -> None:
+        """A point is given to another account, which may owe, or to a third that does not."""
+        self.world.pass_on(self._point(), self._account())
 
     def break_open(self) -> None:
         """A breaker opens, and two persons reset it."""
@@ -439,7 +484,7 @@ class Happenings:
         async def say(connection: AsyncConnection[Any]) -> None:
             try:
                 await what(connection)
-            except (CutRefused, MarkRefused, ResetRefused):
+            except (CutRefused, MarkRefused, OrderRefused, ResetRefused):
                 return  # who typed it reads why
 
         self.world.does(say, name)

@@ -5,21 +5,24 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from daemon.acquisition.meter_port import Action
 from daemon.control.guard import MAX_TRIPS_PER_MINUTE
+from daemon.control.persons import person
 from tests.simulation.control.kernel import Kernel
 from tests.simulation.control.meters import Meter
 from tests.simulation.control.model import Database, Row, Session, Written
 from tests.simulation.control.processes import Daemon
+from tests.simulation.control.statements import A_WORD_LASTS, NOT_HEARD, holds, is_of
 from tests.simulation.control.truth import (
     is_locked_off,
     is_paid,
     marks_of,
     must_be_on,
     open_commands,
+    order_of,
     reasons_against,
 )
 
@@ -52,6 +55,9 @@ class Watch:
     _first_sends: deque[float] = field(default_factory=deque)
     _trips: deque[float] = field(default_factory=deque)
     _dark_since_s: dict[int, float] = field(default_factory=dict)
+    _cut_of: dict[int, int] = field(default_factory=dict)
+    """By point the account that it was cut for last."""
+    _not_done_since_s: dict[int, float] = field(default_factory=dict)
     _acting: tuple[Daemon | None, float] = (None, 0.0)
 
     def count(self, what: str) -> None:
@@ -66,6 +72,10 @@ class Watch:
     def alarm(self, points: Collection[str]) -> None:
         """A tick found something about these."""
         self._alarmed_s.update(dict.fromkeys(points, self.kernel.now_s))
+
+    def alarmed_points(self) -> Collection[str]:
+        """Of which a tick found something so far."""
+        return self._alarmed_s.keys()
 
     def look_at_facts(self, session: Session) -> None:
         """A release begins: what speaks against its trip from here to its commit, it has to see."""
@@ -84,6 +94,9 @@ class Watch:
         for number, row in rows.get("command", {}).items():
             if row is not None:
                 self._command(session, number, row)
+        for number, row in rows.get("order", {}).items():
+            if row is not None and row["second"] is not None:
+                self._is_of_two(number, row)
         for number, row in rows.get("supply", {}).items():
             if row is not None:
                 self._supply(number, tables["supply"][number], row)
@@ -97,23 +110,35 @@ class Watch:
             self.wrong(f"I16: {action} of P{point} left in shadow mode")
         if action != "trip":
             if is_locked_off(self.database, point, now):
-                self.wrong(f"LOCKED_OUT: {action} of P{point} left while somebody works there")
+                self.wrong(f"LOCKED_OUT: {action} of P{point} left while it is kept off")
             return
-        if is_paid(self.database, point):
-            self.wrong(f"I4: P{point} paid, and its trip left")
+        cause = self._commands(point)[-1]["guard"]["facts"]["cause"]
+        self._has_its_cause(point, cause, now)
         if must_be_on(self.database, point, now):
             self.wrong(f"I9: P{point} is protected, and its trip left")
-        if marks := marks_of(self.database, point, now) - {"keep_off"}:
+        if marks := marks_of(self.database, point, now) - {"keep_off", *NOT_HEARD[cause]}:
             self.wrong(f"I2: the trip of P{point} left while there was {sorted(marks)}")
         policy = daemon.authority.policy_for(self._account(point)["profile"])
         local = now.astimezone(daemon.terms.zone).time()
-        if not policy.window_start <= local <= policy.window_end:
+        if cause != "safety" and not policy.window_start <= local <= policy.window_end:
             self.wrong(f"I12: the trip of P{point} left at {local}")
         self._trips.append(self.kernel.now_s)
         while self._trips[0] <= self.kernel.now_s - 60:
             self._trips.popleft()
         if len(self._trips) > MAX_TRIPS_PER_MINUTE:
             self.wrong(f"I10: {len(self._trips)} trips within a minute")
+
+    def _has_its_cause(self, point: int, cause: str, now: datetime) -> None:
+        """Debt, or an order that is in force and young."""
+        self.count(f"frames trip for {cause}")
+        order = order_of(self.database, point, now)
+        if cause == "arrears":
+            if is_paid(self.database, point):
+                self.wrong(f"I4: P{point} paid, and its trip left")
+        elif order is None or order["cause"] != cause:
+            self.wrong(f"the {cause} trip of P{point} left by an order that is not in force")
+        elif now > order["agreed_at"] + A_WORD_LASTS:
+            self.wrong(f"the trip of P{point} left by an order that is too old")
 
     def after_step(self) -> None:
         """Everything that shows only as time goes by."""
@@ -126,6 +151,9 @@ class Watch:
             self._ends_or_is_told(number, row)
         for point, meter in self.meters.items():
             self._is_lit(point, meter)
+        for number, row in self.database.tables["order"].items():
+            if row["agreed_at"] is not None and row["ended_at"] is None:
+                self._is_carried_out_or_told(number, row)
 
     def _against(self, owner: Daemon, point: int, now: datetime) -> set[str]:
         return reasons_against(self.database, owner, point, now + owner.ahead)
@@ -136,6 +164,10 @@ class Watch:
     def _command(self, session: Session, number: Any, row: Row) -> None:
         before = self.database.tables["command"].get(number)
         sends = before["sends"] if before else 0
+        is_more = before is None or row["sends"] > sends
+        if is_more and row["action"] != "trip" and self._was_kept_off(session, row["point_id"]):
+            done = "asked for" if before is None else "released"
+            self.wrong(f"LOCKED_OUT: {row['action']} of P{row['point_id']} was {done}")
         if row["sends"] == sends:
             return
         self._waits_since_s[number] = self.kernel.now_s
@@ -152,6 +184,24 @@ class Watch:
             return
         self._trip_released(session, owner, row)
 
+    def _was_kept_off(self, session: Session, point: int) -> bool:
+        """Whether a point was ordered off, or worked at, all the while since a session began."""
+        began = self.database.began + timedelta(seconds=session.began_s)
+        if any(row and row["ended_at"] for row in session.own["order"].values()):
+            return False
+        marks = self.database.tables["mark"].values()
+        if any(it["lifted_at"] is not None and it["lifted_at"] >= began for it in marks):
+            return False
+        now, row = self.database.now(), self.database.tables["point"][point]
+        order = order_of(self.database, point, now)
+        is_worked_at = any(
+            (it["kind"], it["from_at"] < began) == ("keep_off", True)
+            and holds(it, now)
+            and is_of(it, point, row)
+            for it in marks
+        )
+        return is_worked_at or (order is not None and order["agreed_at"] < began)
+
     def _trip_released(self, session: Session, owner: Daemon, row: Row) -> None:
         point = row["point_id"]
         if not self.database.is_locked_by(session, ("account", self._points_account(point))):
@@ -161,6 +211,10 @@ class Watch:
         against = self._against(owner, point, self.database.now())
         if both := against & session.noted.get(point, set()):
             self.wrong(f"I2: the trip of P{point} was released although {sorted(both)}")
+        cut_for = self.database.tables["supply"][point]["cut_for"]
+        if row["guard"]["facts"]["cause"] != cut_for:
+            self.wrong(f"the trip of P{point} was asked for because of {cut_for}, and is another")
+        self._cut_of[point] = self._points_account(point)
         if row["sends"] > 1:
             self.count("trips sent again")
             return
@@ -172,6 +226,12 @@ class Watch:
         )
         if len(self._first_sends) > most:
             self.wrong(f"I10: {len(self._first_sends)} trips within an hour, {most} are allowed")
+
+    def _is_of_two(self, number: int, order: Row) -> None:
+        if person(order["second"]) == person(order["actor"]):
+            self.wrong(f"I13: order {number} is one person's")
+        if order["agreed_at"] - order["asked_at"] > A_WORD_LASTS:
+            self.wrong(f"order {number} was agreed to when nobody remembered it")
 
     def _points_account(self, point: int) -> int:
         account: int = self.database.tables["point"][point]["account_id"]
@@ -225,9 +285,33 @@ class Watch:
                 f"I5: {row['action']} of P{point} is {row['state']} for {age_s:.0f} s, and silent"
             )
 
+    def _is_carried_out_or_told(self, number: int, order: Row) -> None:
+        """Where an order was not done while its word lasted, somebody has to go."""
+        (daemon, since_s), point = self._acting, order["point_id"]
+        now, there = self.database.now(), self.database.tables["supply"][point]
+        is_on = there["supply_state"] == "energised" and there["relay_observed"] != "open"
+        is_over = now > order["agreed_at"] + A_WORD_LASTS
+        if daemon is None or not (is_on and is_over) or order_of(self.database, point, now) is None:
+            self._not_done_since_s.pop(number, None)
+            return
+        since_s = max(self._not_done_since_s.setdefault(number, self.kernel.now_s), since_s)
+        told = [
+            job
+            for job in self.database.tables["job"].values()
+            if (job["kind"], job["point_id"]) == ("trip", point)
+            and job["opened_at"] >= order["agreed_at"]
+        ]
+        patience_s = 2 * daemon.terms.sweep_s + 60
+        if self.kernel.now_s - max(since_s, self._database_bad_s()) > patience_s and not told:
+            self._not_done_since_s[number] = self.kernel.now_s + 1e6
+            self.wrong(f"order {number}: P{point} is on, and nobody has to go there")
+
     def _has_job(self, point: int) -> bool:
         jobs = self.database.tables["job"].values()
-        return any(job["point_id"] == point and job["closed_at"] is None for job in jobs)
+        return any(
+            (job["kind"], job["point_id"]) == ("restore", point) and job["closed_at"] is None
+            for job in jobs
+        )
 
     def _is_lit(self, point: int, meter: Meter) -> None:
         # Ready and waiting for its customer's button is as good.
@@ -259,7 +343,12 @@ class Watch:
         now = self.database.now()
         if is_locked_off(self.database, point, now):
             return False
-        return must_be_on(self.database, point, now) or is_paid(self.database, point)
+        there = self.database.tables["supply"][point]
+        is_ours = there["supply_state"] != "energised"
+        is_by_order = is_ours and there["cut_for"] != "arrears"
+        is_of_another = is_ours and self._cut_of.get(point) != self._points_account(point)
+        must_be_lit = must_be_on(self.database, point, now) or is_by_order or is_of_another
+        return must_be_lit or is_paid(self.database, point)
 
     def _commands(self, point: int) -> list[Row]:
         ids = self.database.tables["of_point"].get(point, {"ids": ()})["ids"]

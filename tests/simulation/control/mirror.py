@@ -38,6 +38,7 @@ CLOCK: Final = """
         $$ SELECT * FROM slot s WHERE s.point_id = point AND s.kind = of_kind AND s.state = ANY (states)
            ORDER BY s.day DESC LIMIT 1 $$;
     ALTER TABLE command_event ALTER COLUMN at SET DEFAULT simulated.clock_timestamp();
+    ALTER TABLE cut_order ALTER COLUMN asked_at SET DEFAULT simulated.now();
 """
 
 
@@ -96,6 +97,9 @@ class Mirror:
             statement = TELLER
         elif table == "notice":
             statement = NOTICE
+        elif table == "point_account":
+            self._put(session, LEFT, values)
+            statement = GIVEN
         elif "has_relay" in changes:
             statement = (
                 "UPDATE installation SET has_relay = %(has_relay)s WHERE point_id = %(number)s"
@@ -200,6 +204,11 @@ NOTICE: Final = """
            least(now(), %(delivered_at)s), %(delivered_at)s,
            CASE WHEN %(delivered_at)s::timestamptz IS NOT NULL THEN 'li' END, %(planned_at)s
     FROM arrears_episode WHERE id = %(number)s"""
+LEFT: Final = """
+    UPDATE point_account SET to_day = greatest(from_day, %(day)s) WHERE point_id = %(number)s AND to_day IS NULL"""
+GIVEN: Final = """
+    INSERT INTO point_account (point_id, account_id, from_day) VALUES (%(number)s, %(account_id)s, %(day)s)
+    ON CONFLICT (point_id, from_day, account_id) DO UPDATE SET to_day = NULL"""
 TELLER: Final = (
     "INSERT INTO teller (line, address, terminal, certificate, identity, session_at, first_at, proof) "
     "VALUES (%(line)s, %(identity)s, '', '', %(identity)s, now(), %(first_at)s, %(proof)s)"

@@ -18,6 +18,7 @@ from typing import Final
 
 from tests.mutation.in_place import codes_of, put_in_place
 from tests.simulation.control.lives import live, no_log
+from tests.simulation.control.order_scenes import ORDER_SCENES
 from tests.simulation.control.scenes import SCENES, faults
 
 GUARD: Final = "daemon.control.guard"
@@ -25,6 +26,7 @@ FACTS: Final = "daemon.control.facts"
 RELEASE: Final = "daemon.transactions.release"
 OBSERVE: Final = "daemon.transactions.observe"
 SUPPLY: Final = "daemon.transactions.supply"
+STATEMENTS: Final = "tests.simulation.control.statements"
 SEEDS: Final = 600
 
 
@@ -263,8 +265,8 @@ def locks_and_looks() -> Iterator[Spoil]:
     yield Spoil(
         "nobody is restored where somebody works",
         "daemon.control.restoration",
-        'return "keep_off" in marks',
-        "return False",
+        'any(it in marks for it in ("keep_off", *ORDERS))',
+        "any(it in marks for it in ORDERS)",
     )
     yield Spoil(
         "the sweep restores",
@@ -280,7 +282,103 @@ def locks_and_looks() -> Iterator[Spoil]:
     )
 
 
-SPOILS: Final = (*reasons(), *locks_and_looks())
+def of_orders() -> Iterator[Spoil]:
+    """Control without one of the rules of what two persons order off."""
+    asked = "daemon.transactions.cut_orders"
+    yield Spoil(
+        "an order waives what speaks of money only",
+        GUARD,
+        "- _WAIVED[facts.cause]",
+        '- _WAIVED["safety"]',
+    )
+    yield Spoil("an order waives money", GUARD, "- _WAIVED[facts.cause]", "- frozenset()")
+    yield Spoil(
+        "who agreed to an order is asked for",
+        GUARD,
+        '    if facts.cause != "arrears":\n        return 1\n',
+        '    if facts.cause != "arrears":\n        return 0\n',
+    )
+    yield Spoil("what is cut for", FACTS, 'cause=point.ordered or "arrears"', 'cause="arrears"')
+    yield Spoil(
+        "an order asks for a trip",
+        "daemon.control.trips",
+        'point.credit_state == "exhausted" or point.ordered is not None',
+        'point.credit_state == "exhausted"',
+    )
+    yield Spoil(
+        "what is ordered off is not restored",
+        "daemon.control.restoration",
+        "    if point.ordered is not None:\n        return False\n",
+        "",
+    )
+    yield Spoil(
+        "no reconnect leaves under an order",
+        "daemon.control.restoration",
+        'any(it in marks for it in ("keep_off", *ORDERS))',
+        'any(it in marks for it in ("keep_off",))',
+    )
+    yield Spoil(
+        "what was ordered off comes back",
+        "daemon.control.restoration",
+        'return must_be_on or is_paid or point.cut_for != "arrears"',
+        "return must_be_on or is_paid",
+    )
+    yield Spoil(
+        "a trip is what it was asked for",
+        RELEASE,
+        "if trip.facts.cause != trip.point.cut_for:",
+        "if False:",
+    )
+    yield Spoil(
+        "another person agrees", asked, "if is_same_person(found.actor, actor):", "if False:"
+    )
+    yield Spoil("an order is agreed to in time", asked, "if not found.is_fresh:", "if False:")
+    yield Spoil(
+        "orders are asked about again",
+        "daemon.transactions.sweep",
+        "ordered = await supply.accounts_with_orders(connection)",
+        "ordered: list[int] = []",
+    )
+    yield Spoil(
+        "orders that are not done are jobs",
+        "daemon.transactions.sweep",
+        "in await field_jobs.open_order_jobs(connection):",
+        "in ():",
+    )
+    yield Spoil(
+        "jobs of orders that are not in force end",
+        "daemon.transactions.sweep",
+        "in await field_jobs.close_order_jobs(connection):",
+        "in ():",
+    )
+    yield Spoil(
+        "orders end with their customer",
+        SUPPLY,
+        "await cut_orders.end_former_orders(connection)",
+        "pass",
+    )
+    yield Spoil(
+        "who gets a point gets it lit",
+        SUPPLY,
+        "return await bring_back(connection, cut, cause, now)\n\n\nasync def bring_back",
+        "return []\n\n\nasync def bring_back",
+    )
+    # What the statements say: the model stands for them.
+    yield Spoil(
+        "no order but one for safety counts where somebody must be on",
+        STATEMENTS,
+        'row["cause"] == "safety" or not _must_be_on(session, row["point_id"])',
+        "True",
+    )
+    yield Spoil(
+        "an order for safety counts everywhere",
+        STATEMENTS,
+        'row["cause"] == "safety" or not _must_be_on(session, row["point_id"])',
+        'not _must_be_on(session, row["point_id"])',
+    )
+
+
+SPOILS: Final = (*reasons(), *locks_and_looks(), *of_orders())
 
 
 def take_out(spoil: Spoil) -> None:
@@ -302,6 +400,11 @@ def seen_by(spoil: Spoil, seeds: int) -> tuple[Spoil, str]:
     for scene in SCENES:
         with no_log():
             mistakes = faults(scene)
+        if mistakes:
+            return spoil, f"scene {mistakes[0]}"
+    for scene_of_orders in ORDER_SCENES:
+        with no_log():
+            mistakes = list(scene_of_orders())
         if mistakes:
             return spoil, f"scene {mistakes[0]}"
     for seed in range(seeds):

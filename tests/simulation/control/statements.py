@@ -17,6 +17,7 @@ from storage import (
     amnesties,
     archive,
     breakers,
+    cut_orders,
     cut_requests,
     field_jobs,
     ledger,
@@ -25,6 +26,7 @@ from storage import (
     supply,
     supply_cases,
 )
+from storage.cut_orders import OrderedPoint
 from storage.cut_requests import Owing
 from storage.ledger import AccountRow
 from storage.supply import Command, OpenCommand, PayerSupply
@@ -35,6 +37,15 @@ ANSWERS: Final[dict[str, Handler]] = {}
 SCOPES: Final = ("area", "line", "account_id", "point_id")
 OPEN_STATES: Final = ("persisted", "sent", "acked", "unknown", "verifying")
 IN_VAIN_STATES: Final = ("expired", "cancelled", "failed", "refused")
+A_WORD_LASTS: Final = timedelta(hours=4)
+MUST_BE_ON: Final = ("protected", "life_support")
+NOT_HEARD: Final[Mapping[str, Collection[str]]] = {
+    "arrears": (),
+    "safety": ("payment_in_flight", "dispute", "wrongful_cut", "weather"),
+    "theft": ("payment_in_flight",),
+    "customer_request": ("payment_in_flight",),
+}
+"""By cause of a cut the marks that do not stop its frame."""
 
 
 def answers(statement: str) -> Callable[[Handler], Handler]:
@@ -202,11 +213,12 @@ async def _known_contents(session: Session, values: Values) -> list[Any]:
 
 @answers(archive.SQL["payees"])
 async def _payees(session: Session, values: Values) -> list[Any]:
-    return [
-        (account, "", "", point["number"], point["area"], point["address"])
-        for account in values["accounts"]
-        for _, point in _points_of(session, account)
-    ]
+    found: list[Any] = []
+    for account in values["accounts"]:
+        points = [it for _, it in _points_of(session, account)]
+        held = [(it["number"], it["area"], it["address"]) for it in points]
+        found += [(account, "", "", *it) for it in held or [(None, None, None)]]
+    return found
 
 
 @answers(archive.SQL["account_id"])
@@ -247,7 +259,7 @@ async def _lock_mark(session: Session, values: Values) -> list[Any]:
 
 def _still_asking(session: Session, actor: str | None, asked_at: datetime | None) -> str | None:
     """Who asked for something that needs a second person, unless that is too long ago."""
-    since = session.database.now() - timedelta(hours=4)
+    since = session.database.now() - A_WORD_LASTS
     return actor if asked_at is not None and asked_at > since else None
 
 
@@ -274,14 +286,17 @@ async def _marks_that_hold(session: Session, values: Values) -> list[Any]:
             named = [(name, row[name]) for name in SCOPES if row[name] is not None]
             for scope in named or [("site", None)]:
                 kinds[scope].add(row["kind"])
-    if not kinds:
+    orders = orders_in_force(session)
+    if not kinds and not orders:
         return []
     found = []
     for number in values["points"]:
         point = session.get("point", number)
         assert point is not None
         own = ((name, value) for name, value in scopes_of(number, point).items())
-        told = sorted(set().union(*(kinds[it] for it in own if it in kinds), kinds[("site", None)]))
+        ordered = {orders[number]["cause"]} if number in orders else set()
+        of_point = (kinds[it] for it in own if it in kinds)
+        told = sorted(ordered.union(*of_point, kinds[("site", None)]))
         if told:
             found.append((number, told))
     return found
@@ -308,6 +323,183 @@ def is_of(mark: Row, number: int, point: Row) -> bool:
     scope = scopes_of(number, point)
     named = [name for name in SCOPES if mark[name] is not None]
     return not named or any(mark[name] == scope[name] for name in named)
+
+
+# Orders that a supply is off
+
+
+def orders_in_force(session: Session) -> dict[int, Row]:
+    """By point what two persons ordered off; whoever must be on is off for safety only."""
+    return {
+        row["point_id"]: {**row, "id": number}
+        for number, row in session.rows("order")
+        if row["agreed_at"] is not None
+        and row["ended_at"] is None
+        and (row["cause"] == "safety" or not _must_be_on(session, row["point_id"]))
+    }
+
+
+def _must_be_on(session: Session, number: int) -> bool:
+    point = session.get("point", number)
+    assert point is not None
+    is_listed: bool = point["protected"] or point["life_support"]
+    return is_listed or _is_marked(session, number, MUST_BE_ON)
+
+
+def _is_marked(session: Session, number: int, kinds: Collection[str]) -> bool:
+    point, now = session.get("point", number), session.database.now()
+    assert point is not None
+    return any(
+        mark["kind"] in kinds and holds(mark, now) and is_of(mark, number, point)
+        for _, mark in session.rows("mark")
+    )
+
+
+def _is_kept_off(session: Session, number: int) -> bool:
+    return number in orders_in_force(session) or _is_marked(session, number, ("keep_off",))
+
+
+def _order_of(session: Session, point: int) -> tuple[int, Row] | None:
+    """The one that has not ended."""
+    for number, row in session.rows("order"):
+        if row["point_id"] == point and row["ended_at"] is None:
+            return number, row
+    return None
+
+
+def _is_not_done(session: Session, point: int) -> bool:
+    """What is ordered off and on all the same."""
+    there = _there(session, point)
+    if there["supply_state"] == "energised":
+        return bool(there["relay_observed"] != "open")
+    return bool(there["supply_state"] == "wait_customer_button")
+
+
+@answers(cut_orders.SQL["lock_point"])
+async def _lock_point(session: Session, values: Values) -> list[Any]:
+    point = session.get("point", int(values["point"].removeprefix("P")))
+    assert point is not None
+    await session.lock("account", point["account_id"])
+    return [(point["account_id"],)]
+
+
+@answers(cut_orders.SQL["ordered_point"])
+async def _ordered_point(session: Session, values: Values) -> list[Any]:
+    number = int(values["point"].removeprefix("P"))
+    point, found = session.get("point", number), _order_of(session, number)
+    assert point is not None
+    must_be_on = _must_be_on(session, number)
+    told: tuple[Any, ...]
+    if found is None:
+        told = (None, None, None, False, None, must_be_on)
+    else:
+        order, row = found
+        is_fresh = row["asked_at"] > session.database.now() - A_WORD_LASTS
+        is_agreed = row["agreed_at"] is not None
+        told = (order, row["actor"], row["cause"], is_agreed, is_fresh, must_be_on)
+    return [tuple(OrderedPoint(number, point["account_id"], *told))]
+
+
+@answers(cut_orders.SQL["point_of"])
+async def _point_of(session: Session, values: Values) -> list[Any]:
+    row = session.get("order", values["number"])
+    return [] if row is None else [(f"P{row['point_id']}",)]
+
+
+@answers(cut_orders.SQL["add_order"])
+async def _add_order(session: Session, values: Values) -> list[Any]:
+    number = session.database.number("order")
+    if _order_of(session, values["point_id"]):
+        raise psycopg.errors.UniqueViolation("one_order_of_a_point")
+    kept = {name: values[name] for name in ("point_id", "cause", "actor", "reason")}
+    asked = {"asked_at": session.database.now(), "second": None, "agreed_at": None}
+    await session.put("order", number, **kept, **asked, ended_at=None, ended_by=None)
+    return [(number,)]
+
+
+@answers(cut_orders.SQL["agree"])
+async def _agree(session: Session, values: Values) -> list[Any]:
+    now = session.database.now()
+    await session.put("order", values["number"], second=values["actor"], agreed_at=now)
+    return []
+
+
+@answers(cut_orders.SQL["end_order"])
+async def _end_order(session: Session, values: Values) -> list[Any]:
+    await session.lock("order", values["number"])
+    row = session.get("order", values["number"])
+    if row is None or row["ended_at"] is not None:
+        return []
+    now = session.database.now()
+    await session.put("order", values["number"], ended_at=now, ended_by=values["actor"])
+    return [(values["number"],)]
+
+
+@answers(cut_orders.SQL["end_former_orders"])
+async def _end_former_orders(session: Session, values: Values) -> list[Any]:
+    """What the trigger does of points that this transaction gave to others."""
+    for number in list(session.own["point"]):
+        found, before = _order_of(session, number), session.database.tables["point"][number]
+        now_there = session.get("point", number)
+        assert now_there is not None
+        passed_on = now_there["account_id"] != before["account_id"]
+        if passed_on and found and found[1]["cause"] != "safety":
+            ended = {"ended_at": session.database.now(), "ended_by": "daemon"}
+            await session.put("order", found[0], **ended)
+    return []
+
+
+@answers(cut_orders.SQL["end_later_ones_at_commit"])
+async def _end_later_ones_at_commit(session: Session, values: Values) -> list[Any]:
+    return []
+
+
+@answers(supply.SQL["persons_of_orders"])
+async def _persons_of_orders(session: Session, values: Values) -> list[Any]:
+    orders = orders_in_force(session)
+    return [
+        (it, row["actor"], row["second"], row["agreed_at"], row["agreed_at"] + A_WORD_LASTS)
+        for it in values["points"]
+        if (row := orders.get(it)) is not None
+    ]
+
+
+@answers(field_jobs.SQL["open_order_jobs"])
+async def _open_order_jobs(session: Session, values: Values) -> list[Any]:
+    now, opened = session.database.now(), []
+    for point, order in orders_in_force(session).items():
+        jobs = [job for _, job in session.rows("job") if _is_trip_job(job, point)]
+        is_opened = any(
+            job["opened_at"] >= order["agreed_at"] and job["closed_by"] != "daemon" for job in jobs
+        )
+        is_over = order["agreed_at"] + A_WORD_LASTS <= now
+        if not is_over or is_opened or not _is_not_done(session, point):
+            continue
+        # What meets one that is there draws a number, too.
+        number = session.database.number("job")
+        if all(job["closed_at"] is not None for job in jobs):
+            job = {"kind": "trip", "point_id": point, "opened_at": now}
+            await session.put("job", number, **job, closed_at=None, closed_by=None)
+            opened.append((number,))
+    return opened
+
+
+@answers(field_jobs.SQL["close_order_jobs"])
+async def _close_order_jobs(session: Session, values: Values) -> list[Any]:
+    orders, closed = orders_in_force(session), []
+    for number, job in session.rows("job"):
+        if not _is_trip_job(job, job["point_id"]) or job["closed_at"] is not None:
+            continue
+        order = orders.get(job["point_id"])
+        if order is None or order["agreed_at"] > job["opened_at"]:
+            now = session.database.now()
+            await session.put("job", number, closed_at=now, closed_by="daemon")
+            closed.append((number,))
+    return closed
+
+
+def _is_trip_job(job: Row, point: int) -> bool:
+    return (job["kind"], job["point_id"]) == ("trip", point)
 
 
 @answers(supply.SQL["delivered_notices"])
@@ -391,7 +583,7 @@ async def _approve(session: Session, values: Values) -> list[Any]:
     await session.lock("request", values["number"])
     row = session.get("request", values["number"])
     assert row is not None
-    told = {"approver": values["actor"], "approved_at": now, "expires_at": now + timedelta(hours=4)}
+    told = {"approver": values["actor"], "approved_at": now, "expires_at": now + A_WORD_LASTS}
     await session.put("request", values["number"], given=(*row["given"], told))
     return [(told["expires_at"],)]
 
@@ -450,7 +642,8 @@ def _of_site(session: Session, values: Values) -> Row:
             continue
         reconnecting.add(point)
         is_old = row["created_at"] <= now - timedelta(minutes=10)
-        overdue += is_old and _there(session, point)["supply_state"] != "wait_customer_button"
+        waits = _there(session, point)["supply_state"] == "wait_customer_button"
+        overdue += is_old and not waits and not _is_kept_off(session, point)
     return {
         "trips": sum(at > minute_ago for at in trips["at"]),
         "overdue": overdue,
@@ -607,7 +800,13 @@ async def _payers_to_look_at(session: Session, values: Values) -> list[Any]:
 
 @answers(supply.SQL["accounts_with_orders"])
 async def _accounts_with_orders(session: Session, values: Values) -> list[Any]:
-    return []
+    points = [(it, session.get("point", it)) for it in orders_in_force(session)]
+    accounts = [
+        point["account_id"]
+        for it, point in points
+        if point and _there(session, it)["supply_state"] == "energised"
+    ]
+    return [(it,) for it in sorted(accounts)]
 
 
 @answers(supply.SQL["accounts_to_ask_about"])
@@ -688,7 +887,7 @@ async def _accounts_to_restore(session: Session, values: Values) -> list[Any]:
                 )
                 for _, mark in session.rows("mark")
             )
-            if is_paid or must_be_on or marked:
+            if is_paid or must_be_on or marked or there["cut_for"] != "arrears":
                 found.add(point["account_id"])
     return [(account,) for account in sorted(found)]
 
@@ -860,12 +1059,17 @@ async def _is_sent(session: Session, values: Values) -> list[Any]:
     point = session.get("point", row["point_id"])
     assert point is not None
     is_trip = row["action"] == "trip"
+    cause = row["guard"]["facts"]["cause"] if is_trip else "arrears"
     is_marked = any(
         holds(mark, now)
         and is_of(mark, row["point_id"], point)
         and is_trip == (mark["kind"] != "keep_off")
+        and not (is_trip and mark["kind"] in NOT_HEARD[cause])
         for _, mark in session.rows("mark")
     )
+    is_ordered = row["point_id"] in orders_in_force(session)
+    if not (is_trip and cause == "arrears") and is_trip != is_ordered:
+        return [(False,)]
     opened = {(it["scope"], it["name"]) for _, it in _open_breakers(session)}
     is_kept = is_trip and (
         point["protected"] or point["life_support"] or not opened.isdisjoint(groups_of(point))
@@ -1049,35 +1253,38 @@ async def _expire_trips(session: Session, values: Values) -> list[Any]:
 
 @answers(field_jobs.SQL["open_reconnects"])
 async def _open_reconnects(session: Session, values: Values) -> list[Any]:
-    has_job = {job["point_id"] for _, job in session.rows("job") if job["closed_at"] is None}
+    has_job = _to_restore(session)
     now = session.database.now()
     return [
         (row["id"], _there(session, point)["supply_state"], now - row["created_at"])
         for point, row in _open_commands(session)
-        if row["action"] != "trip" and point not in has_job
+        if row["action"] != "trip" and point not in has_job and not _is_kept_off(session, point)
     ]
-
-
-@answers(field_jobs.SQL["open_order_jobs"])
-async def _open_order_jobs(session: Session, values: Values) -> list[Any]:
-    """Nobody orders anything off."""
-    return []
 
 
 @answers(field_jobs.SQL["open_restore_jobs"])
 async def _open_restore_jobs(session: Session, values: Values) -> list[Any]:
     now, opened = session.database.now(), []
-    has_job = {job["point_id"] for _, job in session.rows("job") if job["closed_at"] is None}
+    has_job = _to_restore(session)
     for point, row in list(_open_commands(session)):
         if row["id"] not in values["commands"]:
             continue
         # What meets one that is there draws a number, too.
         number = session.database.number("job")
         if point not in has_job:
-            job = {"point_id": point, "command_id": row["id"], "opened_at": now, "closed_at": None}
-            await session.put("job", number, **job)
+            job = {"kind": "restore", "point_id": point, "command_id": row["id"], "opened_at": now}
+            await session.put("job", number, **job, closed_at=None, closed_by=None)
             opened.append((number,))
     return opened
+
+
+def _to_restore(session: Session) -> set[int]:
+    """The points where somebody has to restore."""
+    return {
+        job["point_id"]
+        for _, job in session.rows("job")
+        if job["kind"] == "restore" and job["closed_at"] is None
+    }
 
 
 # Breakers and ramps
@@ -1229,13 +1436,12 @@ async def _amnesties(session: Session, values: Values) -> list[Any]:
 async def _still_cut(session: Session, values: Values) -> list[Any]:
     mark = session.get("mark", values["number"])
     assert mark is not None
-    cut = []
+    cut, ordered_off = [], orders_in_force(session)
     for number, there in session.rows("supply"):
         point = session.get("point", number)
         assert point is not None
-        if there["supply_state"] in ("disconnected", "trip_commanded") and is_of(
-            mark, number, point
-        ):
+        is_cut = there["supply_state"] in ("disconnected", "trip_commanded")
+        if is_cut and number not in ordered_off and is_of(mark, number, point):
             last = (session.get("of_point", number) or {"ids": ()})["ids"][-1:]
             command = session.get("command", last[0]) if last else None
             sequence = command["sequence"] if command else 10**9
@@ -1260,7 +1466,7 @@ async def _coming_back(session: Session, values: Values) -> list[Any]:
 
 @answers(supply_cases.SQL["alarms"])
 async def _alarms(session: Session, values: Values) -> list[Any]:
-    """Of the alarms those of commands: what else there is has rows of other rooms."""
+    """Of the alarms those of commands and orders: what else there is has rows of other rooms."""
     now, found = values["now"], []
     for point, row in _open_commands(session):
         waits = _there(session, point)["supply_state"] == "wait_customer_button"
@@ -1273,4 +1479,8 @@ async def _alarms(session: Session, values: Values) -> list[Any]:
         if is_late:
             told = {"kind": kind, "point": f"P{point}", "since": since, "detail": row["state"]}
             found.append({**told, "account": None, "line": row["line"]})
+    for point, order in orders_in_force(session).items():
+        if order["agreed_at"] <= now - values["trip_after"] and _is_not_done(session, point):
+            told = {"kind": "order_not_done", "point": f"P{point}", "since": order["agreed_at"]}
+            found.append({**told, "detail": order["cause"], "account": None, "line": None})
     return found

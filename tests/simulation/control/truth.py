@@ -13,7 +13,13 @@ from daemon.audit.second_guard import second_opinion
 from daemon.control.guard import MAX_TRIPS_PER_MINUTE, Policy
 from tests.simulation.control.model import Database, Row
 from tests.simulation.control.processes import Daemon
-from tests.simulation.control.statements import OPEN_STATES, groups_of, holds, is_of
+from tests.simulation.control.statements import (
+    A_WORD_LASTS,
+    OPEN_STATES,
+    groups_of,
+    holds,
+    is_of,
+)
 
 DAY: Final = timedelta(days=1)
 BY_MARK: Final = {
@@ -41,8 +47,20 @@ def marks_of(database: Database, point: int, now: datetime) -> set[str]:
 
 
 def is_locked_off(database: Database, point: int, now: datetime) -> bool:
-    """Whether somebody works there."""
-    return "keep_off" in marks_of(database, point, now)
+    """Whether somebody works there, or it is ordered off."""
+    is_worked_on = "keep_off" in marks_of(database, point, now)
+    return is_worked_on or order_of(database, point, now) is not None
+
+
+def order_of(database: Database, point: int, now: datetime) -> Row | None:
+    """The order by which a point is off: of two persons, not over, and about nobody who must be on
+    unless it is for safety."""
+    for row in database.tables["order"].values():
+        is_agreed = row["agreed_at"] is not None and row["ended_at"] is None
+        if row["point_id"] == point and is_agreed:
+            counts = row["cause"] == "safety" or not must_be_on(database, point, now)
+            return row if counts else None
+    return None
 
 
 def must_be_on(database: Database, point: int, now: datetime) -> bool:
@@ -92,6 +110,7 @@ def _facts(database: Database, daemon: Daemon, point: int, now: datetime) -> dic
     there = tables["supply"][point]
     marks = marks_of(database, point, now)
     episode = _episode(database, row["account_id"])
+    order = order_of(database, point, now)
     return {
         "now": _told(now),
         "zone": daemon.terms.zone.key,
@@ -127,7 +146,7 @@ def _facts(database: Database, daemon: Daemon, point: int, now: datetime) -> dic
         "failed_restores": _overdue(database, now),
         "has_relay": row["has_relay"],
         "relay_open": there["relay_observed"] == "open",
-        "cause": "arrears",
+        "cause": order["cause"] if order else "arrears",
         "device_keep_power": there["keep_power_observed"],
         "relay_seen_at": _told(there["relay_observed_at"]),
         "relay_moves": [
@@ -142,8 +161,18 @@ def _facts(database: Database, daemon: Daemon, point: int, now: datetime) -> dic
         "running_for": max((now - daemon.authority.started_at).total_seconds(), 0.0),
         "clocks_apart": daemon.ahead.total_seconds(),
         "clock_stepped_at": _told(now) if daemon.host_clock.doubt else None,
-        **_asked(database, episode[0] if episode else None),
+        **(_ordered(order) if order else _asked(database, episode[0] if episode else None)),
     }
+
+
+def _ordered(order: Row) -> dict[str, Any]:
+    agreed = {
+        "approver": order["second"],
+        "approved_at": _told(order["agreed_at"]),
+        "expires_at": _told(order["agreed_at"] + A_WORD_LASTS),
+        "debt_fen": 0,
+    }
+    return {"requested_by": order["actor"], "approvals": [agreed]}
 
 
 def _asked(database: Database, episode: int | None) -> dict[str, Any]:
@@ -182,6 +211,7 @@ def _overdue(database: Database, now: datetime) -> int:
         and row["created_at"] <= now - timedelta(minutes=10)
         and row["state"] in OPEN_STATES
         and database.tables["supply"][row["point_id"]]["supply_state"] != "wait_customer_button"
+        and not is_locked_off(database, row["point_id"], now)
         for _, row in open_commands(database)
     )
 

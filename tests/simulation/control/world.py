@@ -17,7 +17,7 @@ from daemon.control.breaker import Limits
 from daemon.control.guard import Policy
 from daemon.transactions.credit import update_credit
 from daemon.transactions.payment import Payment, take_in
-from daemon.transactions.supply import request_trips, restore
+from daemon.transactions.supply import pass_on, request_trips, restore
 from protocols.peer import Peer, Proof
 from simulators.state.relay import Relay, RelayKind
 from storage import ledger
@@ -156,6 +156,31 @@ class World:
 
         self.does(settle, key)
 
+    def pass_on(self, point: int, account: int) -> None:
+        """A document gives a point to an account."""
+
+        async def give(connection: Connection) -> None:
+            session = cast("Session", connection)
+            async with session.transaction():
+                await session.lock("advisory", "chains")
+                before = (session.get("point", point) or {})["account_id"]
+                await ledger.lock_accounts(connection, {before, account})
+                if account == before:
+                    return
+                for holder, points in (
+                    (before, set(_points(session, before)) - {point}),
+                    (account, {*_points(session, account), point}),
+                ):
+                    await session.put("account", holder, points=tuple(sorted(points)))
+                await session.put("point", point, account_id=account)
+                if self.database.mirror:
+                    day = self.local_now().date()
+                    told = {"account_id": account, "day": day}
+                    self.database.mirror.tell(session, "point_account", point, told)
+                await pass_on(connection, point, account, f"given to account A{account}")
+
+        self.does(give, f"P{point} is A{account}'s")
+
     def tell(self, table: str, number: Any, **changes: Any) -> None:
         """A fact that others than control write."""
 
@@ -167,6 +192,13 @@ class World:
                     self.database.mirror.tell(session, table, number, changes)
 
         self.does(write, f"{table} {number}")
+
+
+def _points(session: Session, account: int) -> tuple[int, ...]:
+    row = session.get("account", account)
+    assert row is not None
+    points: tuple[int, ...] = row["points"]
+    return points
 
 
 def make_world(seed: int, *, balance_fen: int = 5_000) -> World:

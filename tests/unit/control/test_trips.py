@@ -22,7 +22,13 @@ from daemon.control.restoration import (
     restore_step,
 )
 from daemon.control.sources import FarEnd
-from daemon.control.trips import guard_trip, is_any_possible, is_trip_due, trip_expires_at
+from daemon.control.trips import (
+    guard_trip,
+    is_any_possible,
+    is_trip_due,
+    trip_expires_at,
+    waits_for_settling,
+)
 from protocols.peer import Peer, Proof
 
 SHANGHAI = ZoneInfo("Asia/Shanghai")
@@ -378,6 +384,14 @@ def test_a_reconnect_is_renewed_when_it_expires() -> None:
     assert renewed_expiry(NOW, NOW) == NOW + RECONNECT_EXPIRY
 
 
+@pytest.mark.parametrize("state", ["unsettled", "unjudged", "suspect"])
+def test_a_trip_waits_while_its_account_is_settled_and_for_nothing_else(state: str) -> None:
+    asked = guard_trip(replace(EXHAUSTED, newest_state=state), AUTHORITY, NOW)
+    assert waits_for_settling(asked) is (state != "suspect")
+    paid = guard_trip(replace(EXHAUSTED, newest_state=state, balance_fen=0), AUTHORITY, NOW)
+    assert not waits_for_settling(paid)
+
+
 def test_what_is_missing_is_told_to_customers_who_are_cut() -> None:
     assert missing_fen([]) == 0
     assert missing_fen([EXHAUSTED]) == 0
@@ -476,4 +490,5 @@ def test_paying_restores_nobody_who_is_ordered_off_and_the_end_of_the_order_does
     assert not is_to_be_restored(replace(owing, cut_for="arrears"))
     assert missing_fen([owing]) == 0
     assert missing_fen([replace(owing, cut_for="arrears")]) == 600
+    assert missing_fen([replace(dark, balance_fen=-100, cut_for="arrears")]) == 0
     assert restore_step(dark, trip_sends=None, was_just_tried=False) == "wait"

@@ -198,6 +198,16 @@ def test_of_an_order_its_reason_and_beginning_are_told_and_no_money(language: st
     assert "17.34" not in told.sentence
 
 
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_that_somebody_there_is_protected_is_told_of_what_is_off_for_safety(language: str) -> None:
+    texts = shipped_texts()[language]
+    off = replace(WELL, supply_state="disconnected", ordered="safety", must_be_on=True)
+    told = texts.fill("evidence", "safety_all_the_same", {})
+    assert told in why(off, texts, ZONE, NOW).evidence
+    for other in (replace(off, must_be_on=False), replace(off, ordered=None)):
+        assert told not in why(other, texts, ZONE, NOW).evidence
+
+
 def test_an_order_that_was_not_carried_out_makes_nobody_dark() -> None:
     asked = replace(WELL, ordered="safety", ordered_at=NOW - HOUR, order_reason="wet cable")
     assert cause_of(asked, NOW) == "on"
