@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import date, datetime, time
+from datetime import date, datetime, time, timedelta
 from fractions import Fraction
 from itertools import pairwise
 from typing import NamedTuple
@@ -23,6 +23,7 @@ from tests.unit.billing.exact_case import Chain, Link, Registers
 from tests.unit.exact_money import rounded
 
 LONGEST_SPAN = 7 * DAY
+AN_INSTANT = timedelta(microseconds=1)
 Stream = tuple[str, str]
 """A month and a component."""
 
@@ -63,9 +64,15 @@ class FrozenChain(Chain):
 
     def fits(self, at: datetime, registers: Registers, shown: Mapping[datetime, Registers]) -> bool:
         """judgement.md 4.3: not below what is before it, not above what is behind it."""
+        return "suspect:backward" not in self.statuses(at, registers, shown)
+
+    def statuses(
+        self, at: datetime, registers: Registers, shown: Mapping[datetime, Registers]
+    ) -> set[str]:
+        """Of the links that would begin and end with it."""
         among = {**self.known, **shown, at: registers}
         moves = [self.moves(link) for link in self.links_of(among) if at in link[:2]]
-        return not any(status == "suspect:backward" for of in moves for *_, status in of)
+        return {status for of in moves for *_, status in of}
 
     def spans(self) -> list[tuple[date, date]]:
         return list(pairwise(at.date() for at in sorted(self.shown)))
@@ -81,6 +88,12 @@ class FrozenChain(Chain):
         for since, until in pairwise(edges):
             before = known[since] if since == begin else self.documents[since][1]
             after = known[until] if until == end else self.documents[until][0]
+            if until == end in self.documents and self.documents[end][0] != after:
+                # Of one instant the document counts first, and what follows is of the day that ends.
+                final, initial, _ = self.documents[end]
+                yield since, end, before, final, self.meter(since)
+                yield end - AN_INSTANT, end, initial, after, self.meter(end)
+                continue
             yield since, until, before, after, self.meter(since)
 
     def links(self) -> Iterator[Link]:
@@ -244,7 +257,9 @@ class ExactSite:
         if min(registers.values()) < 0 or registers["total"] >= Fraction(chain.given["modulus"]):
             return False
         is_right = chain.is_sum_right(registers, chain.meter(at))
-        if not is_right or not chain.fits(at, registers, shown):
+        # A link to more than the point can use is held until a person releases it: not in stories.
+        statuses = chain.statuses(at, registers, shown)
+        if not is_right or any(status.startswith("suspect") for status in statuses):
             return False
         event["registers"] = registers
         self._withdraw(event)
