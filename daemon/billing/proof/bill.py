@@ -16,7 +16,7 @@ from importlib.resources import files as resources
 from io import BytesIO
 from itertools import groupby
 from typing import Any, Final, NamedTuple
-from zipfile import ZIP_STORED, ZipFile, ZipInfo
+from zipfile import ZipFile, ZipInfo
 from zoneinfo import ZoneInfo
 
 from config.tariff_canonical import canonical_form
@@ -183,7 +183,7 @@ def bill_files(bill: BillFacts) -> dict[str, bytes]:
 def packed(files: Mapping[str, bytes]) -> bytes:
     """A zip in which nothing depends on who makes it and when: the verifier makes it again."""
     whole = BytesIO()
-    with ZipFile(whole, "w", ZIP_STORED) as archive:
+    with ZipFile(whole, "w") as archive:
         for name, content in files.items():
             entry = ZipInfo(name)
             entry.create_system = 3
@@ -247,9 +247,7 @@ def _facts(bill: BillFacts) -> Iterator[dict[str, Any]]:
     for first, last in _runs(sorted(set(bill.closed_days))):
         yield {"fact": "closed_days", "from": _day(first), "to": _day(last)}
     yield from _measured(bill.measured, bill.zone)
-    for stream, fen in sorted(
-        money.charged.items(), key=lambda it: (it[0].period, it[0].component)
-    ):
+    for stream, fen in sorted(money.charged.items()):
         month = _month(stream.period)
         yield {"fact": "charge", "month": month, "component": stream.component, "fen": fen}
     yield {

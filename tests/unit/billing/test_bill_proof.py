@@ -32,6 +32,7 @@ from daemon.billing.proof.bill import (
     PointFact,
     ReadingFact,
     Seals,
+    _changed_between,
     _lines,
     _seals,
     bill_files,
@@ -62,6 +63,37 @@ def wrong(target: Path) -> verify.Wrong:
     with pytest.raises(verify.Wrong) as caught:
         verify.told_apart(str(target), None, lambda *_: None)
     return caught.value
+
+
+def test_a_line_is_read_as_it_is_written() -> None:
+    assert _lines([{"point": "3 栋 502"}]) == '{"point": "3 栋 502"}\n'.encode()
+
+
+def test_the_offset_is_told_of_a_link_that_begins_long_before_the_month() -> None:
+    bill = bill_of_case("O01")
+    (link, *links) = bill.measured.links
+    assert isinstance(link, LinkFact)
+    early = link._replace(start=link.start - timedelta(days=40))
+    facts = facts_of(replace(bill, measured=bill.measured._replace(links=[early, *links])))
+    since = [it["from"] for it in facts if it["fact"] == "utc_offset"]
+    assert datetime.fromisoformat(since[0]) <= early.start
+
+
+@pytest.mark.parametrize(
+    ("zone", "changes"),
+    [
+        ("Europe/Berlin", "2026-03-29T01:00:00+00:00"),
+        ("America/New_York", "2026-03-08T07:00:00+00:00"),
+        ("Australia/Lord_Howe", "2026-04-04T15:00:00+00:00"),
+        ("Africa/Monrovia", "1972-01-07T00:44:30+00:00"),
+    ],
+)
+def test_an_offset_counts_from_its_first_second(zone: str, changes: str) -> None:
+    first = datetime.fromisoformat(changes)
+    for seconds in range(3600, 3660):
+        before = first - timedelta(seconds=seconds)
+        found = _changed_between(before, before + timedelta(days=1), ZoneInfo(zone))
+        assert found[0] == first
 
 
 @pytest.mark.parametrize("name", SETTLED)
