@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from fractions import Fraction
 from random import Random
 from typing import Any, NamedTuple
@@ -191,7 +191,9 @@ class OldMoney:
         for number, came in self.came.items():
             until, was = graced[number], self.graced.get(number)
             if came.old > came.limit and not came.is_less:
-                assert (until or now) >= now + DAY, f"SPAN_GRACE of {number}: {came}"
+                # A day of 24 hours, also where clocks are put back in it.
+                hours = (until or now).astimezone(UTC) - now.astimezone(UTC)
+                assert hours >= DAY, f"SPAN_GRACE of {number}: {came}"
             if came.taken <= 500:
                 assert until == was, f"no SPAN_GRACE of {number}: {came}"
         self.graced = graced
