@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from datetime import date, datetime, time
+from datetime import UTC, date, datetime, time
 from decimal import Context, Decimal
 from itertools import pairwise
 from typing import Final
@@ -69,16 +69,29 @@ def links_beside(
     links: Collection[Link],
 ) -> tuple[Link, ...]:
     """What the substitutes that stand in each run show of the use before the first value of the
-    whole chain and behind the last, in order; also that it was lost with a meter."""
+    whole chain and behind the last, in order; also that it was lost with a meter. And what they
+    show inside a use that was lost: there no value of the chain ends it."""
     if not chain:
         return ()
     zone = runs[0].run.zone
     first, last = (moment(chain[n].at, zone) for n in (0, -1))
+    open_ends = [
+        (datetime.min.replace(tzinfo=UTC), first),
+        (last, datetime.max.replace(tzinfo=UTC)),
+    ]
+    open_ends += [
+        (moment(it.start, zone), moment(it.end, zone))
+        for it in links
+        if it.held in ("final_lost", "initial_lost")
+    ]
     return tuple(
         link
         for link in _links_beside(runs, standing, facts)
-        if (moment(link.end, zone) <= first or moment(link.start, zone) >= last)
-        and link not in links
+        if link not in links
+        and any(
+            begin <= moment(link.start, zone) and moment(link.end, zone) <= end
+            for begin, end in open_ends
+        )
     )
 
 

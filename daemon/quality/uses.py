@@ -33,7 +33,10 @@ def uses_of(verdict: Verdict, zone: ZoneInfo) -> dict[date, Use]:
     """By the published or substituted day with which each use ends."""
     substitutes = sorted(_days(verdict, "substituted"))
     links = sorted(
-        (*_cut(verdict, substitutes, zone), *verdict.beside),
+        (
+            *(it for it in _cut(verdict, substitutes, zone) if not _is_told(it, verdict, zone)),
+            *verdict.beside,
+        ),
         key=lambda it: (moment(it.start, zone), moment(it.end, zone)),
     )
     return {end: _use(pieces, end, zone) for pieces, end in _drawn(verdict, links, zone)}
@@ -67,6 +70,14 @@ def _cut(verdict: Verdict, substitutes: Sequence[date], zone: ZoneInfo) -> Itera
             is_long = _length(begin, until, zone) > timedelta(days=verdict.max_auto_span_days)
             held = None if link.held == "span" and not is_long else link.held
             yield Link(begin, until, kwh, held, link.ratio)
+
+
+def _is_told(link: Link, verdict: Verdict, zone: ZoneInfo) -> bool:
+    """Whether substitutes inside say of a lost use what there is to say."""
+    start, end = moment(link.start, zone), moment(link.end, zone)
+    return link.kwh is None and any(
+        start <= moment(it.start, zone) and moment(it.end, zone) <= end for it in verdict.beside
+    )
 
 
 def _shares(link: Link, totals: Sequence[Decimal], whole: Decimal) -> Iterator[Decimal]:

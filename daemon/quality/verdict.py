@@ -60,7 +60,8 @@ class Verdict:
     """Of a window: a value stands against the one it begins with, so the facts before it matter."""
     beside: tuple[Link, ...] = ()
     """The use that substitutes show before the first value of the chain and behind the last, to and
-    from these too. Held as a spike where it is more than the limit allows."""
+    from these too, and inside a use that was lost with a meter. Held as a spike where it is more
+    than the limit allows."""
     max_auto_span_days: int = MAX_AUTO_SPAN_DAYS
     """By which links were held for their length."""
 

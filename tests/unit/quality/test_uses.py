@@ -244,6 +244,27 @@ def test_what_no_register_shows_between_substitutes_of_two_meters_is_held(hour: 
     assert uses(before) == {4: lost, 5: Use(1)}
 
 
+@pytest.mark.parametrize("hour", [0, 12])
+def test_a_substitute_inside_what_was_lost_with_a_meter_leaves_less_of_it(hour: int) -> None:
+    point = Point(limit="40").ratio(1, "10").values(100, 105)
+    point.exchange(point.midnight(6, hour)).values(7, 9, first=10)
+    assert uses(point) == {2: Use(1), 10: Use(8, "final_lost", Decimal(0)), 11: Use(1)}
+    point.says("substitute", 4, 110).says("substitute", 8, 3)
+    lost = Use(4, "final_lost", Decimal(0))
+    assert uses(point) == {2: Use(1), 4: Use(2), 8: lost, 10: Use(2), 11: Use(1)}
+    # No reading bears it out: what is more than the limit allows waits for a person.
+    point.says("substitute", 5, 2000)
+    assert uses(point)[5] == Use(1, "spike")
+
+
+def test_a_substitute_inside_what_no_first_register_shows_leaves_less_of_it() -> None:
+    point = Point().values(100, 105)
+    point.exchange(point.midnight(3, 12), final=kwh(109)).values(7, 9, first=6)
+    point.says("substitute", 5, 3)
+    held = Use(3, "initial_lost", Decimal(4))
+    assert uses(point) == {2: Use(1), 5: held, 6: Use(1), 7: Use(1)}
+
+
 def test_what_was_lost_with_a_meter_is_held_once() -> None:
     point = Point().values(100, 105).says("substitute", 4, 110)
     point.exchange(point.midnight(5, 12)).says("substitute", 6, 5).says("substitute", 8, 9)
