@@ -101,7 +101,7 @@ async def contacts_of(connection: Connection, accounts: Iterable[int]) -> list[d
 
 
 async def told(connection: Connection, since: Mapping[int, datetime]) -> list[dict[str, Any]]:
-    """Notices of accounts, each account's made since then."""
+    """Notices of accounts, each account's made since then, and those before the end of a cycle."""
     values = {"accounts": list(since), "since": list(since.values())}
     return await fetch_dicts(connection, SQL["told"], values)
 

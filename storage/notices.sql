@@ -87,10 +87,10 @@ ORDER BY a.id
 SELECT account_id, id, channel, language, has_consent, bounced_at FROM contact
 WHERE account_id = ANY(%(accounts)s) AND is_listed ORDER BY account_id, rank, id
 
--- told -- what these accounts were told in their episode or since they paid last
+-- told -- what these accounts were told in their episode or since they paid last, and of the ends of cycles, once for each
 SELECT n.account_id, n.id, n.kind, n.occasion, n.contact_id, n.made_at, n.sent_at, n.delivered_at, n.failed_at, n.planned_at
 FROM notice n JOIN unnest(%(accounts)s::int[], %(since)s::timestamptz[]) AS asked (account_id, since) USING (account_id)
-WHERE n.made_at >= asked.since
+WHERE n.made_at >= asked.since OR n.occasion LIKE 'cycle %%'
 ORDER BY n.account_id, n.id
 
 -- persons_asked -- the last task of each account for a person to tell it something

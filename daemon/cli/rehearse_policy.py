@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from daemon.cli.output import echo, print_json, print_table, yuan
 from daemon.control.rehearsal import Customer, Morning
 from daemon.site.assembly import site_policy_of
 from daemon.transactions.policy_rehearsal import Candidates, rehearse_policies
+from storage import supply
 
 PRESENT = "present"
 TRIED = "tried"
@@ -29,14 +30,16 @@ def rehearse_policy(path: Path, months: int, site_path: Path, *, as_json: bool) 
         TRIED: site_policy_of(SettingsFile.read(path).validated(PolicyFile).control),
     }
     zone = settings.site.zone
-    now = datetime.now(UTC)
-    since = first_month(now.astimezone(zone).date(), months)
 
-    async def ask(connection: AsyncConnection[Any]) -> list[tuple[Customer, Candidates]]:
+    async def ask(
+        connection: AsyncConnection[Any],
+    ) -> tuple[date, list[tuple[Customer, Candidates]]]:
+        now = await supply.database_clock(connection)
+        since = first_month(now.astimezone(zone).date(), months)
         found = rehearse_policies(connection, policies, since, zone, now)
-        return [(point, days) async for point, days in found if any(days.values())]
+        return since, [(point, days) async for point, days in found if any(days.values())]
 
-    found = on_database(settings, ask)
+    since, found = on_database(settings, ask)
     if as_json:
         for point, days in found:
             told = {name: [_told(it) for it in mornings] for name, mornings in days.items()}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -75,7 +74,7 @@ def agree(number: int, actor: str | None, site_path: Path, as_json: bool) -> Non
     # As of a daemon that has run for a while; the one that runs looks at its own start.
     authority = replace(
         authority_of(settings.control, settings.policy, settings.site.zone),
-        started_at=datetime.now(UTC) - settings.control.startup_hold,
+        running_for=lambda: settings.control.startup_hold,
     )
 
     async def noted(connection: AsyncConnection[Any]) -> list[GuardedTrip]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from config.settings_file import SettingsFile
 from daemon.cli.on_site import on_database
 from daemon.cli.output import as_json, echo, print_columns, print_json_rows, print_table, yuan
 from daemon.cli.site_option import site_option
+from storage import supply
 
 
 @click.command()
@@ -28,14 +28,14 @@ def plan(site_path: Path, as_json: bool) -> None:
     from daemon.transactions.supply_plan import supply_plan
 
     settings = SettingsFile.read(site_path).validated(PolicySettings)
-    now = datetime.now(UTC)
     # As of a daemon that has run for a while.
     authority = replace(
         authority_of(settings.control, settings.policy, settings.site.zone),
-        started_at=now - settings.control.startup_hold,
+        running_for=lambda: settings.control.startup_hold,
     )
 
     async def ask(connection: AsyncConnection[Any]) -> list[GuardedTrip]:
+        now = await supply.database_clock(connection)
         return await supply_plan(connection, authority, now)
 
     trips = on_database(settings, ask)

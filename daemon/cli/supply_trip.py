@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import Any
 
 import click
@@ -34,7 +33,7 @@ def trip(account_id: str, **saying: Any) -> None:
     # As of a daemon that has run for a while; the one that runs looks at its own start.
     authority = replace(
         authority_of(settings.control, settings.policy, settings.site.zone),
-        started_at=datetime.now(UTC) - settings.control.startup_hold,
+        running_for=lambda: settings.control.startup_hold,
     )
     said = said_by(saying)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from daemon.cli.output import as_json, echo, fail, print_json_rows
 from daemon.cli.site_option import site_option
 from daemon.notices import why as rules
 from daemon.notices.wording import minute
+from storage import supply
 from storage import why as storage
 
 
@@ -41,16 +41,17 @@ def why(name: str, language: str, site_path: Path, as_json: bool) -> None:
     settings = file.validated(NoticeTextSettings)
     zone = settings.site.zone
     texts = load_texts(settings.notices.texts, file.base)[language]
-    now = datetime.now(UTC)
 
-    async def ask(connection: AsyncConnection[Any]) -> list[rules.PointSupply]:
+    async def ask(connection: AsyncConnection[Any]) -> list[rules.Why]:
         points = await storage.points_asked_for(connection, name)
         if not points:
             raise fail(f"no point and no account with points {name}")
+        now = await supply.database_clock(connection)
         today = now.astimezone(zone).date()
-        return await storage.supplies(connection, points, rules.PointSupply, now=now, today=today)
+        known = await storage.supplies(connection, points, rules.PointSupply, now=now, today=today)
+        return [rules.why(it, texts, zone, now) for it in known]
 
-    found = [rules.why(it, texts, zone, now) for it in on_database(settings, ask)]
+    found = on_database(settings, ask)
     if as_json:
         print_json_rows(asdict(it) for it in found)
         return

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from daemon.control.breaker import Limits
@@ -33,8 +33,8 @@ class Authority:
     """The site's: windows and days are local."""
     shadow_mode: bool
     """I16: no control frame leaves the process."""
-    started_at: datetime
-    """R99: the start holds trips back for a while."""
+    running_for: Callable[[], timedelta]
+    """R99: the start holds trips back for a while, which no step of a clock shortens."""
     hold: SiteHold | None = None
     """None where no other process can exist."""
     profiles: Mapping[str, Policy] = field(default_factory=dict)

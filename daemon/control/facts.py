@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time
 from typing import Final
 from zoneinfo import ZoneInfo
 
@@ -141,7 +141,7 @@ def facts_for_guard(
         # overtake each other.
         breaker_open=point.breaker_open or point.trips_last_minute >= MAX_TRIPS_PER_MINUTE,
         shadow_mode=authority.shadow_mode,
-        running_for=_running_for(authority, now),
+        running_for=authority.running_for(),
         clocks_apart=authority.clocks.apart,
         clock_stepped_at=_stepped_at(authority, now),
         failed_restores=point.failed_restores,
@@ -166,7 +166,7 @@ def facts_of_nobody(policy: Policy, authority: Authority, now: datetime) -> Fact
         relay_seen_at=now,
         episode_started_at=now - max(policy.written_min, policy.final_min),
         notices=(written, final),
-        running_for=_running_for(authority, now),
+        running_for=authority.running_for(),
         clocks_apart=authority.clocks.apart,
         clock_stepped_at=_stepped_at(authority, now),
     )
@@ -186,11 +186,6 @@ def is_source_changed(point: PointFacts, far_end: FarEnd | None) -> bool:
     """SOURCE_CHANGED, of a point and of whoever is at the far end of its line now."""
     sources = [LineSource(proof, bool(new), bool(other)) for proof, new, other in point.sources]
     return has_changed(sources, point.source_identity, far_end)
-
-
-def _running_for(authority: Authority, now: datetime) -> timedelta:
-    # A clock that was set back must not make the start lie in the future.
-    return max(now - authority.started_at, timedelta(0))
 
 
 def _stepped_at(authority: Authority, now: datetime) -> datetime | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence, Set
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final, TypeVar
 
@@ -162,7 +163,7 @@ class ReadingStore:
         """Where relays were; what the database will never take is logged."""
 
         async def take(connection: AsyncConnection[Any]) -> None:
-            await take_relays(connection, reads)
+            await take_relays(connection, reads, lambda: datetime.now(UTC))
 
         try:
             await self._with_database(take)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
@@ -257,10 +258,14 @@ def authority_of(
         site_policy_of(section),
         zone,
         section.mode == "shadow",
-        datetime.now(UTC),
+        _since(time.monotonic()),
         SiteHold(),
         policies_of(section, policies),
     )
+
+
+def _since(began_s: float) -> Callable[[], timedelta]:
+    return lambda: timedelta(seconds=time.monotonic() - began_s)
 
 
 def site_policy_of(section: ControlSection) -> Policy:

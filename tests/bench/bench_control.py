@@ -120,7 +120,7 @@ async def measured(server: Server, accounts: int, events: int) -> float:
         async with await connect(url) as connection:
             connection.cursor_factory = counting(statements)
             costs = Costs(connection.info.backend_pid)
-            authority = Authority(Policy(), ZONE, shadow_mode=True, started_at=NOW - DAY)
+            authority = Authority(Policy(), ZONE, shadow_mode=True, running_for=lambda: DAY)
             numbers = [*range(1, accounts + 1)]
 
             async def measure(name: str, rounds: int = 1) -> float:

@@ -209,7 +209,7 @@ async def days_before(url: str, fleet: Fleet) -> None:
     """All days before yesterday, stored, settled and sealed as the daemon does it."""
     async with await connect(url) as connection:
         meters = sorted(await site_meters(connection), key=lambda meter: meter.meter_id)
-        authority = Authority(Policy(), ZONE, shadow_mode=True, started_at=datetime.now(UTC))
+        authority = Authority(Policy(), ZONE, shadow_mode=True, running_for=timedelta)
         known = KnownTails()
         for back in range(fleet.history, 1, -1):
             day = fleet.today - back * DAY

@@ -14,7 +14,7 @@ import asyncio
 import json
 import logging
 from collections.abc import Sequence
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Any, Final
 
 import numpy as np
@@ -75,7 +75,7 @@ day mends."""
 
 def armed() -> Authority:
     """In shadow mode: what follows for supply is part of T2."""
-    return Authority(Policy(), ZONE, shadow_mode=True, started_at=datetime.now().astimezone(ZONE))
+    return Authority(Policy(), ZONE, shadow_mode=True, running_for=timedelta)
 
 
 async def measured(server: Server, accounts: int, days: int, rounds: int) -> Bench:

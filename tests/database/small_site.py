@@ -53,7 +53,7 @@ async def at_now(_: AsyncConnection[Any]) -> datetime:
     return NOW
 
 
-ARMED = Authority(CUT_AT_ANY_TIME, ZONE, shadow_mode=False, started_at=NOW - DAY)
+ARMED = Authority(CUT_AT_ANY_TIME, ZONE, shadow_mode=False, running_for=lambda: DAY)
 SHADOW = replace(ARMED, shadow_mode=True)
 TABLES = (
     "account",

@@ -149,7 +149,7 @@ class DaemonSite:
                 if not isinstance(fact, Read):
                     await self._tell(fact, f"P{number}")
         if any(came.values()):
-            authority = Authority(Policy(), self._zone, shadow_mode=True, started_at=self._now)
+            authority = Authority(Policy(), self._zone, shadow_mode=True, running_for=timedelta)
             await settle_marked(self._connection, authority, self._now)
 
     def _arrival(self, number: int, read: Read) -> Arrival:

@@ -6,7 +6,7 @@ import asyncio
 import socket
 import time
 from contextlib import suppress
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
 from zoneinfo import ZoneInfo
@@ -35,7 +35,7 @@ from daemon.runtime.purposes import PURPOSES
 from protocols.channels.conversation import Timing
 from tests.line_parts import line_parts
 
-AUTHORITY = Authority(Policy(), ZoneInfo("Asia/Shanghai"), True, datetime.now(UTC))
+AUTHORITY = Authority(Policy(), ZoneInfo("Asia/Shanghai"), True, timedelta)
 BILLED = WorkDone(most_days=3)
 WELL = {
     "stores": True,
@@ -187,7 +187,7 @@ def test_a_command_that_nobody_looks_at_degrades_health_where_commands_are_sent(
     line.up = True
     work = WorkDone(most_days=3)
     work.achieved.command_waits_s = COMMAND_LATE_AFTER_S + 1
-    authority = Authority(AUTHORITY.policy, AUTHORITY.zone, is_shadow, AUTHORITY.started_at)
+    authority = Authority(AUTHORITY.policy, AUTHORITY.zone, is_shadow, AUTHORITY.running_for)
     assert health([line], authority, storing, work)[1]["missed"] == missed
 
 

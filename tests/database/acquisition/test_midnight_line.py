@@ -84,7 +84,7 @@ async def line_around_midnight(url: str) -> tuple[list[Any], dict[str, Decimal]]
             AsyncExitStack() as opened,
         ):
             where = bench.lines["gate"].whereabouts()
-            authority = Authority(Policy(), ZONE, True, now())
+            authority = Authority(Policy(), ZONE, True, timedelta)
             everything_there = asyncio.Event()
             seen: set[int] = set()
 

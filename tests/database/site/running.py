@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
+from datetime import timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -52,7 +52,7 @@ def with_a_running_site(
             if not (folder / name).exists():
                 (folder / name).write_text(text)
         site = load_site(folder / "meterd.toml")
-        authority = Authority(site_policy_of(site.settings.control), ZONE, True, datetime.now(UTC))
+        authority = Authority(site_policy_of(site.settings.control), ZONE, True, timedelta)
         async with Pool(url, most=6) as pool, Supervisor() as supervisor:
             lines = Lines(supervisor)
             with a_pipeline(pool, authority, batch_readings=10, stored=lines.stored) as pipeline:

@@ -113,7 +113,7 @@ def test_nothing_is_released_while_the_hold_on_the_site_is_lost(database_url: st
     async def story(connection: AsyncConnection[Any]) -> None:
         await exhausted(connection)
         held = SiteHold(token=1)
-        authority = Authority(ARMED.policy, ARMED.zone, False, ARMED.started_at, held)
+        authority = Authority(ARMED.policy, ARMED.zone, False, ARMED.running_for, held)
         assert await order(connection, authority=authority) is None
         async with await connect(database_url) as holder:
             token = await site_lock.try_lock(holder)

@@ -184,7 +184,7 @@ class Replay:
 
     async def links(self) -> list[tuple[str, str, Decimal | None, str | None]]:
         """The links in force."""
-        authority = Authority(Policy(), self.zone, shadow_mode=True, started_at=datetime.now(UTC))
+        authority = Authority(Policy(), self.zone, shadow_mode=True, running_for=timedelta)
         await settle_marked(self.connection, authority, datetime.now(UTC))
         query = "SELECT from_day::text, to_day::text, link_kwh(l), hold FROM link l ORDER BY 1"
         found = await rows(self.connection, query)

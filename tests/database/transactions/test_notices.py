@@ -11,7 +11,13 @@ from psycopg import AsyncConnection
 from config.notice_texts import shipped_texts
 from daemon.notices.due import Terms
 from daemon.notices.wording import SiteWords
-from daemon.transactions.notices import Telling, make_notices, not_sent, release_notice
+from daemon.transactions.notices import (
+    Telling,
+    accounts_to_tell,
+    make_notices,
+    not_sent,
+    release_notice,
+)
 from storage import notices as stored
 from storage.notices import NoticeToSend
 from tests.database.cli.test_ledger_commands import FILES
@@ -108,6 +114,23 @@ def test_a_low_balance_is_warned_of_once_after_each_payment(database_url: str) -
             ("warning", "sms"),
         ]
         assert "21.00" in (await rows(connection, "SELECT text FROM notice ORDER BY id"))[1]
+
+    on(database_url, story)
+
+
+def test_what_was_told_of_the_end_of_a_cycle_is_known_after_a_payment(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        account = await site(connection)
+        for occasion in ("low 1", "cycle 2026-06-30"):
+            await connection.execute(
+                "INSERT INTO notice (account_id, kind, occasion, channel, language, text, "
+                "amount_fen, actor, made_at) SELECT %s, 'warning', %s, 'sms', 'zh', 'x', 1, 'li', "
+                "now() - interval '2 days'",
+                (account, occasion),
+            )
+        await pay(connection, "A1", 2500)
+        (known,) = await accounts_to_tell(connection, TELLING, [account], NOON)
+        assert [it.occasion for it in known.told] == ["cycle 2026-06-30"]
 
     on(database_url, story)
 

@@ -112,6 +112,19 @@ def test_what_was_seen_later_stays(database_url: str) -> None:
     on(database_url, story)
 
 
+def test_what_a_line_saw_is_dated_by_the_databases_clock(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        meter = await paid_up(connection)
+        # The host is two hours ahead, and looked a minute ago.
+        ahead = datetime.now(UTC) + timedelta(hours=2)
+        read = RelayRead(meter, OPENED, ahead - timedelta(minutes=1))
+        await take_relays(connection, [read], lambda: ahead)
+        (age,) = await rows(connection, "SELECT now() - relay_observed_at FROM point_supply")
+        assert timedelta(seconds=50) < age < timedelta(seconds=70)
+
+    on(database_url, story)
+
+
 def test_an_external_relay_may_only_mirror_its_command(database_url: str) -> None:
     async def story(connection: AsyncConnection[Any]) -> None:
         meter = await paid_up(connection, relay_type="external")

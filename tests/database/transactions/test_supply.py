@@ -293,7 +293,9 @@ def test_a_trip_that_waited_until_the_policy_forbids_it_is_not_sent(
             ),
             "age": replace(ARMED, policy=replace(policy, max_reading_age=timedelta(hours=1))),
             "startup": replace(
-                ARMED, started_at=NOW, policy=replace(policy, startup_hold=timedelta(minutes=15))
+                ARMED,
+                running_for=timedelta,
+                policy=replace(policy, startup_hold=timedelta(minutes=15)),
             ),
         }[what]
         reason = {"window": "WINDOW_CLOSED", "age": "STALE_READING", "startup": "STARTUP_HOLD"}[

@@ -81,11 +81,12 @@ class Daemon:
         self.host_clock = HostClock(
             wall=lambda: self.now().timestamp(), monotonic=lambda: self.kernel.now_s
         )
+        began_s = self.kernel.now_s
         self.authority = Authority(
             policy=self.terms.policy,
             zone=self.terms.zone,
             shadow_mode=self.terms.shadow_mode,
-            started_at=self.now(),
+            running_for=lambda: timedelta(seconds=self.kernel.now_s - began_s),
             hold=self.hold,
             profiles=self.terms.profiles,
             limits=self.terms.limits,
@@ -135,7 +136,7 @@ class Daemon:
             relay = await port.read_relay()
             read = RelayRead(cast("SiteMeter", _Seen(meter)), relay, self.now())
             async with self.database.connection() as connection:
-                await take_relays(cast("Any", connection), [read])
+                await take_relays(cast("Any", connection), [read], self.now)
         except (NoReply, LineDown, psycopg.OperationalError):
             return  # it is wanted again
 

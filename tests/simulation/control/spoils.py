@@ -93,7 +93,7 @@ def reasons() -> Iterator[Spoil]:
             )
     few = "len(_approvers(facts)) < approvals_needed(policy, facts)"
     yield Spoil("APPROVAL_MISSING", GUARD, few, "False")
-    yield Spoil("requester approves", GUARD, "} - {person(facts.requested_by)}", "}")
+    yield Spoil("requester approves", GUARD, "agreed - {requester} - NOBODY", "agreed - NOBODY")
 
 
 def locks_and_looks() -> Iterator[Spoil]:
@@ -104,7 +104,12 @@ def locks_and_looks() -> Iterator[Spoil]:
         "            await ledger.lock_accounts(connection, [account])\n",
         "            pass\n",
     )
-    yield Spoil("lock of the cap on trips", RELEASE, "await supply.lock_trips(connection)", "pass")
+    yield Spoil(
+        "lock of the cap on trips",
+        RELEASE,
+        "    await supply.lock_trips(connection)\n    if now >= command.expires_at:",
+        "    if now >= command.expires_at:",
+    )
     yield Spoil(
         "fence",
         RELEASE,
@@ -187,8 +192,8 @@ def locks_and_looks() -> Iterator[Spoil]:
     yield Spoil(
         "a refused repetition is watched",
         "daemon.control.observation",
-        'if action == "trip" and answer == "refused" and sends_before:',
-        "if False:",
+        'return "verifying" if sends_before else "refused"',
+        'return "refused"',
     )
     yield Spoil(
         "ordered open is no open relay",
@@ -271,7 +276,7 @@ def locks_and_looks() -> Iterator[Spoil]:
     yield Spoil(
         "the sweep restores",
         "daemon.transactions.sweep",
-        "await restore(connection, [account], CAUSE, now, of_others=of_others)",
+        "await restore(connection, accounts, CAUSE, now, of_others=of_others)",
         "pass",
     )
     yield Spoil(

@@ -158,7 +158,7 @@ def _facts(database: Database, daemon: Daemon, point: int, now: datetime) -> dic
         "breaker_open": _breaker_open(database, row),
         "meters": len(account["points"]),
         "shadow_mode": daemon.terms.shadow_mode,
-        "running_for": max((now - daemon.authority.started_at).total_seconds(), 0.0),
+        "running_for": daemon.authority.running_for().total_seconds(),
         "clocks_apart": daemon.ahead.total_seconds(),
         "clock_stepped_at": _told(now) if daemon.host_clock.doubt else None,
         **(_ordered(order) if order else _asked(database, episode[0] if episode else None)),

@@ -4,7 +4,7 @@ than a line bears."""
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any, cast
 from zoneinfo import ZoneInfo
@@ -32,7 +32,7 @@ from storage.archive import SiteMeter
 from tests.line_parts import line_parts
 
 TODAY = date(2026, 3, 11)
-AUTHORITY = Authority(Policy(), ZoneInfo("Asia/Shanghai"), True, datetime.now(UTC))
+AUTHORITY = Authority(Policy(), ZoneInfo("Asia/Shanghai"), True, timedelta)
 GOOD = ReadResult("ok", (Decimal("12.5"), None))
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from daemon.control.persons import is_same_person
+from daemon.control.persons import BY_DAEMON, NOBODY, is_same_person, person
 
 
 @pytest.mark.parametrize(
@@ -21,3 +21,12 @@ def test_no_capital_width_or_blank_makes_another_person(
     one: str, other: str, is_same: bool
 ) -> None:
     assert is_same_person(one, other) is is_same_person(other, one) is is_same
+
+
+def test_one_name_stands_for_all_ways_of_writing_it() -> None:
+    assert person(" Li\u3000 WEI ") == "li wei"
+
+
+def test_who_has_no_name_or_the_daemons_is_nobody() -> None:
+    assert BY_DAEMON == "daemon"
+    assert {"", BY_DAEMON} == NOBODY

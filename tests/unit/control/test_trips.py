@@ -35,7 +35,7 @@ SHANGHAI = ZoneInfo("Asia/Shanghai")
 NOW = datetime(2026, 3, 11, 2, 30, tzinfo=UTC)  # 10:30 in Shanghai, a Wednesday
 MIDNIGHT = datetime(2026, 3, 11, tzinfo=SHANGHAI)
 LENIENT = Policy(written_required=False, final_required=False, approvals_required=0)
-AUTHORITY = Authority(LENIENT, SHANGHAI, shadow_mode=False, started_at=NOW - timedelta(hours=1))
+AUTHORITY = Authority(LENIENT, SHANGHAI, shadow_mode=False, running_for=lambda: timedelta(hours=1))
 EXHAUSTED = PointFacts(
     point_id=1,
     point="P1",
@@ -118,10 +118,10 @@ def test_the_guard_is_told_the_sites_time_and_what_is_missing() -> None:
     unknown = replace(
         EXHAUSTED, newest_state=None, last_published_day=None, episode_started_at=None
     )
-    facts = facts_for_guard(unknown, AUTHORITY, AUTHORITY.started_at - timedelta(days=1))
+    facts = facts_for_guard(unknown, AUTHORITY, NOW - timedelta(days=1))
     assert facts.reading_state == "missing"
     assert (facts.last_reading_at, facts.episode_started_at) == (None, None)
-    assert facts.running_for == timedelta(0)  # a clock that was set back
+    assert facts.running_for == timedelta(hours=1)  # whatever clocks show
 
 
 @pytest.mark.parametrize(

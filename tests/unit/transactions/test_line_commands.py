@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 from zoneinfo import ZoneInfo
 
@@ -17,7 +17,7 @@ from daemon.transactions.line_commands import DATABASE_RETRY_S, MIN_WAIT_S, Line
 from protocols.errors import LineDown
 
 NOW = datetime(2026, 3, 16, 4, tzinfo=UTC)
-AUTHORITY = Authority(Policy(), ZoneInfo("Asia/Shanghai"), shadow_mode=True, started_at=NOW)
+AUTHORITY = Authority(Policy(), ZoneInfo("Asia/Shanghai"), shadow_mode=True, running_for=timedelta)
 
 
 class Broken:
