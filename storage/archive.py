@@ -435,9 +435,13 @@ async def open_account(
         before = await fetch_row(connection, SQL["to_be_opened_from"], {"account": account})
         row = await fetch_row(connection, SQL["open_account"], values)
         if row is None:
+            if await account_id(connection, account) is None:
+                raise ArchiveConflict(
+                    f"account {account} is unknown: accounts come from accounts.csv, by a start or "
+                    "`meterd reload`"
+                )
             raise ArchiveConflict(
-                f"account {account} is unknown or open already "
-                f"(see `meterd account show {account}`)"
+                f"account {account} is open already (see `meterd account show {account}`)"
             )
         if before is not None and not again and _is_another(before, opened_on, agreement):
             raise ArchiveConflict(

@@ -291,7 +291,7 @@ def test_a_pending_account_whose_first_point_is_billed_keeps_its_opening_day(
         assert (await account_of(connection, "A1"))["open_from"] == OPEN
         with pytest.raises(ArchiveConflict, match="account A1 is open with T from 2026-03-01"):
             await archive.import_accounts(connection, site.rows().accounts, "Li")
-        with pytest.raises(ArchiveConflict, match="account A1 is unknown or open already"):
+        with pytest.raises(ArchiveConflict, match="account A1 is open already"):
             await archive.open_account(
                 connection, "A1", points=[], opened_on=OPEN + DAY, agreement="x"
             )
@@ -405,7 +405,7 @@ def test_an_account_is_opened_once_and_only_with_points_that_are_free(database_u
         await site.take_over(connection)
         before = await everything(connection)
         for account, points, told in (
-            ("A9", [], "account A9 is unknown or open already"),
+            ("A9", [], "account A9 is unknown: accounts come from"),
             ("A1", ["P1", "P2"], "point P2 is unknown or another account's"),
             ("A1", ["P9"], "point P9 is unknown or another account's"),
         ):
