@@ -118,7 +118,7 @@ async def audit(
 
 async def _audited(connection: AsyncConnection[Any], first: int) -> Verified:
     newest = await seals.last_block(connection)
-    last = await _newest(connection)
+    last = await _number_of(connection, newest)
     if newest is None or await seals.first_suspect(connection, first, last) is not None:
         # Where the rows are as they were the checksum is: of another server, or it was changed.
         return await verify(connection, first)
@@ -127,7 +127,10 @@ async def _audited(connection: AsyncConnection[Any], first: int) -> Verified:
 
 async def _newest(connection: AsyncConnection[Any]) -> int:
     """The number of the last block, also of one that was removed; 0: nothing is sealed."""
-    block = await seals.last_block(connection)
+    return await _number_of(connection, await seals.last_block(connection))
+
+
+async def _number_of(connection: AsyncConnection[Any], block: Block | None) -> int:
     # Balances are sealed with a block: they tell of one that is there no more.
     return max(block.number if block else 0, await seals.newest_balance(connection))
 

@@ -1890,11 +1890,10 @@ CREATE TRIGGER command_event_is_never_changed BEFORE UPDATE OR DELETE ON command
     FOR EACH ROW EXECUTE FUNCTION refuse_change();
 
 -- 64 bits of what has a place above one and up to another, as PostgreSQL hashes arrays and records: quick, in any order.
--- Of the journal: who moved how much, and which version of its row says so. Nobody changes any of a row's columns but by another
+-- Of the journal: how much was moved, and which version of its row says so. Nobody changes any of a row's columns but by another
 -- version, of a later database transaction; `sealer` is the age of the one that sealed these, and the distance stays.
 CREATE FUNCTION checksum_of_places(above bigint, up_to bigint, sealer bigint) RETURNS bigint STABLE LANGUAGE sql AS $$
-    SELECT coalesce((SELECT bit_xor(hash_array_extended(t.accounts, hash_array_extended(t.amounts,
-                                                                                        hashint8extended(t.id, age(t.xmin) - sealer))))
+    SELECT coalesce((SELECT bit_xor(hash_array_extended(t.amounts, hashint8extended(t.id, age(t.xmin) - sealer)))
                      FROM public.journal t WHERE t.id > above AND t.id <= up_to), 0)
          # coalesce((SELECT bit_xor(hash_record_extended(ROW(a.place, a.id, a.name), 0)) FROM public.ledger_account a
                      WHERE a.place > above AND a.place <= up_to), 0)
