@@ -636,6 +636,21 @@ def test_a_password_is_in_no_report(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert "(a password, not shown)" in html.read_text()
 
 
+def test_a_password_that_the_meter_refuses_blames_it_for_nothing_and_is_tried_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv(ENVIRONMENT, "000000")
+    checks = ("write_back", "expired", "in_time", "trip", "keep_power")
+    only = [argument for check in checks for argument in ("--only", check)]
+    result = run_on(*only, "--may-write", "--may-switch", "--level", "04", "--json")
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)["results"]
+    told = "the meter takes no such password at level 04"
+    assert [(it["verdict"], it["detail"]) for it in found] == [("not tested", told)] * len(checks)
+    sent = [frame["bytes"] for it in found for frame in it["frames"]]
+    assert sent.count("(a password, not shown)") == 1
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [

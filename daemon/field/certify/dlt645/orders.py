@@ -23,6 +23,8 @@ STATUS_WORD_3: Final = "04000503"
 DEMAND_PERIOD: Final = "04000103"
 MOVES_WITHIN_S: Final = 10.0
 LOOK_AGAIN_S: Final = 0.25
+NO_AUTHORITY: Final = 0x04
+"""Of an error word: the password, or its level, is not the meter's."""
 
 
 async def status_word(meter: Subject) -> str:
@@ -49,7 +51,17 @@ async def _write(meter: Subject, identifier: str, value: bytes, authority: Autho
 def _authority(meter: Subject) -> Authority:
     if meter.authority is None:
         raise NotTested("no password is given")
+    if meter.takes_no_password:
+        raise NotTested(f"the meter takes no such password at level {meter.authority.level}")
     return meter.authority
+
+
+def _look_whether_taken(meter: Subject, answer: Frame) -> None:
+    """NotTested where the meter refuses the password that was given: then nothing that needs one
+    says anything of it, and it is tried no more, because meters lock after some wrong ones."""
+    if answer.is_abnormal and answer.data and answer.data[0] & NO_AUTHORITY:
+        meter.takes_no_password = True
+        _authority(meter)
 
 
 def _wrong(authority: Authority) -> Authority:
@@ -63,7 +75,10 @@ async def wrong_password(meter: Subject) -> str:
     value = await meter.data(DEMAND_PERIOD)
     answer = await _write(meter, DEMAND_PERIOD, value, _wrong(_authority(meter)))
     need(answer.is_abnormal, "a write with a wrong password is confirmed")
-    need(bool(answer.data and answer.data[0] & 0x04), f"the error word is {hexed(answer.data)}")
+    need(
+        bool(answer.data and answer.data[0] & NO_AUTHORITY),
+        f"the error word is {hexed(answer.data)}",
+    )
     return f"refused with {hexed(answer.data)}"
 
 
@@ -76,6 +91,7 @@ async def write_back(meter: Subject) -> str:
     other = bytes.fromhex("30") if value != bytes.fromhex("30") else bytes.fromhex("15")
     for wanted in (other, value):
         answer = await _write(meter, DEMAND_PERIOD, wanted, authority)
+        _look_whether_taken(meter, answer)
         need(not answer.is_abnormal, f"the write is refused with {hexed(answer.data)}")
         kept = await meter.data(DEMAND_PERIOD)
         need(kept == wanted, f"{hexed(wanted)} was confirmed and {hexed(kept)} is kept")
@@ -121,6 +137,7 @@ async def expired(meter: Subject) -> str:
     if not answer.is_abnormal:
         await _order(meter, RelayAction.END_ALARM)
         raise CheckFailed("a command that expired 10 minutes ago is confirmed")
+    _look_whether_taken(meter, answer)
     return f"refused with {hexed(answer.data)}"
 
 
@@ -134,6 +151,7 @@ async def in_time(meter: Subject) -> str:
 async def _order(meter: Subject, action: RelayAction) -> None:
     expires = await clock(meter) + timedelta(minutes=5)
     answer = await _control(meter, action, _authority(meter), expires)
+    _look_whether_taken(meter, answer)
     need(
         not answer.is_abnormal,
         f"{action.name.lower()} is refused with {hexed(answer.data)}",

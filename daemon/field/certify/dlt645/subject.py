@@ -40,12 +40,13 @@ WRAP_KWH: Final = Decimal(1_000_000)
 @dataclass
 class Subject:
     """The meter on the bench. `now`: what its clock should show; `authority`: None without a
-    password."""
+    password; `takes_no_password`: it refused that one."""
 
     bench: Bench
     address: str
     now: Callable[[], datetime]
     authority: Authority | None = None
+    takes_no_password: bool = False
 
     async def ask(self, frame: Frame, wake_up: bytes = WAKE_UP) -> Reply:
         """What comes to a frame."""
