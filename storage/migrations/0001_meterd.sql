@@ -1741,6 +1741,7 @@ CREATE TABLE supply_mark (
 );
 CREATE INDEX marks_that_hold ON supply_mark (kind) WHERE lifted_at IS NULL;
 CREATE INDEX supply_marks_of_account ON supply_mark (account_id) WHERE account_id IS NOT NULL;
+CREATE INDEX supply_marks_of_parts ON supply_mark (kind) WHERE lifted_at IS NULL AND account_id IS NULL AND point_id IS NULL;
 CREATE INDEX supply_marks_of_point ON supply_mark (point_id) WHERE point_id IS NOT NULL;
 COMMENT ON TABLE supply_mark IS 'holds from from_at, to to_at if it has one, until it is lifted; of no area, line, account or point: of the whole site';
 COMMENT ON COLUMN supply_mark.kw_per_minute IS 'of an amnesty: whoever is cut is restored, with so much load within a minute, of kw_per_point each';
@@ -1766,9 +1767,19 @@ CREATE FUNCTION marked_points(kinds text[]) RETURNS TABLE (point_id integer) STA
     SELECT p.id FROM holding h JOIN point p ON num_nonnulls(h.area, h.line, h.account_id, h.point_id) = 0
 $$;
 -- Whether a point is protected, or somebody there depends on supply, by the files or by a mark.
+-- Each mark is looked up by its index: there are thousands of them, and few orders. None of them ends by itself.
 CREATE FUNCTION must_be_on(of_point integer) RETURNS boolean STABLE LANGUAGE sql AS $$
     SELECT p.protected OR p.life_support
-        OR EXISTS (SELECT FROM marked_points('{protected,life_support}') k WHERE k.point_id = p.id)
+        OR EXISTS (SELECT FROM supply_mark k WHERE k.point_id = p.id
+                   AND k.kind IN ('protected', 'life_support') AND k.lifted_at IS NULL AND k.from_at <= now())
+        OR EXISTS (SELECT FROM point_account x JOIN supply_mark k ON k.account_id = x.account_id
+                   WHERE x.point_id = p.id AND x.to_day IS NULL
+                   AND k.kind IN ('protected', 'life_support') AND k.lifted_at IS NULL AND k.from_at <= now())
+        OR EXISTS (SELECT FROM supply_mark k WHERE k.account_id IS NULL AND k.point_id IS NULL
+                   AND k.kind IN ('protected', 'life_support') AND k.lifted_at IS NULL AND k.from_at <= now()
+                   AND (num_nonnulls(k.area, k.line) = 0 OR k.area = p.area
+                        OR k.line IN (SELECT m.line FROM installation i JOIN meter m ON m.id = i.meter_id
+                                      WHERE i.point_id = p.id AND i.to_at IS NULL)))
     FROM point p WHERE p.id = of_point
 $$;
 
