@@ -76,26 +76,24 @@ def test_what_is_said_of_an_account_shows(place: Place) -> None:
     assert "2025-12\t800" in text
 
 
-@pytest.mark.parametrize(
-    ("words", "told"),
-    [
-        (("bonus", "A1", "-1", "--from", "2026-03-01"), "-1"),
-        (("bonus", "A1", "1000001", "--from", "2026-03-01"), "between 0 and 1000000"),
-        (("bonus", "A1", "1e3", "--from", "2026-03-01"), "is no number of kWh"),
-        (("bonus", "A1", "1", "--from", "9999-12-31"), "is no day from 2000 to 2099"),
-        (("bonus", "A1", "1", "--from", "2100-01-01"), "is no day from 2000 to 2099"),
-        (("bonus", "A1", "1", "--from", "1999-12-31"), "is no day from 2000 to 2099"),
-        (("bonus", "A1", "1", "--from", "2026-03-01"), "say --reason"),
-        (("elsewhere", "A1", "2026-13", "1"), "write 2026 or 2026-07"),
-        (("elsewhere", "A1", "26", "1"), "write 2026 or 2026-07"),
-    ],
-)
-def test_what_was_mistyped_is_told_before_anything_is_asked(
-    place: Place, words: tuple[str, ...], told: str
-) -> None:
-    refused = place.meterd("account", *words)
-    assert refused.returncode == 2
-    assert told in refused.stderr
+MISTYPED = [
+    (("bonus", "A1", "-1", "--from", "2026-03-01"), "-1"),
+    (("bonus", "A1", "1000001", "--from", "2026-03-01"), "between 0 and 1000000"),
+    (("bonus", "A1", "1e3", "--from", "2026-03-01"), "is no number of kWh"),
+    (("bonus", "A1", "1", "--from", "9999-12-31"), "is no day from 2000 to 2099"),
+    (("bonus", "A1", "1", "--from", "2100-01-01"), "is no day from 2000 to 2099"),
+    (("bonus", "A1", "1", "--from", "1999-12-31"), "is no day from 2000 to 2099"),
+    (("bonus", "A1", "1", "--from", "2026-03-01"), "say --reason"),
+    (("elsewhere", "A1", "2026-13", "1"), "write 2026 or 2026-07"),
+    (("elsewhere", "A1", "26", "1"), "write 2026 or 2026-07"),
+]
+
+
+def test_what_was_mistyped_is_told_before_anything_is_asked(place: Place) -> None:
+    for words, told in MISTYPED:
+        refused = place.meterd("account", *words)
+        assert refused.returncode == 2, words
+        assert told in refused.stderr
     assert place.ask("SELECT FROM document") == []
 
 
