@@ -141,7 +141,7 @@ class Point:
         is_old_right = self._is_sum_right(change.old_final, old)
         if not (is_old_right and self._is_sum_right(change.new_initial, change.meter(old))):
             return self, TOU_MISMATCH
-        changes = tuple(sorted((*self.changes, change), key=lambda it: it.at))
+        changes = tuple(sorted((*self.changes, change)))  # no two of one moment
         return self._tried(replace(self, changes=changes), change.at)
 
     def meters_at(self, at: datetime) -> tuple[Meter, Meter]:

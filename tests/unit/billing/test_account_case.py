@@ -652,6 +652,24 @@ def test_readings_of_the_removed_meter_that_come_late_are_its_own_by_time() -> N
     ]
 
 
+@pytest.mark.parametrize(
+    ("final_valley", "initial_valley", "status"),
+    [
+        ("5", "1", "accepted"),
+        ("4", "1", "suspect:tou_mismatch"),
+        ("5", "2", "suspect:tou_mismatch"),
+    ],
+)
+def test_the_rates_of_both_meters_of_an_exchange_make_their_totals(
+    final_valley: str, initial_valley: str, status: str
+) -> None:
+    change = exchange("2026-03-02T12:00", "11", "2")
+    change["old_final"] |= {"peak": "6", "valley": final_valley}
+    change["new_initial"] |= {"peak": "1", "valley": initial_valley}
+    result = story(tou("2026-03-01", "10", "6", "4"), change, rates=["peak", "valley"])
+    assert statuses(result) == ["accepted", status]
+
+
 def test_an_exchange_may_come_after_the_readings_of_the_new_meter() -> None:
     result = story(
         reading("2026-03-01", "50"),
