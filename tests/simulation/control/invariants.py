@@ -156,7 +156,7 @@ class Watch:
                 self._is_carried_out_or_told(number, row)
 
     def _against(self, owner: Daemon, point: int, now: datetime) -> set[str]:
-        return reasons_against(self.database, owner, point, now + owner.ahead)
+        return reasons_against(self.database, owner, point, now)
 
     def _account(self, point: int) -> Row:
         return self.database.tables["account"][self.database.tables["point"][point]["account_id"]]
