@@ -971,10 +971,10 @@ def check_postings(
 ) -> None:
     """Of each month that the bill rates, every component to the fen."""
     posted = posted_fen(bill, transactions)
-    claimed = {}
+    claimed = set()
     for fact in bill.by_kind["charge"]:
         stream = fact.month("month"), fact.text("component")
-        claimed[stream] = fact
+        claimed.add(stream)
         is_rated = stream[0] in bill.months
         right = fen(owed.get(stream, ZERO)) if is_rated else fact.whole("fen")
         if fact.whole("fen") != right:

@@ -7,6 +7,7 @@ from datetime import date
 from fractions import Fraction
 from functools import partial
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -404,6 +405,33 @@ def test_a_rate_without_a_register_or_a_price_is_told(
     link = verify.Link("f:7", "P1", 0, 10, Fraction(1), steps, held=False)
     told = wrong(lambda: verify.priced_registers(link, steps, tou, residual))
     assert told == ("f:7", "the rate {} has no register, or no price", name)
+
+
+def test_a_price_of_a_rate_that_was_not_used_is_told() -> None:
+    told = wrong(lambda: verify.at_prices("f:7", {"peak": Fraction(1)}, {"total": Fraction(5)}))
+    assert told == ("f:7", "the rate {} has no register, or no price", "peak")
+
+
+def test_a_matrix_that_is_no_register_is_told_with_its_place() -> None:
+    rows = {"bounds_kwh": ["50"], "matrix": [{"peak": "x"}, {"peak": "7"}]}
+    told = wrong(lambda: Ladder(fact(method="matrix", cycle="year", **rows)))
+    assert told[0] == "f:1"
+
+
+def test_a_charge_that_registers_make_and_nobody_posted_is_missed() -> None:
+    bill = verify.Bill(verify.facts_of("bill.jsonl", bill_files(bill_of_case("O01"))["bill.jsonl"]))
+    bill.by_kind["charge"] = []
+    owed = {(date(2026, 3, 1), "energy"): Fraction(1)}
+    told = wrong(lambda: verify.check_postings(bill, owed, [], lambda *_: None))
+    assert told[1:] == ("there is no charge {} of {}", "energy", "2026-03")
+
+
+def test_an_offset_counts_from_its_instant_on() -> None:
+    told = bill_of_case("O01")
+    files = bill_files(replace(told, zone=ZoneInfo("Europe/Berlin")))
+    bill = verify.Bill(verify.facts_of("bill.jsonl", files["bill.jsonl"]))
+    (_, winter), (changes, summer) = bill.offsets
+    assert [bill.offset(it) for it in (changes - 1, changes)] == [winter, summer]
 
 
 def test_a_fee_by_slab_needs_a_ladder_with_as_many_steps() -> None:
