@@ -44,8 +44,10 @@ _YEAR_FIRST: Final = re.compile(
     r"([0-9]{4})[-/.年]([0-9]{1,2})[-/.月]([0-9]{1,2})日?( 0?0:00(:00)?)?"
 )
 _YEAR_FIRST_SOMEHOW: Final = re.compile(
-    r"((?:19|20)[0-9]{2})[-/.年 ]?([0-9]{1,2})[-/.月 ]?([0-9]{1,2})日?([T ].*)?"
+    r"((?:19|20)[0-9]{2})"
+    r"(?:[-/.年 ]([0-9]{1,2})[-/.月 ]([0-9]{1,2})日?|([0-9]{2})([0-9]{2}))([T ].*)?"
 )
+"""Without marks between them month and day have two digits: 2026-12 and 2026121 may be any day."""
 _MONTHS: Final = "janfebmaraprmayjunjulaugsepoctnovdec"
 _MONTH_IN_LETTERS: Final = re.compile(
     rf"([0-9]{{1,2}})[- ]({'|'.join(re.findall('...', _MONTHS))})[a-z]*[- ]((?:20)?[0-9]{{2}})",
@@ -172,7 +174,7 @@ def _written_otherwise(cell: str) -> date | None:
     """20260301, 2026-03-01T08:30, 1-Mar-26."""
     found = _YEAR_FIRST_SOMEHOW.fullmatch(cell)
     if found is not None:
-        return _day_of(int(found[1]), int(found[2]), int(found[3]))
+        return _day_of(int(found[1]), int(found[2] or found[4]), int(found[3] or found[5]))
     found = _MONTH_IN_LETTERS.fullmatch(cell)
     if found is None:
         return None

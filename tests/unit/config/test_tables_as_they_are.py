@@ -298,6 +298,10 @@ def test_a_table_that_is_called_otherwise_is_found(tmp_path: Path, name: str) ->
         ("12 december 2025", "2025-12-12"),
         ("45717.5", "the year first, as 2026-03-01"),
         ("20261301", "the year first, as 2026-03-01"),
+        # A month, and two days.
+        ("2026-12", "the year first, as 2026-03-01"),
+        ("202612", "the year first, as 2026-03-01"),
+        ("2026121", "the year first, as 2026-03-01"),
     ],
 )
 def test_the_day_that_was_meant_is_told(cell: str, written: str) -> None:
