@@ -36,16 +36,22 @@ async def some(connection: Connection, ids: Collection[int]) -> list[RuleSet]:
     return await fetch_records(connection, RuleSet, SQL["some"], {"ids": sorted(ids)})
 
 
+async def put(
+    connection: Connection, program: int, thresholds: Mapping[str, int], actor: str
+) -> bool:
+    """Judge by these from now on; False, and nothing happens, where they are what holds already.
+
+    The caller holds the lock on the chains."""
+    values = {"program": program, "thresholds": Jsonb(dict(thresholds)), "actor": actor}
+    return bool(await fetch_rows(connection, SQL["put"], values))
+
+
 async def follow(
     connection: Connection, program: int, thresholds: Mapping[str, int], actor: str
 ) -> dict[int, date]:
-    """Judge by these from now on; where they are what holds already, nothing happens.
-
-    Returns by point that they may judge otherwise its first day. The caller holds the lock on the
-    chains."""
+    """The same; returns by point that they may judge otherwise its first day."""
     before = await newest(connection)
-    values = {"program": program, "thresholds": Jsonb(dict(thresholds)), "actor": actor}
-    if not await fetch_rows(connection, SQL["follow"], values):
+    if not await put(connection, program, thresholds, actor):
         return {}
     if before.program != program:
         return dict(await fetch_rows(connection, SQL["every_point"]))

@@ -1,7 +1,7 @@
 -- newest -- the one that holds now
 SELECT id, program, thresholds, since, actor FROM rule_set ORDER BY id DESC LIMIT 1
 
--- follow -- a new one, where the program or the site says something else than the newest
+-- put -- a new one, where the program or the site says something else than the newest
 INSERT INTO rule_set (id, program, thresholds, actor)
 SELECT newest.id + 1, %(program)s, %(thresholds)s, %(actor)s FROM (SELECT * FROM rule_set ORDER BY id DESC LIMIT 1) newest
 WHERE (newest.program, newest.thresholds) IS DISTINCT FROM (%(program)s::smallint, %(thresholds)s::jsonb)

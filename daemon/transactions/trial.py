@@ -73,7 +73,7 @@ async def _put_thresholds(
     connection: AsyncConnection[Any], thresholds: Mapping[str, int] | None
 ) -> None:
     if thresholds is not None:
-        await rule_sets.follow(connection, RULE_SET, thresholds, "trial")
+        await rule_sets.put(connection, RULE_SET, thresholds, "trial")
 
 
 async def settled(

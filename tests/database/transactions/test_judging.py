@@ -20,6 +20,7 @@ from daemon.transactions.decisions import DecisionRefused, Order, decide
 from daemon.transactions.disputes import judge_waiting
 from daemon.transactions.judging import arrival_tails, rejudge
 from daemon.transactions.known_tails import KnownTails
+from daemon.transactions.trial import foresee
 from storage import archive, chains, judging, rule_sets
 from storage.archive import BEGINNING, SiteMeter
 from storage.settling import mark_points
@@ -179,6 +180,28 @@ def test_use_that_waits_for_a_person_is_what_the_site_says_and_slots_name_the_ru
             (RULE_SET, 4, "tester"),
             (RULE_SET, 10, "tester"),
         ]
+
+    on(database_url, story)
+
+
+def test_a_trial_of_other_rules_judges_who_is_named_and_looks_for_no_others(
+    database_url: str,
+) -> None:
+    """It is made of some points at a time, and a look goes through all of the site."""
+
+    async def story(connection: AsyncConnection[Any]) -> None:
+        meter = (await Site.of().take_over(connection))["P1"]
+        await store(connection, *(freeze(meter, OPEN + n * DAY, 100 + n) for n in (0, 1, 6)))
+        before = await rule_sets.newest(connection)
+        thresholds = {**before.thresholds, "max_auto_span_days": 4}
+        async with connection.transaction():
+            await chains.lock_chains(connection)
+            with counted(connection) as given:
+                found = await foresee(connection, {1: OPEN}, ZONE, NOW, thresholds=thresholds)
+        assert sorted(found.effects) == [1]
+        assert any("INSERT INTO rule_set" in it for it in given)
+        assert [it for it in given if "touched" in it] == []
+        assert await rule_sets.newest(connection) == before
 
     on(database_url, story)
 
