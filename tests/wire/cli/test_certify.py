@@ -26,7 +26,7 @@ from pymodbus.simulator import DataType, SimData, SimDevice
 from config.profiles import load_profile
 from daemon.cli.authority import ENVIRONMENT
 from daemon.cli.certify import certify
-from daemon.field.certify.bench import Bench, Harm, harm_of_dlt645, harm_of_modbus
+from daemon.field.certify.bench import Bench, Harm, harm_of_dlt645, harm_of_modbus, secret_free
 from daemon.field.certify.dlt645.checks import SUITE as DLT645
 from daemon.field.certify.dlt645.subject import Subject, is_whole
 from daemon.field.certify.modbus.checks import SUITE as MODBUS
@@ -205,6 +205,37 @@ def test_every_deviation_is_found_by_a_check() -> None:
 def test_a_check_fails_on_a_meter_that_deviates(deviation: str, check: str) -> None:
     results = on([deviating(deviation)], only=(check,))
     assert [result.verdict for result in results] == [Verdict.FAILED], results
+
+
+REFUSED = Authority(PASSWORD.level, "999999")
+
+
+@pytest.mark.parametrize(
+    ("authority", "told", "tries"),
+    [
+        (PASSWORD, "its clock was set to the right time", 2),
+        (REFUSED, "its clock shows that time until somebody sets it", 1),
+        (None, "its clock shows that time until somebody sets it", 0),
+    ],
+)
+def test_a_clock_that_took_a_wrong_time_is_set_right_or_told_to_be_wrong_still(
+    authority: Authority | None, told: str, tries: int
+) -> None:
+    meter = deviating("takes_any_time")
+
+    async def story() -> tuple[list[Checked], Subject]:
+        async with serve_tcp([meter]) as line, TcpChannel("127.0.0.1", line.port) as channel:
+            bench = Bench(channel, is_whole, harm_of_dlt645, Harm.SWITCHES, WAIT_S)
+            subject = Subject(bench, ADDRESS, now, authority)
+            checks = [check for check in DLT645 if check.name == "clock_limits"]
+            return await run_suite(checks, subject, bench), subject
+
+    (result,), subject = asyncio.run(story())
+    assert result.verdict is Verdict.FAILED
+    assert result.detail == f"a time 10 minutes off was taken; {told}"
+    assert subject.takes_no_password is (authority is REFUSED)
+    with_password = [it for it in secret_free(subject.bench.transcript) if not it.data]
+    assert len(with_password) == tries
 
 
 OTHER_FAULTS: dict[str, Callable[[], SimulatedBus]] = {

@@ -59,9 +59,12 @@ def _authority(meter: Subject) -> Authority:
 def _look_whether_taken(meter: Subject, answer: Frame) -> None:
     """NotTested where the meter refuses the password that was given: then nothing that needs one
     says anything of it, and it is tried no more, because meters lock after some wrong ones."""
-    if answer.is_abnormal and answer.data and answer.data[0] & NO_AUTHORITY:
-        meter.takes_no_password = True
-        _authority(meter)
+    meter.takes_no_password = _is_no_authority(answer)
+    _authority(meter)
+
+
+def _is_no_authority(answer: Frame) -> bool:
+    return answer.is_abnormal and bool(answer.data and answer.data[0] & NO_AUTHORITY)
 
 
 def _wrong(authority: Authority) -> Authority:
@@ -108,17 +111,24 @@ async def clock_limits(meter: Subject) -> str:
     silent(await meter.ask(told))
     after = await clock(meter)
     if after - before > CLOCK_LIMIT:
-        await _set_back(meter)
-        raise CheckFailed("a time 10 minutes off was taken; its clock was set to the right time")
+        shows = "shows that time until somebody sets it"
+        if await _is_set_back(meter):
+            shows = "was set to the right time"
+        raise CheckFailed(f"a time 10 minutes off was taken; its clock {shows}")
     return "10 minutes are not taken, and not answered"
 
 
-async def _set_back(meter: Subject) -> None:
-    if meter.authority is None:
-        return
+async def _is_set_back(meter: Subject) -> bool:
+    """Whether the clock could be set to the right time."""
+    if meter.authority is None or meter.takes_no_password:
+        return False
     now = meter.now()
-    await _write(meter, DATE, encode_time(now, "WW DD MM YY"), meter.authority)
-    await _write(meter, TIME, encode_time(now, "ss mm hh"), meter.authority)
+    for identifier, form in ((DATE, "WW DD MM YY"), (TIME, "ss mm hh")):
+        answer = await _write(meter, identifier, encode_time(now, form), meter.authority)
+        if answer.is_abnormal:
+            meter.takes_no_password = _is_no_authority(answer)
+            return False
+    return True
 
 
 async def _control(
