@@ -29,7 +29,7 @@ from daemon.transactions.sweep import open_restore_jobs, sweep
 from storage.cut_orders import orders
 from storage.documents import Said
 from storage.field_jobs import close_job
-from tests.database.small_site import ARMED, DAY, OPEN, Site, connect, on, pay, rows
+from tests.database.small_site import ARMED, DAY, NOW, OPEN, Site, connect, on, pay, rows
 from tests.database.transactions.test_supply import OPENED, exhausted, sent, supply_of
 
 SAID = Said("li", "the cable is wet", "photo 3")
@@ -85,15 +85,20 @@ async def ordered(
     return number
 
 
-async def is_cut(connection: AsyncConnection[Any], at: Authority = STRICT) -> None:
-    step = await take_step(connection, at, "line", soon())
+async def is_cut(
+    connection: AsyncConnection[Any], at: Authority = STRICT, asked_at: datetime | None = None
+) -> None:
+    """`asked_at`: when the trip was asked for, if not just now."""
+    sent_at = soon() if asked_at is None else asked_at + timedelta(minutes=1)
+    step = await take_step(connection, at, "line", sent_at)
     assert step is not None
     assert step.kind == "send"
     assert await is_still_released(connection, step.command)
-    await take_answer(connection, step.command, "acked", "accepted", soon())
-    looked = await take_step(connection, at, "line", soon(6))
+    await take_answer(connection, step.command, "acked", "accepted", sent_at)
+    seen_at = sent_at + timedelta(minutes=1)
+    looked = await take_step(connection, at, "line", seen_at)
     assert looked is not None
-    await take_observation(connection, looked.command, OPENED, soon(6))
+    await take_observation(connection, looked.command, OPENED, seen_at)
     assert await supply_of(connection) == "disconnected"
 
 
@@ -471,7 +476,7 @@ def test_who_is_given_a_dark_point_gets_it_lit_but_where_it_is_off_for_safety(
         else:
             await Site.of(2).take_over(connection)
             await ordered(connection, cause, at=ARMED)
-        await is_cut(connection, ARMED)
+        await is_cut(connection, ARMED, NOW if cause == "arrears" else None)
         # For arrears, who gets it owes, too, and had no notice.
         await file_document(connection, Assignment("P1", "A2", OPEN + DAY), SAID, soon(7))
         lit = cause != "safety"

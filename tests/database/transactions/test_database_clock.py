@@ -28,6 +28,15 @@ async def times_of(connection: AsyncConnection[Any]) -> list[datetime]:
     return [at for query in TIMES for row in await rows(connection, query) for at in row]
 
 
+async def owes(connection: AsyncConnection[Any]) -> None:
+    """Its trip is asked for now, by the database's clock."""
+    await exhausted(connection, authority=SHADOW)
+    (account,) = await rows(connection, "SELECT id FROM account")
+    async with connection.transaction():
+        await ledger.lock_accounts(connection, [account])
+        await request_trips(connection, ARMED, [account], await supply.database_clock(connection))
+
+
 async def carried(step: LineCommandStep) -> None:
     await step.answered("acked", "accepted")
 
@@ -37,13 +46,7 @@ def test_a_command_is_dated_by_the_database_on_a_host_that_is_three_hours_ahead(
 ) -> None:
     async def story(connection: AsyncConnection[Any]) -> None:
         begun = await supply.database_clock(connection)
-        await exhausted(connection, authority=SHADOW)
-        (account,) = await rows(connection, "SELECT id FROM account")
-        async with connection.transaction():
-            await ledger.lock_accounts(connection, [account])
-            await request_trips(
-                connection, ARMED, [account], await supply.database_clock(connection)
-            )
+        await owes(connection)
         async with await connect(database_url) as other, Pool(database_url, most=1) as pool:
             line = LineCommands("line", pool, ARMED, lambda: datetime.now(UTC) + AHEAD)
             line.wake()
@@ -66,7 +69,7 @@ def test_the_host_beside_the_database_still_speaks_against_a_trip(
     )
 
     async def story(connection: AsyncConnection[Any]) -> None:
-        await exhausted(connection)
+        await owes(connection)
         async with Pool(database_url, most=1) as pool:
             line = LineCommands("line", pool, careful, lambda: datetime.now(UTC) + ahead)
             line.wake()
