@@ -51,6 +51,7 @@ WHY: Final[Mapping[str, frozenset[str]]] = {
     "theft": frozenset({"since", "reason"}),
     "customer_request": frozenset({"since", "reason"}),
     "order_over": frozenset({"since"}),
+    "former_customer": frozenset({"since"}),
     "cut": frozenset({"since", "balance", "missing", "how_to_restore"}),
     "kept_off": frozenset({"since", "reason"}),
     "restore_due": frozenset({"since", "balance"}),

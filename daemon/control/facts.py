@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
-from typing import Final
+from typing import Final, Literal
 from zoneinfo import ZoneInfo
 
 from daemon.control.authority import Authority
@@ -57,7 +57,7 @@ class SupplyFacts:
     reconnect_fen: int
     balance_fen: int
     episode_started_at: datetime | None
-    cut_for: Cause = "arrears"
+    cut_for: Cause | Literal["former_customer"] = "arrears"
     """For what it was cut last."""
     said: Said = NOTHING_SAID
     """Of facts that are loaded for a restoration only the marks."""

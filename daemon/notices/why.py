@@ -18,6 +18,7 @@ Cause = Literal[
     "theft",
     "customer_request",
     "order_over",
+    "former_customer",
     "cut",
     "kept_off",
     "restore_due",
@@ -135,7 +136,9 @@ def _ours(known: PointSupply) -> Cause | None:
         return known.ordered
     match known.supply_state:
         case "disconnected" if known.cut_for != "arrears":
-            return "order_over" if known.off_since is None else "kept_off"
+            if known.off_since is not None:
+                return "kept_off"
+            return "former_customer" if known.cut_for == "former_customer" else "order_over"
         case "disconnected" if missing_fen(known):
             return "cut"
         # Paid, and somebody who works there keeps it off: no reconnect leaves.

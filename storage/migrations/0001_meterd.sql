@@ -351,9 +351,9 @@ CREATE TABLE point_supply (
     relay_evidence      text CHECK (relay_evidence IN ('A', 'B', 'C')),
     command_observed    text NOT NULL DEFAULT 'unknown' CHECK (command_observed IN ('closed', 'open', 'unknown')),
     keep_power_observed boolean NOT NULL DEFAULT false,
-    cut_for             text NOT NULL DEFAULT 'arrears' CHECK (cut_for IN ('arrears', 'safety', 'theft', 'customer_request'))
+    cut_for             text NOT NULL DEFAULT 'arrears' CHECK (cut_for IN ('arrears', 'safety', 'theft', 'customer_request', 'former_customer'))
 );
-COMMENT ON COLUMN point_supply.cut_for IS 'of its last trip; who was cut for another reason than arrears is restored when that is over, whatever is owed';
+COMMENT ON COLUMN point_supply.cut_for IS 'of its last trip; who was cut for another reason than arrears is restored when that is over, whatever is owed; former_customer: for the arrears of who had it before';
 COMMENT ON COLUMN point_supply.relay_evidence IS 'A: relay feedback, and no current flows or no energy was counted; B: relay feedback; C: the command state only';
 COMMENT ON COLUMN point_supply.command_observed IS 'where the meter says its relay is ordered to be: ordered open and not open yet is a trip that comes later';
 CREATE INDEX points_not_energised ON point_supply (point_id) WHERE supply_state <> 'energised';
@@ -1822,13 +1822,17 @@ WHERE v.supply_state = 'energised' AND v.relay_observed <> 'open' OR v.supply_st
 COMMENT ON VIEW order_not_done IS 'what was ordered off and is on; its customer may switch on again what waits for the button';
 CREATE TRIGGER cut_order_stays BEFORE UPDATE ON cut_order FOR EACH ROW EXECUTE FUNCTION refuse_unsaying();
 CREATE TRIGGER cut_order_is_never_deleted BEFORE DELETE ON cut_order FOR EACH ROW EXECUTE FUNCTION refuse_change();
--- What is not for safety is about a customer, and ends when the point is no longer his. Looked at when all is written: an
+-- What is not for safety is about a customer, and ends when the point is no longer his, and whoever has it next is restored,
+-- whenever that can be. Looked at when all is written: an
 -- assignment from another day on ends a holding and begins one of the same account.
 CREATE FUNCTION end_orders_of_former_customer() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     UPDATE cut_order o SET ended_at = greatest(now(), o.asked_at), ended_by = 'daemon',
         ended_why = 'the point is no longer of account ' || (SELECT a.number FROM account a WHERE a.id = OLD.account_id)
     WHERE o.point_id = OLD.point_id AND o.cause <> 'safety' AND o.ended_at IS NULL
+      AND NOT EXISTS (SELECT FROM point_account x WHERE (x.point_id, x.account_id) = (OLD.point_id, OLD.account_id) AND x.to_day IS NULL);
+    UPDATE point_supply v SET cut_for = 'former_customer'
+    WHERE v.point_id = OLD.point_id AND v.supply_state <> 'energised' AND v.cut_for = 'arrears'
       AND NOT EXISTS (SELECT FROM point_account x WHERE (x.point_id, x.account_id) = (OLD.point_id, OLD.account_id) AND x.to_day IS NULL);
     RETURN NULL;
 END $$;

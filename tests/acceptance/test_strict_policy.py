@@ -56,7 +56,7 @@ def deliver(staged: Stage, kind: str) -> None:
     told(staged, "notice", "record", ACCOUNT, "--kind", kind, *TOLD)
     before = reasons(staged)
     ((now,),) = staged.ask(
-        "SELECT to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS+00:00')"
+        "SELECT to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US+00:00')"
     )
     assert reasons(staged) == before
     told(staged, "notice", "record", ACCOUNT, "--kind", kind, *TOLD, "--delivered", now)

@@ -465,6 +465,22 @@ def test_what_is_about_a_customer_ends_when_the_point_is_no_longer_his(
     on(database_url, story)
 
 
+def test_who_is_given_a_point_that_is_worked_on_gets_it_lit_afterwards(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        await exhausted(connection, 2)
+        await connection.execute("UPDATE command SET state = 'expired' WHERE point_id = 2")
+        await is_cut(connection, ARMED, NOW)
+        mark = await set_mark(connection, "keep_off", Marked(point="P1"), SAID)
+        # He owes, too, and had no notice.
+        await file_document(connection, Assignment("P1", "A2", OPEN + DAY), SAID, soon(7))
+        assert await supply_of(connection) == "disconnected"
+        await lift_mark(connection, mark, {"keep_off"}, SAID)
+        await sweep(connection, ARMED, soon(8))
+        assert await supply_of(connection) == "reconnect_commanded"
+
+    on(database_url, story)
+
+
 @pytest.mark.parametrize("cause", ["arrears", "theft", "safety"])
 def test_who_is_given_a_dark_point_gets_it_lit_but_where_it_is_off_for_safety(
     database_url: str, cause: Cause

@@ -446,6 +446,11 @@ async def _end_former_orders(session: Session, values: Values) -> list[Any]:
         if passed_on and found and found[1]["cause"] != "safety":
             ended = {"ended_at": session.database.now(), "ended_by": "daemon"}
             await session.put("order", found[0], **ended)
+        supply_there = session.get("supply", number)
+        assert supply_there is not None
+        is_cut = supply_there["supply_state"] != "energised"
+        if passed_on and is_cut and supply_there["cut_for"] == "arrears":
+            await session.put("supply", number, cut_for="former_customer")
     return []
 
 

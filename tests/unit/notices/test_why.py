@@ -103,6 +103,12 @@ CAUSES: dict[Cause, Change] = {
         "supply_state": "disconnected",
         "cut_for": it.choice(["safety", "theft", "customer_request"]),
     },
+    "former_customer": lambda it: {
+        **command(it),
+        **it.choice([{}, DEBT]),
+        "supply_state": "disconnected",
+        "cut_for": "former_customer",
+    },
     "cut": lambda it: {**command(it), **DEBT, "supply_state": "disconnected"},
     "kept_off": lambda it: {
         **it.choice(
