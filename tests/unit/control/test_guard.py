@@ -17,6 +17,7 @@ from daemon.control.guard import (
     MAX_TRIPS_PER_MINUTE,
     SPAN_GRACE,
     Approval,
+    Cause,
     Facts,
     Notice,
     Policy,
@@ -557,6 +558,7 @@ def final_notices(*ages: timedelta) -> list[Notice]:
             ("FINAL_NOTICE_EXPIRED",),
         ),
         ({"notices": (ALLOWED.notices[0], Notice("final", NOW + HOUR))}, ("FINAL_NOTICE_MISSING",)),
+        ({"notices": (ALLOWED.notices[0], Notice("final", NOW))}, ("FINAL_NOTICE_TOO_RECENT",)),
         (
             {"notices": (ALLOWED.notices[0], *final_notices(25 * HOUR, HOUR / 6))},
             ("FINAL_NOTICE_TOO_RECENT",),
@@ -631,6 +633,15 @@ def test_no_machine_alone_cuts_an_account_with_several_meters(
 def test_as_many_approvals_as_the_policy_asks_for_where_that_is_more() -> None:
     policy = Policy(approvals_required=2, approvals_of_several=1)
     assert evaluate(policy, dataclasses.replace(ALLOWED, meters=2)).decision == "needs_approval"
+
+
+@pytest.mark.parametrize("cause", ["safety", "theft", "customer_request"])
+def test_no_notice_of_a_debt_stands_against_an_order(cause: Cause) -> None:
+    ordered = dataclasses.replace(ALLOWED, cause=cause, requested_by="op-2")
+    for written, final in ((None, None), (NOW - 169 * HOUR, NOW - 25 * HOUR), (NOW, NOW)):
+        notices = (Notice("written", written), Notice("final", final))
+        told = dataclasses.replace(ordered, episode_started_at=NOW - 9 * DAY, notices=notices)
+        assert evaluate(Policy(), told).reasons == ()
 
 
 def test_a_policy_in_shadow_mode_only_tells() -> None:
