@@ -23,6 +23,7 @@ from config.table import Keys, read_table
 from config.table_text import table_file
 from config.tariff_version import TariffVersion
 from config.toml_lines import line_of, read_toml
+from protocols.mqtt.tasmota import device_of
 
 FIRST_DAY: Final = date(1990, 1, 1)
 """Before it no meter had a memory or an interface."""
@@ -333,9 +334,9 @@ def _parts_of_devices(site: LoadedSite) -> Iterator[Problem]:
     tasmota = {it.name for it in site.settings.gateway if it.family == "tasmota"}
     meters = {(it.line, it.device): it.address for it in site.archive.meters if it.line in tasmota}
     for row, meter in enumerate(site.archive.meters):
-        whole, _, channel = meter.device.rpartition(":")
+        whole, channel = device_of(meter.device)[1:]
         address = meters.get((meter.line, whole))
-        if address is not None and channel.isdecimal():
+        if address is not None and channel is not None:
             message = f"{meter.device} is a part of {whole}, which is {address}: counted twice"
             yield _in_archive(site, METERS, "device", message, row)
 

@@ -67,9 +67,10 @@ def table_bytes(path: Path, mistakes: Mistakes) -> bytes | None:
 
 def _called_alike(path: Path) -> list[str]:
     """Meters.CSV, meters.csv.txt and meters.xls beside a meters.csv that is not there."""
-    if not path.parent.is_dir():
+    try:
+        names = [file.name for file in path.parent.iterdir() if file.name[0] not in OF_PROGRAMS]
+    except OSError:  # there is no such folder, or it may not be listed
         return []
-    names = [file.name for file in path.parent.iterdir() if file.name[0] not in OF_PROGRAMS]
     return [name for name in names if path.stem.lower() in name.lower()]
 
 

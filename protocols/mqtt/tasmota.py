@@ -52,8 +52,8 @@ _PHASES: Final = {
 }
 
 
-class _Device(NamedTuple):
-    """`channel`: counted from 1; None for the whole of a device."""
+class Device(NamedTuple):
+    """`name` of the archive; `channel`: counted from 1; None for the whole of a device."""
 
     name: str
     topic: str
@@ -78,8 +78,8 @@ class Tasmota:
 
     def __init__(self, devices: Sequence[str], total: str = ENERGY) -> None:
         self._table, _, self._total = total.rpartition(".")
-        self._devices = {name: _device(name) for name in devices}
-        self._by_topic: defaultdict[str, list[_Device]] = defaultdict(list)
+        self._devices = {name: device_of(name) for name in devices}
+        self._by_topic: defaultdict[str, list[Device]] = defaultdict(list)
         for device in self._devices.values():
             self._by_topic[device.topic].append(device)
         self.subscriptions = tuple(
@@ -134,7 +134,7 @@ class Tasmota:
         """See Family."""
         kind, _, rest = topic.partition("/")
         name, _, last = rest.rpartition("/")
-        devices = self._by_topic.get(name) or [_Device(name, name, None)]
+        devices = self._by_topic.get(name) or [Device(name, name, None)]
         match kind, last:
             case "tele", "LWT":
                 is_online = _one_of(topic, payload, b"Offline", b"Online")
@@ -168,13 +168,13 @@ class Tasmota:
         return self._devices[device].topic if device in self._devices else device
 
     def _to_relay(self, device: str, payload: bytes) -> Outgoing:
-        known = self._devices.get(device) or _device(device)
+        known = self._devices.get(device) or device_of(device)
         return Outgoing(f"cmnd/{known.topic}/{known.relay}", payload, f"{device}/POWER", 0)
 
     def _measured(
         self,
         topic: str,
-        devices: Sequence[_Device],
+        devices: Sequence[Device],
         content: dict[str, Any],
         *,
         is_answer: bool,
@@ -196,13 +196,14 @@ class Tasmota:
         ]
 
 
-def _device(name: str) -> _Device:
+def device_of(name: str) -> Device:
+    """What a name in the archive means."""
     found = _CHANNEL.fullmatch(name)
     # In one way only: strip:02 would be another name of the channel that strip:2 is.
-    return _Device(name, found[1], int(found[2])) if found else _Device(name, name, None)
+    return Device(name, found[1], int(found[2])) if found else Device(name, name, None)
 
 
-def _relays(device: _Device) -> tuple[str, ...]:
+def _relays(device: Device) -> tuple[str, ...]:
     """On which topics its relay answers: the only one of a device as POWER, or as the first."""
     return (device.relay,) if device.channel else ("POWER", "POWER1")
 

@@ -272,6 +272,8 @@ def test_who_signs_has_to_be_a_program(tmp_path: Path) -> None:
     [
         ("tasmota", ("strip", "strip:2"), ["strip:2 is a part of strip, which is 000000000001"]),
         ("tasmota", ("strip:1", "strip:2"), []),
+        # Another device: channels have one name each.
+        ("tasmota", ("strip", "strip:02"), []),
         ("shelly", ("strip", "strip:2"), []),
     ],
 )
