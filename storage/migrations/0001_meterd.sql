@@ -1827,13 +1827,14 @@ CREATE TRIGGER cut_order_is_never_deleted BEFORE DELETE ON cut_order FOR EACH RO
 -- assignment from another day on ends a holding and begins one of the same account.
 CREATE FUNCTION end_orders_of_former_customer() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
+    IF EXISTS (SELECT FROM point_account x WHERE (x.point_id, x.account_id) = (OLD.point_id, OLD.account_id) AND x.to_day IS NULL) THEN
+        RETURN NULL;
+    END IF;
     UPDATE cut_order o SET ended_at = greatest(now(), o.asked_at), ended_by = 'daemon',
         ended_why = 'the point is no longer of account ' || (SELECT a.number FROM account a WHERE a.id = OLD.account_id)
-    WHERE o.point_id = OLD.point_id AND o.cause <> 'safety' AND o.ended_at IS NULL
-      AND NOT EXISTS (SELECT FROM point_account x WHERE (x.point_id, x.account_id) = (OLD.point_id, OLD.account_id) AND x.to_day IS NULL);
+    WHERE o.point_id = OLD.point_id AND o.cause <> 'safety' AND o.ended_at IS NULL;
     UPDATE point_supply v SET cut_for = 'former_customer'
-    WHERE v.point_id = OLD.point_id AND v.supply_state <> 'energised' AND v.cut_for = 'arrears'
-      AND NOT EXISTS (SELECT FROM point_account x WHERE (x.point_id, x.account_id) = (OLD.point_id, OLD.account_id) AND x.to_day IS NULL);
+    WHERE v.point_id = OLD.point_id AND v.supply_state <> 'energised' AND v.cut_for = 'arrears';
     RETURN NULL;
 END $$;
 CREATE CONSTRAINT TRIGGER orders_end_with_their_customer AFTER UPDATE OF to_day, account_id ON point_account
