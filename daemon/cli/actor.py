@@ -7,6 +7,7 @@ import pwd
 import shlex
 import sys
 import syslog
+from pathlib import Path
 from typing import Final, NamedTuple
 from unicodedata import normalize
 
@@ -16,6 +17,9 @@ from config.visible import visible
 from daemon.cli.typed import Text
 from daemon.control.persons import NOBODY, person
 
+NOTED_LOGIN: Final = Path("/proc/self/loginuid")
+"""Who logged in, as PAM noted it: neither sudo nor su changes it, nor anybody but root."""
+NOBODY_NOTED: Final = 2**32 - 1
 ACT: Final = "meterd.act"
 """Of what a click context knows: what was typed, of a command that changes something."""
 
@@ -29,32 +33,52 @@ class Typed(NamedTuple):
 
 
 actor_option = click.option(
-    "--as", "--actor", "actor", type=Text(), help="Who says it; default: the user of this machine."
+    "--as", "--actor", "actor", type=Text(), help="Who says it; default: who logged in here."
 )
 
 
 def os_user() -> str:
     """The name of who runs this program, as the system knows it."""
-    try:
-        return pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:
-        return f"uid {os.getuid()}"
+    return _name_of(os.getuid())
 
 
 def login() -> str:
-    """Who logged in on this machine. Through sudo it is who called it, which only root can say."""
+    """Who logged in on this machine, whatever user he became since.
+
+    Where nobody noted it (a container, no PAM) it is who called sudo, which only root can say, or
+    the user."""
+    noted = _noted_login()
+    if noted is not None:
+        return noted
     caller = os.environ.get("SUDO_USER")
     return caller if caller and os.getuid() == 0 else os_user()
 
 
-def by_way_of() -> str:
-    """The user of this machine and the terminal where the command was typed: `root on /dev/pts/3`.
+def _noted_login() -> str | None:
+    try:
+        uid = int(NOTED_LOGIN.read_text())
+    except (OSError, ValueError):  # a kernel without audit
+        return None
+    return None if uid == NOBODY_NOTED else _name_of(uid)
 
-    Through sudo the user is who called it; of anybody but root that is his own word."""
-    user = os_user()
-    caller = os.environ.get("SUDO_USER")
-    if caller is not None:
-        user = f"{caller} as {user}" if os.getuid() == 0 else f"{user}, SUDO_USER={caller}"
+
+def _name_of(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"uid {uid}"
+
+
+def by_way_of() -> str:
+    """The user of this machine and the terminal where the command was typed: `root on /dev/pts/3`,
+    `wang as root on no terminal` where another logged in.
+
+    Where no login is noted who called sudo is, of anybody but root, his own word."""
+    user, who, caller = os_user(), login(), os.environ.get("SUDO_USER")
+    if who != user:
+        user = f"{who} as {user}"
+    elif caller is not None and _noted_login() is None and os.getuid() != 0:
+        user = f"{user}, SUDO_USER={caller}"
     for stream in range(3):
         if os.isatty(stream):
             return f"{user} on {os.ttyname(stream)}"
@@ -62,13 +86,13 @@ def by_way_of() -> str:
 
 
 def acting(actor: str | None = None) -> str:
-    """Whom a command that changes something acts for; the user of this machine if nobody is named.
+    """Whom a command that changes something acts for; who logged in if nobody is named.
 
     It leaves a line in the system log of this machine, if there is one, and a row in the database
     that is asked next: the command as it was typed (no secret is ever an argument), who says so,
     and where. UsageError: it is the daemon's name, which is no person."""
     # Wide letters and other blanks make nobody another person.
-    name = " ".join(normalize("NFKC", actor or os_user()).split())
+    name = " ".join(normalize("NFKC", actor or login()).split())
     if person(name) in NOBODY:
         raise click.UsageError(f"{name} is the name of no person: say with --actor who does it")
     act = Typed(name, by_way_of(), shlex.join(["meterd", *sys.argv[1:]]))

@@ -26,7 +26,7 @@ by_option = click.option(
     "--by",
     "actor",
     type=Text(),
-    help="Who does it; default: the user of this machine.",
+    help="Who does it; default: who logged in here.",
 )
 ids_argument = click.argument("ids", metavar="ID...", nargs=-1, type=Whole(min=1))
 

@@ -44,7 +44,7 @@ still, and who pays is not let wait for it."""
     show_default=True,
     help="Where it was paid (counter, bank, wallet, ...).",
 )
-@click.option("--operator", type=Text(), help="Who takes it in; default: the user of this machine.")
+@click.option("--operator", type=Text(), help="Who takes it in; default: who logged in here.")
 @click.option("--yes", is_flag=True, help="Do not ask, however much it is.")
 @site_option
 @as_json

@@ -8,12 +8,17 @@ from typing import Any
 import pytest
 from psycopg import AsyncConnection
 
-from daemon.cli.actor import os_user
+from daemon.cli.actor import NOBODY_NOTED, NOTED_LOGIN, login
 from tests.database.cli.test_document_commands import Place, pytestmark
 from tests.database.cli.test_supply_people import place
 from tests.database.small_site import on, rows
 
 __all__ = ["place", "pytestmark"]
+
+
+def login_is_noted() -> bool:
+    return NOTED_LOGIN.exists() and int(NOTED_LOGIN.read_text()) != NOBODY_NOTED
+
 
 AGREE = {
     "money": ("document", "approve", "1"),
@@ -41,8 +46,8 @@ def test_one_login_is_no_second_person_by_another_name(by_logins: Place, what: s
     refused = by_logins.meterd(*AGREE[what], "--actor", "wang")
     assert refused.returncode == 1, refused.stdout
     assert refused.stderr == (
-        f'meterd: site.actors is "logins" and {os_user()} is logged in: nobody acts as wang here; '
-        f"say --actor {os_user()}, or have wang log in\n"
+        f'meterd: site.actors is "logins" and {login()} is logged in: nobody acts as wang here; '
+        f"say --actor {login()}, or have wang log in\n"
     )
 
 
@@ -54,7 +59,10 @@ def test_who_asked_by_his_login_cannot_agree_and_another_login_can(by_logins: Pl
     assert by_logins.meterd("approve", "list").returncode == 0
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="only root may say who called it through sudo")
+@pytest.mark.skipif(
+    os.getuid() != 0 or login_is_noted(),
+    reason="only root may say who called it through sudo, where no login is noted",
+)
 def test_through_sudo_it_is_who_called_it(
     by_logins: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
