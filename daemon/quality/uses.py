@@ -73,10 +73,13 @@ def _cut(verdict: Verdict, substitutes: Sequence[date], zone: ZoneInfo) -> Itera
 
 
 def _is_told(link: Link, verdict: Verdict, zone: ZoneInfo) -> bool:
-    """Whether substitutes inside say of a lost use what there is to say."""
+    """Whether substitutes inside say of a lost use what there is to say.
+
+    From the first register of a meter to the substitute of the same midnight it is no time: what
+    was lost until then is not told by it."""
     start, end = moment(link.start, zone), moment(link.end, zone)
     return link.kwh is None and any(
-        start <= moment(it.start, zone) and moment(it.end, zone) <= end for it in verdict.beside
+        start <= moment(it.start, zone) < moment(it.end, zone) <= end for it in verdict.beside
     )
 
 

@@ -1,15 +1,20 @@
 """Which use ends with which day: documents inside a day, substitutes, spans."""
 
+import random
 from dataclasses import replace
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
+from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 import pytest
 
+from daemon.quality.codes import NOT_SHOWN
+from daemon.quality.facts import Installation
 from daemon.quality.judge import judge
 from daemon.quality.uses import Use, uses_of
 from daemon.quality.verdict import ChainValue, DayState, Held, Link, State, Verdict
+from tests.examples import seeds
 from tests.unit.quality.point import MARCH, Point, kwh
 
 ZONE = ZoneInfo("Asia/Shanghai")
@@ -272,3 +277,65 @@ def test_what_was_lost_with_a_meter_is_held_once() -> None:
     assert uses(point) == {2: Use(1), 4: Use(2), 6: lost, 8: Use(2)}
     point = Point().values(100, 105).exchange(Point().midnight(5, 12)).says("substitute", 8, 9)
     assert uses(point) == {2: Use(1), 8: Use(6, "final_lost", Decimal(0))}
+
+
+def test_what_was_lost_before_a_meter_began_with_a_substitute_is_held() -> None:
+    point = Point().values(100, 105)
+    point.exchange(point.midnight(3), initial=kwh(0)).says("substitute", 3, 2)
+    assert uses(point) == {2: Use(1), 3: Use(1, "final_lost", Decimal(2))}
+
+
+def test_a_meter_of_which_nothing_is_known_between_two_substitutes_is_held() -> None:
+    point = Point().values(100, 105).says("substitute", 3, 110)
+    point.exchange(point.midnight(4), final=kwh(112))
+    point.exchange(point.midnight(5), initial=kwh(0)).says("substitute", 5, 3)
+    assert uses(point) == {2: Use(1), 3: Use(1), 5: Use(2, "final_lost", Decimal(2 + 3))}
+
+
+def lost_with_meters(installations: list[Installation], start: datetime, end: datetime) -> bool:
+    """Whether a register is unknown of the meters that began between two values."""
+    began = [it for it in installations if start < it.at <= end]
+    until = [*(it.at for it in began[1:]), end]
+    return any(
+        it.old_final is None or (it.initial is None and it.at < ended)
+        for it, ended in zip(began, until, strict=False)
+    )
+
+
+def meters_that_come_and_go(seed: int) -> Point:
+    """Up to three exchanges, of which some registers are known; days that are read or said."""
+    chance = random.Random(seed)
+    point = Point().values(100, 100)
+    days = chance.randint(4, 9)
+    exchanged = {chance.randint(3, days): chance.choice((0, 0, 12)) for _ in range(3)}
+    total = 100
+    for number in range(3, days + 1):
+        total += chance.choice((0, 1, 5))
+        hour = exchanged.get(number)
+        known = [kwh(it) if chance.random() < 0.5 else None for it in (0, total)]
+        if hour is not None:
+            at = point.midnight(number, hour)
+            point.exchange(at, serial=f"B{number}", initial=known[0], final=known[1])
+        shown = total if hour != 0 else 3
+        told = chance.choice(("read", "said", "said", "nothing"))
+        if told == "read":
+            point.value(number, shown)
+        if told == "said":
+            point.says("substitute", number, shown)
+        total = 3 if hour is not None else total
+    return point
+
+
+@pytest.mark.parametrize("seed", seeds(200))
+def test_a_use_leads_from_each_value_to_the_next_and_is_held_where_a_register_is_unknown(
+    seed: int,
+) -> None:
+    point = meters_that_come_and_go(seed)
+    verdict = judge(point.facts)
+    shown = [day for day, it in verdict.days.items() if it.state in ("published", "substituted")]
+    found = uses_of(verdict, point.facts.zone)
+    for before, day in pairwise(shown):
+        assert found[day].days == (day - before).days
+        start, end = (point.midnight((it - MARCH).days + 1) for it in (before, day))
+        is_lost = lost_with_meters([*point.facts.installations], start, end)
+        assert (found[day].hold in NOT_SHOWN) == is_lost
