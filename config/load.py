@@ -12,6 +12,7 @@ from config.archive import Archive, Around, load_archive
 from config.contacts import Contact, load_contacts
 from config.notice_texts import Texts, load_texts, shipped_texts
 from config.open_secrets import open_secrets
+from config.persons import person
 from config.places import shared_places
 from config.problems import ConfigError, Problem, did_you_mean, shown
 from config.settings import WIRE_KEYS, NamedSection, QualitySection, Site
@@ -160,6 +161,14 @@ def _equal_names(file: SettingsFile, settings: Site) -> Iterator[Problem]:
                 place = (section, index, "name")
                 yield file.problem(place, f"{section}.{table.name}", "two lines have this name")
             names.add(table.name)
+    persons: set[str] = set()
+    for index, somebody in enumerate(settings.person):
+        who = person(somebody.name)
+        if who in persons:
+            where = f"person.{somebody.name}"
+            message = "this person is named twice: one table with all roles"
+            yield file.problem(("person", index, "name"), where, message)
+        persons.add(who)
     ways: set[str] = set()
     for index, channel in enumerate(settings.notice_channel):
         if channel.name in ways:

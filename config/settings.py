@@ -5,8 +5,9 @@ from __future__ import annotations
 from datetime import time, timedelta
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from config.persons import NOBODY, Role, person
 from config.point_limit import ONE_PHASE_60_A_KWH
 from config.policies import STRICT, shipped_policies
 from config.values import (
@@ -78,14 +79,19 @@ class ZonePart(Part):
     zone: Zone
 
 
-class SitePart(ZonePart):
-    """And where its data are, and who may say something there.
+class ActorsPart(Part):
+    """Who may say something there.
 
     `actors`: by which names persons act. "names": whatever they type; "logins": each by the login
     of the machine, so that two persons are two logins."""
 
-    data_directory: SitePath
     actors: Literal["names", "logins"] = "names"
+
+
+class SitePart(ZonePart, ActorsPart):
+    """And where its data are."""
+
+    data_directory: SitePath
 
 
 class NamedSitePart(SitePart):
@@ -467,6 +473,28 @@ class QualitySection(Section):
     season_factor: int = Field(default=3, ge=2, le=1000)
 
 
+class PersonSection(Section):
+    """Who works for the site, and what as. Whoever has a say in money has none in cuts (R95)."""
+
+    name: str = Field(min_length=1)
+    roles: tuple[Role, ...] = Field(min_length=1, strict=False)
+
+    @field_validator("name")
+    @classmethod
+    def _is_somebody(cls, name: str) -> str:
+        if person(name) in NOBODY:
+            raise ValueError(f"{name} is the name of no person")
+        return name
+
+    @model_validator(mode="after")
+    def _keeps_money_and_cuts_apart(self) -> Self:
+        if {"finance", "control"} <= {*self.roles}:
+            raise ValueError(
+                "finance and control are never one person's: who takes money in does not cut"
+            )
+        return self
+
+
 class PaymentSection(Section):
     """For more than `ask_above_fen` `meterd topup` asks on a terminal."""
 
@@ -515,6 +543,7 @@ class Site(Section):
     notices: NoticesSection = Field(default_factory=NoticesSection)
     policy: tuple[PolicySection, ...] = Field(default=(), strict=False)
     notice_channel: tuple[NoticeChannelSection, ...] = Field(default=(), strict=False)
+    person: tuple[PersonSection, ...] = Field(default=(), strict=False)
     payment: PaymentSection = Field(default_factory=PaymentSection)
     health: HealthSection = Field(default_factory=HealthSection)
     backup: BackupSection = Field(default_factory=BackupSection)
@@ -535,6 +564,13 @@ class NoticeTextSettings(DatabaseSettings):
     """What whoever tells customers something needs besides: in which words."""
 
     notices: NoticesPart = Field(default_factory=NoticesPart)
+
+
+class ActingSettings(Part):
+    """What a command needs that changes something: who may."""
+
+    site: ActorsPart
+    person: tuple[PersonSection, ...] = Field(default=(), strict=False)
 
 
 class ZoneSettings(Part):

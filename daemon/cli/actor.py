@@ -13,9 +13,11 @@ from unicodedata import normalize
 
 import click
 
+from config.persons import NOBODY, person
 from config.visible import visible
+from daemon.cli.rights import confirm_right
 from daemon.cli.typed import Text
-from daemon.control.persons import NOBODY, person
+from protocols.errors import MeterdError
 
 NOTED_LOGIN: Final = Path("/proc/self/loginuid")
 """Who logged in, as PAM noted it: neither sudo nor su changes it, nor anybody but root."""
@@ -90,16 +92,23 @@ def acting(actor: str | None = None) -> str:
 
     It leaves a line in the system log of this machine, if there is one, and a row in the database
     that is asked next: the command as it was typed (no secret is ever an argument), who says so,
-    and where. UsageError: it is the daemon's name, which is no person."""
+    and where. UsageError: it is the daemon's name, which is no person. MeterdError: the site lets
+    this one not act, or not so."""
     # Wide letters and other blanks make nobody another person.
     name = " ".join(normalize("NFKC", actor or login()).split())
     if person(name) in NOBODY:
         raise click.UsageError(f"{name} is the name of no person: say with --actor who does it")
     act = Typed(name, by_way_of(), shlex.join(["meterd", *sys.argv[1:]]))
-    click.get_current_context().meta[ACT] = act
+    context = click.get_current_context()
+    context.meta[ACT] = act
     syslog.openlog("meterd", syslog.LOG_PID, syslog.LOG_USER)
     said = f"{act.command}: said by {act.actor}, {act.by_way_of}"
     syslog.syslog(syslog.LOG_NOTICE, visible(said))
+    try:
+        confirm_right(context.command_path, name, login(), context.params["site_path"])
+    except MeterdError as error:
+        syslog.syslog(syslog.LOG_WARNING, visible(f"refused: {error}"))
+        raise
     return name
 
 

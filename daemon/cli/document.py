@@ -16,12 +16,13 @@ from psycopg import AsyncConnection
 from config.settings_file import load_settings
 from daemon.cli import account_entries as account_entry
 from daemon.cli import account_tariff as tariff_change
-from daemon.cli.actor import acting, actor_option
+from daemon.cli.actor import acting, actor_option, login
 from daemon.cli.documented import filed_as_json, print_filed
 from daemon.cli.files_to_mend import cells_to_mend
 from daemon.cli.on_site import on_database
 from daemon.cli.output import as_json, echo, fail, print_columns, print_json, print_money
 from daemon.cli.payment import print_reversed
+from daemon.cli.rights import confirm_right_to_document
 from daemon.cli.saying import said_by
 from daemon.cli.site_option import site_option
 from daemon.cli.tariff_versions import foreseen_as_json, print_approved, print_foreseen
@@ -192,6 +193,7 @@ def approve(
     async def ask(connection: AsyncConnection[Any]) -> None:
         for number in numbers:
             kind = await _kind(connection, number)
+            confirm_right_to_document(kind in OF_MONEY, said.actor, login(), site_path)
             if kind in OF_MONEY:
                 await _approve_money(connection, number, kind, said, asked)
             else:

@@ -13,7 +13,6 @@ from config.secret import revealed
 from config.settings import MigrationSettings
 from config.settings_file import SettingsFile
 from daemon.cli.actor import Typed, act_of, acting, actor_option
-from daemon.cli.on_site import refuse_other_names
 from daemon.cli.output import echo, fail
 from daemon.cli.site_option import site_option
 from daemon.control.authority import SiteHold
@@ -44,8 +43,6 @@ def migrate(actor: str | None, site_path: Path) -> None:
         owner=revealed(settings.database.migration_url),
     )
     acting(actor)
-    if settings.site.actors == "logins":
-        refuse_other_names()
     with place as database:
         try:
             version = asyncio.run(_migrate(database, act_of(click.get_current_context())))

@@ -19,8 +19,7 @@ from psycopg import AsyncConnection
 
 from config.secret import revealed
 from config.settings import DatabaseSettings
-from daemon.cli.actor import act_of, login
-from daemon.control.persons import is_same_person
+from daemon.cli.actor import act_of
 from protocols.errors import MeterdError
 from storage import confirm_version
 from storage.acts import Act, note_acts
@@ -38,26 +37,11 @@ def on_database(
 ) -> T:
     """Connect to the site's database and return what `ask` answers within `lasts_s`.
 
-    The daemon may be running or not. MeterdError when the database cannot be used, or where the
-    site says that persons act by their logins and this one does not."""
+    The daemon may be running or not. MeterdError when the database cannot be used."""
     _quiet_logs()
-    if settings.site.actors == "logins":
-        refuse_other_names()
     configured = revealed(settings.database.url)
     with open_database(configured, settings.site.data_directory, create=False) as database:
         return asyncio.run(_asked(database.url, settings.site.zone, ask, lasts_s))
-
-
-def refuse_other_names() -> None:
-    """Where persons act by their logins: whoever asks for something and whoever agrees are two
-    logins where their names are. MeterdError."""
-    context = click.get_current_context(silent=True)
-    act = None if context is None else act_of(context)
-    if act is not None and not is_same_person(act.actor, login()):
-        raise MeterdError(
-            f'site.actors is "logins" and {login()} is logged in: nobody acts as {act.actor} here; '
-            f"say --actor {login()}, or have {act.actor} log in"
-        )
 
 
 async def _asked(

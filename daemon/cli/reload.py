@@ -8,10 +8,8 @@ import click
 
 from config.problems import ConfigError
 from daemon.cli.actor import acting, actor_option, by_way_of
-from daemon.cli.on_site import refuse_other_names
 from daemon.cli.output import BAD_CONFIG, as_json, fail, print_json
 from daemon.cli.running import (
-    acts_by_logins,
     daemon_asked,
     leave_dark_option,
     print_difference,
@@ -35,16 +33,14 @@ def reload(actor: str | None, leave_dark: tuple[str, ...], site_path: Path, as_j
 
     A file with mistakes, one that contradicts what was billed, or one that stops a line on which
     points are cut, changes nothing. SIGHUP does the same."""
-    request = {
-        "do": "reload",
-        "path": str(site_path.absolute()),
-        "actor": acting(actor),
-        "by_way_of": by_way_of(),
-        "leave_dark": list(leave_dark),
-    }
     try:
-        if acts_by_logins(site_path):
-            refuse_other_names()
+        request = {
+            "do": "reload",
+            "path": str(site_path.absolute()),
+            "actor": acting(actor),
+            "by_way_of": by_way_of(),
+            "leave_dark": list(leave_dark),
+        }
         with daemon_asked(site_path, request, refused=REFUSED) as answers:
             difference = next(answers)
     except ConfigError as error:

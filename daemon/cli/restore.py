@@ -15,7 +15,6 @@ from daemon.backups import folder
 from daemon.backups.restoring import hold_cuts, lay_out, refuse_taken
 from daemon.backups.restoring import restore as put_back
 from daemon.cli.actor import acting, actor_option
-from daemon.cli.on_site import refuse_other_names
 from daemon.cli.output import as_json, echo, fail, print_json
 from daemon.cli.site_option import site_option
 from daemon.cli.verify import backup_argument
@@ -55,8 +54,6 @@ def restore(backup_folder: Path, site_path: Path, actor: str | None, as_json: bo
             "one of them is the wrong one"
         )
     who = acting(actor)
-    if settings.site.actors == "logins":
-        refuse_other_names()
     spool = settings.site.data_directory / folder.SPOOL
     refuse_taken(backup_folder, folder.SPOOL, spool)
     opened = open_database(

@@ -86,12 +86,6 @@ def data_directory(site_path: Path) -> Path:
     return (site_path.absolute().parent / named).absolute()
 
 
-def acts_by_logins(site_path: Path) -> bool:
-    """Whether nobody acts by another name there than that of the login, whatever else is wrong in
-    the file."""
-    return _said_of_site(site_path).get("actors") == "logins"
-
-
 def _said_of_site(site_path: Path) -> Mapping[str, Any]:
     # A file that is not there is named as it was asked for.
     shown_as = site_path.name if site_path.is_file() else str(site_path)

@@ -8,9 +8,9 @@ from datetime import UTC, date, datetime, time
 from typing import Final, Literal
 from zoneinfo import ZoneInfo
 
+from config.persons import BY_DAEMON
 from daemon.control.authority import Authority
 from daemon.control.guard import MAX_TRIPS_PER_MINUTE, Approval, Cause, Facts, Notice, Policy
-from daemon.control.persons import BY_DAEMON
 from daemon.control.sources import FarEnd, LineSource, has_changed
 
 ORDERS: Final[tuple[Cause, ...]] = ("safety", "theft", "customer_request")

@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import Final, Literal
 from zoneinfo import ZoneInfo
 
-from daemon.control.persons import BY_DAEMON, NOBODY, person
+from config.persons import BY_DAEMON, NOBODY, person
 
 Decision = Literal["allow", "deny", "needs_approval"]
 Cause = Literal["arrears", "safety", "theft", "customer_request"]

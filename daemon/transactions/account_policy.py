@@ -7,8 +7,8 @@ from typing import Any, Literal
 import structlog
 from psycopg import AsyncConnection
 
+from config.persons import is_same_person
 from daemon.control.authority import Authority
-from daemon.control.persons import is_same_person
 from daemon.control.policies import widened
 from protocols.errors import MeterdError
 from storage import account_policies as stored

@@ -7,10 +7,10 @@ from typing import Any
 
 from psycopg import AsyncConnection
 
+from config.persons import is_same_person
 from daemon.control import breaker
 from daemon.control.authority import Authority
 from daemon.control.breaker import SITE, Cause, Figures, Group, groups_to_count, openings
-from daemon.control.persons import is_same_person
 from daemon.runtime.late_logs import LateLogger
 from protocols.errors import MeterdError
 from storage import breakers, supply

@@ -10,9 +10,9 @@ from typing import Any
 
 from psycopg import AsyncConnection
 
+from config.persons import BY_DAEMON
 from daemon.control.facts import NOTHING_SAID, PointFacts, Said, SupplyFacts
 from daemon.control.guard import Approval, Notice
-from daemon.control.persons import BY_DAEMON
 from daemon.control.sources import PROBATION
 from storage import supply
 

@@ -7,9 +7,9 @@ from typing import Any
 import structlog
 from psycopg import AsyncConnection
 
+from config.persons import is_same_person
 from daemon.control.authority import Authority
 from daemon.control.guard import Cause
-from daemon.control.persons import is_same_person
 from daemon.control.trips import GuardedTrip
 from daemon.transactions.supply import request_trips, restore
 from protocols.errors import MeterdError

@@ -8,8 +8,8 @@ from typing import Any
 import structlog
 from psycopg import AsyncConnection
 
+from config.persons import is_same_person
 from daemon.control.guard import is_same_debt
-from daemon.control.persons import is_same_person
 from protocols.errors import MeterdError
 from storage import cut_requests
 from storage.cut_requests import Owing

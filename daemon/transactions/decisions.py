@@ -10,7 +10,7 @@ from typing import Any, Final, Literal, cast
 
 from psycopg import AsyncConnection, errors
 
-from daemon.control.persons import is_same_person
+from config.persons import is_same_person
 from daemon.quality.acceptance import refusal
 from daemon.quality.codes import NOT_SHOWN
 from daemon.quality.facts import Action, Decision, Facts, Installation, with_fact

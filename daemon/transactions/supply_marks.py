@@ -10,7 +10,7 @@ from typing import Any, Final, Literal
 import structlog
 from psycopg import AsyncConnection
 
-from daemon.control.persons import is_same_person
+from config.persons import is_same_person
 from daemon.control.ramp import Ramp
 from protocols.errors import MeterdError
 from storage import archive, marks

@@ -12,9 +12,9 @@ from zoneinfo import ZoneInfo
 from psycopg import AsyncConnection
 from psycopg.errors import IntegrityConstraintViolation
 
+from config.persons import is_same_person
 from config.tariff_version import Versions
 from daemon.billing.rehearsal import total
-from daemon.control.persons import is_same_person
 from daemon.transactions.documents import filing
 from daemon.transactions.documents.desk import refuse
 from daemon.transactions.rehearsal import Rehearsal, rehearse, tried_tariffs

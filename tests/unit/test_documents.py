@@ -70,6 +70,7 @@ LISTS: dict[str, dict[str, Any]] = {
         "registration": {"text": "{id:4}"},
     },
     "policy": {"name": "market"},
+    "person": {"name": "li", "roles": ["finance"]},
     "notice_channel": {"name": "app", "apprise": {"file": "tests/data/notice-url"}},
 }
 SECTIONS = {name: f"`[[{name}]]`" if name in LISTS else f"`[{name}]`" for name in Site.model_fields}

@@ -11,8 +11,8 @@ from zoneinfo import ZoneInfo
 
 from psycopg import AsyncConnection
 
+from config.persons import is_same_person
 from daemon.billing.document_effect import NOTHING, Effect, Holding, Picture, effect
-from daemon.control.persons import is_same_person
 from daemon.quality.judge import judge
 from daemon.transactions.documents.correction import (
     AddressCorrection,

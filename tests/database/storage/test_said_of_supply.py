@@ -6,7 +6,7 @@ import psycopg
 import pytest
 from psycopg import AsyncConnection
 
-from daemon.control.persons import is_same_person
+from config.persons import is_same_person
 from tests.database.small_site import Site, on, rows
 
 ARRANGED = """

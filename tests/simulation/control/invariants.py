@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+from config.persons import person
 from daemon.acquisition.meter_port import Action
 from daemon.control.guard import MAX_TRIPS_PER_MINUTE
-from daemon.control.persons import person
 from tests.simulation.control.kernel import Kernel
 from tests.simulation.control.meters import Meter
 from tests.simulation.control.model import Database, Row, Session, Written

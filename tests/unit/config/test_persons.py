@@ -2,7 +2,7 @@
 
 import pytest
 
-from daemon.control.persons import BY_DAEMON, NOBODY, is_same_person, person
+from config.persons import BY_DAEMON, NOBODY, is_same_person, person
 
 
 @pytest.mark.parametrize(

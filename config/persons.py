@@ -1,14 +1,18 @@
-"""Who is who where two persons are asked for. Pure."""
+"""Who is who where two persons are asked for, and as what somebody works. Pure."""
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Literal
 from unicodedata import normalize
 
 BY_DAEMON: Final = "daemon"
 """Who does what no person asked for."""
 NOBODY: Final = frozenset({"", BY_DAEMON})
 """Names, as they are compared, that are no person's."""
+
+
+Role = Literal["marketing", "finance", "control", "station", "service", "system"]
+"""As what somebody works for a site (R95)."""
 
 
 def is_same_person(one: str, other: str) -> bool:
