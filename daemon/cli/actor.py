@@ -7,8 +7,9 @@ import pwd
 import shlex
 import sys
 import syslog
+from collections.abc import Callable
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 from unicodedata import normalize
 
 import click
@@ -22,6 +23,7 @@ from protocols.errors import MeterdError
 NOTED_LOGIN: Final = Path("/proc/self/loginuid")
 """Who logged in, as PAM noted it: neither sudo nor su changes it, nor anybody but root."""
 NOBODY_NOTED: Final = 2**32 - 1
+F = TypeVar("F", bound=Callable[..., Any])
 ACT: Final = "meterd.act"
 """Of what a click context knows: what was typed, of a command that changes something."""
 
@@ -34,9 +36,13 @@ class Typed(NamedTuple):
     command: str
 
 
-actor_option = click.option(
-    "--as", "--actor", "actor", type=Text(), help="Who says it; default: who logged in here."
-)
+def actor_option_or(*also: str) -> Callable[[F], F]:
+    """Who says it, under these names too."""
+    told = "Who says it; default: who logged in here."
+    return click.option("--as", "--actor", *also, "actor", type=Text(), help=told)
+
+
+actor_option = actor_option_or()
 
 
 def os_user() -> str:

@@ -13,21 +13,16 @@ import click
 from psycopg import AsyncConnection
 
 from config.settings_file import load_settings
-from daemon.cli.actor import acting
+from daemon.cli.actor import acting, actor_option_or
 from daemon.cli.on_site import on_database
 from daemon.cli.output import as_json, echo, fail, print_json, print_table
 from daemon.cli.site_option import site_option
-from daemon.cli.typed import Text, Whole
+from daemon.cli.typed import Whole
 from daemon.transactions import dead_letters as transactions
 from storage import dead_letters as storage
 from storage.dead_letters import DeadLetter, NoOpenLetter
 
-by_option = click.option(
-    "--by",
-    "actor",
-    type=Text(),
-    help="Who does it; default: who logged in here.",
-)
+by_option = actor_option_or("--by")
 ids_argument = click.argument("ids", metavar="ID...", nargs=-1, type=Whole(min=1))
 
 

@@ -13,7 +13,7 @@ import click
 
 from daemon.api.asking import NotRunning, RequestFailed, SocketUnusable, ask
 from daemon.billing.posting import MOST_PAYMENT_FEN, MUST_BE, UnfitPaymentKey, payment_key
-from daemon.cli.actor import acting, by_way_of
+from daemon.cli.actor import acting, actor_option_or, by_way_of
 from daemon.cli.output import as_json, echo, fail, print_json, yuan
 from daemon.cli.running import data_directory
 from daemon.cli.site_option import site_option
@@ -44,7 +44,7 @@ still, and who pays is not let wait for it."""
     show_default=True,
     help="Where it was paid (counter, bank, wallet, ...).",
 )
-@click.option("--operator", type=Text(), help="Who takes it in; default: who logged in here.")
+@actor_option_or("--operator")
 @click.option("--yes", is_flag=True, help="Do not ask, however much it is.")
 @site_option
 @as_json
@@ -54,7 +54,7 @@ def topup(
     amount: int,
     key: str,
     channel: str,
-    operator: str | None,
+    actor: str | None,
     yes: bool,
     site_path: Path,
     as_json: bool,
@@ -75,7 +75,7 @@ def topup(
         "amount_fen": amount,
         "channel": channel,
         "reference": key,
-        "actor": f"person:{acting(operator)}",
+        "actor": f"person:{acting(actor)}",
         "by_way_of": by_way_of(),
     }
     try:

@@ -28,6 +28,7 @@ AGREE = {
     "orders": ("supply", "order", "agree", "1"),
     "protection": ("protect", "agree", "1"),
     "breakers": ("supply", "breaker", "agree", "1"),
+    "payments": ("topup", "A1", "10.00", "--key", "1"),
     # What files say of prices waits for another person than who had them read.
     "files": ("reload",),
     "schema": ("migrate",),
