@@ -32,6 +32,7 @@ _WHOLE: Final = frozenset(
 )
 NOTICES: Final[Mapping[str, frozenset[str]]] = {
     "written": _WHOLE,
+    "visit": _WHOLE,
     "final": _WHOLE,
     "low": frozenset({"account", "balance", "warn", "how_to_pay"}),
     "few_days": frozenset({"account", "balance", "days_left", "how_to_pay"}),
@@ -77,6 +78,7 @@ EVIDENCE: Final[Mapping[str, frozenset[str]]] = {
     "asked": frozenset({"at"}),
     "command": frozenset({"at", "state"}),
     "safety_all_the_same": frozenset(),
+    "visit": frozenset({"at"}),
 }
 COMMAND: Final[Mapping[str, frozenset[str]]] = dict.fromkeys(
     (

@@ -415,17 +415,33 @@ class NoticesSection(NoticesPart, Section):
 
     `warn_days`: a balance that lasts no longer is warned of. `cycle`: for which customers pay in,
     and are reminded `remind_days` before it ends. `dunning_days`: when those in arrears are told
-    of them, in days since they began; on the last a cut may be announced. The others are words of
-    the site that notices have to have."""
+    of them, in days since they began; on the last a cut may be announced. `personal_contact`:
+    somebody goes there then with the written notice; if nothing is said so, where there are
+    `dunning_days`. The others are words of the site that notices have to have."""
 
     warn_days: int = Field(default=5, ge=0, le=60)
     cycle: Literal["month", "quarter", "year"] | None = None
     remind_days: int = Field(default=5, ge=0, le=20)
     dunning_days: tuple[DunningDay, ...] = Field(default=(), strict=False)
+    personal_contact: bool | None = None
     how_to_pay_zh: str | None = Field(default=None, min_length=1)
     how_to_pay_en: str | None = Field(default=None, min_length=1)
     how_to_complain_zh: str | None = Field(default=None, min_length=1)
     how_to_complain_en: str | None = Field(default=None, min_length=1)
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.personal_contact and not self.dunning_days:
+            raise ValueError(
+                "personal_contact has no day: somebody goes there on the last of dunning_days, "
+                "such as dunning_days = [0, 5, 10]"
+            )
+        return self
+
+    @property
+    def goes_there(self) -> bool:
+        """On the last of the dunning days somebody goes there."""
+        return bool(self.dunning_days) and self.personal_contact is not False
 
 
 class NoticeChannelSection(NamedSection):

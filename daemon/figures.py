@@ -59,7 +59,7 @@ MARKS: Final = (
     "keep_off",
 )
 SCOPES: Final = ("site", "area", "line", "tariff")
-JOBS: Final = ("restore", "trip", "foreign_open", "foreign_closed", "notice")
+JOBS: Final = ("restore", "trip", "foreign_open", "foreign_closed", "notice", "visit")
 UNPUBLISHED: Final = ("suspect", "rejected", "lost")
 LEDGER_FAULTS: Final = (
     "unbalanced_transactions",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -43,6 +43,23 @@ async def assign(connection: Connection, number: int, owner: str, actor: str) ->
     """Give a job to somebody; False if it is not open."""
     values = {"number": number, "owner": owner, "actor": actor}
     return await fetch_row(connection, SQL["assign"], values) is not None
+
+
+async def open_visits(connection: Connection) -> dict[str, int]:
+    """By account the job of whoever has to go there with a written notice."""
+    return dict(await fetch_rows(connection, SQL["open_visits"]))
+
+
+async def paper_of(connection: Connection, number: int) -> tuple[int, datetime] | None:
+    """The notice that somebody goes there with, and when it was made; None: the job has none, or
+    is not open."""
+    return await fetch_row(connection, SQL["paper_of"], {"number": number})
+
+
+async def close_visit(connection: Connection, notice: int, result: str, actor: str) -> None:
+    """The way on which this notice was taken is over, if it was delivered in person."""
+    values = {"notice": notice, "result": result, "actor": actor}
+    await connection.execute(SQL["close_visit"], values)
 
 
 async def close_job(connection: Connection, number: int, result: str, actor: str) -> bool:

@@ -38,8 +38,10 @@ RETURNING id
 
 -- field_jobs -- those that are open, or all, with who has them
 SELECT j.id AS number, j.kind, a.number AS account, p.number AS point, j.address, j.route, j.cause, j.opened_at, j.due_at,
-       o.owner, j.closed_at, j.closed_by, j.result, j.closed_at IS NULL AND j.due_at < now() AS is_overdue
+       o.owner, j.closed_at, j.closed_by, j.result, j.closed_at IS NULL AND j.due_at < now() AS is_overdue,
+       j.notice_id AS notice, n.text
 FROM field_job j
+LEFT JOIN notice n ON n.id = j.notice_id
 LEFT JOIN account a ON a.id = j.account_id
 LEFT JOIN point p ON p.id = j.point_id
 LEFT JOIN LATERAL (SELECT owner FROM field_job_owner y WHERE y.job_id = j.id ORDER BY y.at DESC LIMIT 1) o ON true
@@ -50,9 +52,18 @@ ORDER BY j.due_at, j.id
 INSERT INTO field_job_owner (job_id, owner, actor)
 SELECT id, %(owner)s, %(actor)s FROM field_job WHERE id = %(number)s AND closed_at IS NULL RETURNING job_id
 
+-- open_visits -- who has to be visited with a written notice, with the job
+SELECT a.number, j.id FROM field_job j JOIN account a ON a.id = j.account_id WHERE j.kind = 'visit' AND j.closed_at IS NULL
+
+-- paper_of -- the notice that somebody goes there with, and when it was made
+SELECT n.id, n.made_at FROM field_job j JOIN notice n ON n.id = j.notice_id WHERE j.id = %(number)s AND j.closed_at IS NULL
+
+-- close_visit -- what came of the way on which this notice was taken
+UPDATE field_job SET closed_at = greatest(now(), opened_at), closed_by = %(actor)s, result = %(result)s WHERE notice_id = %(notice)s AND closed_at IS NULL
+
 -- close_job -- what came of it
 WITH closed AS (
-    UPDATE field_job SET closed_at = now(), closed_by = %(actor)s, result = %(result)s
+    UPDATE field_job SET closed_at = greatest(now(), opened_at), closed_by = %(actor)s, result = %(result)s
     WHERE id = %(number)s AND closed_at IS NULL RETURNING id, point_id, kind
 )
 -- Whether it is so is seen at once.

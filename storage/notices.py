@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any, TypeVar
@@ -28,6 +28,21 @@ class NewNotice:
     amount_fen: int
     deadline_at: datetime | None
     planned_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Paper:
+    """A written notice that somebody delivers in person."""
+
+    account_id: int
+    episode_id: int | None
+    kind: str
+    occasion: str
+    channel: str
+    language: str
+    text: str = field(repr=False)
+    amount_fen: int
+    deadline_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +93,13 @@ async def listed_contacts(
 
 
 async def accounts_to_look_at(connection: Connection) -> list[int]:
-    """Those that are short of money, cut, or wait for the button."""
+    """Those that are short of money, cut, or wait for the button or for a visit."""
     return [account for (account,) in await fetch_rows(connection, SQL["accounts_to_look_at"])]
+
+
+async def accounts_visited(connection: Connection) -> list[int]:
+    """Those to whom somebody has to go with a written notice."""
+    return [account for (account,) in await fetch_rows(connection, SQL["accounts_visited"])]
 
 
 async def accounts_that_are_good(connection: Connection) -> list[int]:
@@ -108,8 +128,9 @@ async def told(connection: Connection, since: Mapping[int, datetime]) -> list[di
 
 async def persons_asked(
     connection: Connection, accounts: Iterable[int]
-) -> list[tuple[int, datetime, bool]]:
-    """(account, when, is open) of the last task of each account for a person to tell it."""
+) -> list[tuple[int, str, datetime, bool, bool]]:
+    """(account, kind, when, is open, is called back) of the last task of each account for a person
+    to tell it (`notice`), and to go there with a written notice (`visit`)."""
     return await fetch_rows(connection, SQL["persons_asked"], {"accounts": list(accounts)})
 
 
@@ -129,6 +150,25 @@ async def ask_person(
     """Open a task to tell an account something, unless one is open."""
     values = {"account_id": account, "cause": cause, "now": now, "due_at": due_at}
     await connection.execute(SQL["ask_person"], values)
+
+
+async def open_visits(
+    connection: Connection, papers: Sequence[Paper], *, now: datetime, due_at: datetime
+) -> list[tuple[int, int]]:
+    """Somebody has to go there with each of these; returns (job, account). Lock the accounts
+    first."""
+    values = {name: [getattr(it, name) for it in papers] for name in Paper.__slots__}
+    times = {"now": now, "due_at": due_at}
+    return await fetch_rows(connection, SQL["open_visits"], {**values, **times})
+
+
+async def call_back(connection: Connection, why: Mapping[int, str], now: datetime) -> list[int]:
+    """Nobody has to go to these accounts any more; returns the jobs that end so."""
+    values = {"accounts": list(why), "why": list(why.values()), "now": now}
+    # A receipt that comes now locks the notice, and then the job, as here.
+    await connection.execute(SQL["lock_papers"], values)
+    await connection.execute(SQL["withdraw_papers"], values)
+    return [number for (number,) in await fetch_rows(connection, SQL["call_back"], values)]
 
 
 async def due_to_send(connection: Connection, now: datetime, most: int) -> list[tuple[int, int]]:
@@ -193,7 +233,7 @@ async def mark_bounced(connection: Connection, notice: int, at: datetime) -> Non
 
 
 async def channel_of(connection: Connection, notice: int) -> str | None:
-    """Over which channel a notice goes; None: there is no such notice."""
+    """Over which channel a notice goes; None: there is no such notice, or a person tells it."""
     row = await fetch_row(connection, SQL["channel_of"], {"notice_id": notice})
     return row[0] if row else None
 

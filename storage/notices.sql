@@ -34,7 +34,12 @@ SELECT id FROM account WHERE credit_state <> 'good' AND state = 'active'
 UNION
 SELECT x.account_id FROM point_supply v JOIN point_account x ON x.point_id = v.point_id AND x.to_day IS NULL
 WHERE v.supply_state <> 'energised' AND v.supply_state IN ('disconnected', 'wait_customer_button')
+UNION
+SELECT account_id FROM field_job WHERE kind = 'visit' AND closed_at IS NULL
 ORDER BY 1
+
+-- accounts_visited -- those to whom somebody has to go with a written notice
+SELECT account_id FROM field_job WHERE kind = 'visit' AND closed_at IS NULL ORDER BY 1
 
 -- accounts_that_are_good -- whose balance may last only a few days all the same
 SELECT id FROM account WHERE credit_state = 'good' AND state = 'active' ORDER BY 1
@@ -93,9 +98,10 @@ FROM notice n JOIN unnest(%(accounts)s::int[], %(since)s::timestamptz[]) AS aske
 WHERE n.made_at >= asked.since OR n.occasion LIKE 'cycle %%'
 ORDER BY n.account_id, n.id
 
--- persons_asked -- the last task of each account for a person to tell it something
-SELECT DISTINCT ON (account_id) account_id, opened_at, closed_at IS NULL AS is_open FROM field_job
-WHERE account_id = ANY(%(accounts)s) AND kind = 'notice' ORDER BY account_id, opened_at DESC
+-- persons_asked -- the last task of each account for a person to tell it something, and the last to go there with a notice
+SELECT a.id, k.kind, j.opened_at, j.closed_at IS NULL AS is_open, coalesce(j.closed_by = 'daemon', false) AS is_called_back
+FROM unnest(%(accounts)s::int[]) a (id) CROSS JOIN (VALUES ('notice'), ('visit')) k (kind)
+CROSS JOIN LATERAL (SELECT * FROM field_job y WHERE y.account_id = a.id AND y.kind = k.kind ORDER BY y.opened_at DESC LIMIT 1) j
 
 -- add_notice -- it is made: whoever makes it again makes nothing
 INSERT INTO notice (account_id, contact_id, episode_id, kind, occasion, channel, language, text, amount_fen, deadline_at, planned_at, actor, made_at)
@@ -110,6 +116,50 @@ INSERT INTO notice_to_send (notice_id, next_at) VALUES (%(notice_id)s, %(now)s)
 INSERT INTO field_job (kind, account_id, cause, opened_at, due_at)
 VALUES ('notice', %(account_id)s, %(cause)s, %(now)s, %(due_at)s)
 ON CONFLICT DO NOTHING
+
+-- open_visits -- somebody goes there with a written notice, to the first point of the account; who had the job before has it again
+WITH paper AS (
+    INSERT INTO notice (account_id, episode_id, kind, occasion, channel, language, text, amount_fen, deadline_at, actor, made_at)
+    SELECT w.*, 'daemon', %(now)s
+    FROM unnest(%(account_id)s::int[], %(episode_id)s::bigint[], %(kind)s::text[], %(occasion)s::text[], %(channel)s::text[],
+                %(language)s::text[], %(text)s::text[], %(amount_fen)s::bigint[], %(deadline_at)s::timestamptz[]) w
+    RETURNING id, account_id, amount_fen
+), job AS (
+    INSERT INTO field_job (kind, account_id, point_id, notice_id, address, route, cause, opened_at, due_at)
+    SELECT 'visit', w.account_id, p.point_id, w.id, p.address, coalesce(p.line, ''),
+           'notice ' || w.id || ' to be delivered in person: ' || to_char(w.amount_fen / 100.0, 'FM999999999990.00') || ' yuan in arrears',
+           %(now)s, %(due_at)s
+    FROM paper w
+    LEFT JOIN LATERAL (
+        SELECT x.point_id, m.address, m.line FROM point_account x JOIN point y ON y.id = x.point_id
+        LEFT JOIN installation i ON i.point_id = x.point_id AND i.to_at IS NULL LEFT JOIN meter m ON m.id = i.meter_id
+        WHERE x.account_id = w.account_id AND x.to_day IS NULL ORDER BY y.number LIMIT 1) p ON true
+    RETURNING id, account_id
+), owner AS (
+    INSERT INTO field_job_owner (job_id, owner, actor)
+    SELECT j.id, o.owner, 'daemon'
+    FROM job j
+    CROSS JOIN LATERAL (SELECT y.id FROM field_job y WHERE y.account_id = j.account_id AND y.kind = 'visit' AND y.id <> j.id
+                        ORDER BY y.opened_at DESC LIMIT 1) last
+    CROSS JOIN LATERAL (SELECT y.owner FROM field_job_owner y WHERE y.job_id = last.id ORDER BY y.at DESC LIMIT 1) o
+)
+SELECT id, account_id FROM job
+
+-- lock_papers -- notices that somebody is on his way with to these accounts
+SELECT n.id FROM field_job j JOIN notice n ON n.id = j.notice_id
+WHERE j.account_id = ANY(%(accounts)s) AND j.kind = 'visit' AND j.closed_at IS NULL ORDER BY n.id FOR UPDATE OF n
+
+-- withdraw_papers -- they are not delivered
+UPDATE notice n SET failed_at = %(now)s, receipt = w.why, receipt_actor = 'daemon'
+FROM unnest(%(accounts)s::int[], %(why)s::text[]) w (account_id, why)
+JOIN field_job j ON j.account_id = w.account_id AND j.kind = 'visit' AND j.closed_at IS NULL
+WHERE n.id = j.notice_id AND n.failed_at IS NULL AND n.delivered_at IS NULL
+
+-- call_back -- nobody has to go there any more
+UPDATE field_job j SET closed_at = greatest(%(now)s, opened_at), closed_by = 'daemon', result = w.why
+FROM unnest(%(accounts)s::int[], %(why)s::text[]) w (account_id, why)
+WHERE j.account_id = w.account_id AND j.kind = 'visit' AND j.closed_at IS NULL
+RETURNING j.id
 
 -- due_to_send -- notices whose time to be sent has come, with their accounts
 SELECT s.notice_id, n.account_id FROM notice_to_send s JOIN notice n ON n.id = s.notice_id
@@ -141,8 +191,8 @@ WHERE id = %(notice_id)s AND failed_at IS NULL AND delivered_at IS NULL
 UPDATE notice SET sent_at = coalesce(sent_at, greatest(%(at)s, made_at)), delivered_at = greatest(%(at)s, sent_at, made_at), receipt = %(receipt)s, receipt_actor = %(actor)s
 WHERE id = %(notice_id)s AND delivered_at IS NULL AND failed_at IS NULL
 
--- channel_of -- over which channel a notice goes
-SELECT channel FROM notice WHERE id = %(notice_id)s
+-- channel_of -- over which channel a notice goes; no row where a person tells it
+SELECT channel FROM notice WHERE id = %(notice_id)s AND contact_id IS NOT NULL
 
 -- mark_bounced -- nothing can be delivered where this notice went
 UPDATE contact SET bounced_at = %(at)s WHERE id = (SELECT contact_id FROM notice WHERE id = %(notice_id)s)

@@ -45,7 +45,8 @@ SELECT p.number AS point, a.number AS account, p.area, p.reconnect, v.supply_sta
        planned.from_at AS outage_from, planned.to_at AS outage_to, planned.reason AS outage_reason,
        off.from_at AS off_since, off.reason AS off_reason,
        ordered.cause AS ordered, ordered.agreed_at AS ordered_at, ordered.reason AS order_reason,
-       must_be_on(p.id) AS must_be_on
+       must_be_on(p.id) AS must_be_on,
+       (SELECT j.opened_at FROM field_job j WHERE j.account_id = p.account_id AND j.kind = 'visit' AND j.closed_at IS NULL) AS visit_at
 FROM asked p
 JOIN point_supply v ON v.point_id = p.id
 LEFT JOIN account a ON a.id = p.account_id

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,15 @@ from daemon.cli.actor import acting, actor_option
 from daemon.cli.on_site import on_database
 from daemon.cli.output import as_json, echo, fail, print_columns, print_json, print_json_rows
 from daemon.cli.site_option import site_option
-from daemon.cli.typed import Text, Whole
+from daemon.cli.typed import Moment, Text, Whole, in_zone
+from daemon.transactions.field_jobs import Receipt, close_job
 from storage import field_jobs
 
 
 @click.group()
 def job() -> None:
-    """Jobs in the field: reconnects that did not work from afar, customers nobody reaches."""
+    """Jobs in the field: reconnects that did not work from afar, customers nobody reaches, notices
+    to be delivered in person."""
 
 
 @job.command("list")
@@ -45,6 +48,7 @@ def list_jobs(all_times: bool, site_path: Path, as_json: bool) -> None:
             "meter": "address",
             "line": "route",
             "cause": "cause",
+            "notice": "notice",
             "due": "due_at",
             "owner": "owner",
             "result": "result",
@@ -77,19 +81,41 @@ def assign(number: int, owner: str, actor: str | None, site_path: Path, as_json:
 @job.command()
 @click.argument("number", type=Whole(1))
 @click.option("--result", type=Text(), required=True, help="What came of it.")
+@click.option(
+    "--delivered",
+    type=Moment(),
+    help="When the notice that it brings was handed over; needs --evidence.",
+)
+@click.option("--evidence", type=Text(), help="Where the receipt can be looked up.")
 @actor_option
 @site_option
 @as_json
-def close(number: int, result: str, actor: str | None, site_path: Path, as_json: bool) -> None:
-    """Job NUMBER is done."""
+def close(
+    number: int,
+    result: str,
+    delivered: datetime | None,
+    evidence: str | None,
+    actor: str | None,
+    site_path: Path,
+    as_json: bool,
+) -> None:
+    """Job NUMBER is done.
+
+    A notice that it brings counts for a cut from when it was delivered; without --delivered it was
+    not."""
+    settings = load_settings(site_path)
+    receipt = None
+    if delivered is not None or evidence is not None:
+        at = None if delivered is None else in_zone(delivered, settings.site.zone, "--delivered")
+        receipt = Receipt(at, evidence)
     who = acting(actor)
 
-    async def ask(connection: AsyncConnection[Any]) -> bool:
-        return await field_jobs.close_job(connection, number, result, who)
+    async def ask(connection: AsyncConnection[Any]) -> int | None:
+        return await close_job(connection, number, result, who, receipt)
 
-    if not on_database(load_settings(site_path), ask):
-        raise fail(f"there is no open job {number}")
+    notice = on_database(settings, ask)
     if as_json:
-        print_json({"job": number, "state": "closed"})
+        print_json({"job": number, "state": "closed", "notice": notice})
         return
-    echo(f"job {number} is done")
+    became = "" if notice is None else f": notice {notice} was {'not ' * (not receipt)}delivered"
+    echo(f"job {number} is done{became}")

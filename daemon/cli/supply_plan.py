@@ -15,7 +15,7 @@ from config.settings_file import SettingsFile
 from daemon.cli.on_site import on_database
 from daemon.cli.output import as_json, echo, print_columns, print_json_rows, print_table, yuan
 from daemon.cli.site_option import site_option
-from storage import supply
+from storage import field_jobs, supply
 
 
 @click.command()
@@ -34,11 +34,12 @@ def plan(site_path: Path, as_json: bool) -> None:
         running_for=lambda: settings.control.startup_hold,
     )
 
-    async def ask(connection: AsyncConnection[Any]) -> list[GuardedTrip]:
+    async def ask(connection: AsyncConnection[Any]) -> tuple[list[GuardedTrip], dict[str, int]]:
         now = await supply.database_clock(connection)
-        return await supply_plan(connection, authority, now)
+        trips = await supply_plan(connection, authority, now)
+        return trips, await field_jobs.open_visits(connection)
 
-    trips = on_database(settings, ask)
+    trips, visits = on_database(settings, ask)
     rows = [
         {
             "point": it.point.point,
@@ -46,6 +47,7 @@ def plan(site_path: Path, as_json: bool) -> None:
             "balance_fen": it.point.balance_fen,
             "decision": it.verdict.decision,
             "reasons": list(it.verdict.reasons),
+            "visit": visits.get(it.point.account),
         }
         for it in trips
     ]
@@ -59,6 +61,7 @@ def plan(site_path: Path, as_json: bool) -> None:
             "balance yuan": "balance",
             "guard": "decision",
             "reasons": "words",
+            "visit": "visit",
         },
         [
             {**row, "balance": yuan(it.point.balance_fen), "words": " ".join(it.verdict.reasons)}

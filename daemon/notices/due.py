@@ -20,7 +20,9 @@ from daemon.control.guard import ANNOUNCED_FOR, Policy
 from daemon.notices.windows import next_window
 
 Kind = Literal["written", "final", "warning", "restore"]
-Text = Literal["written", "final", "low", "few_days", "cycle_end", "arrears", "cut", "button"]
+Text = Literal[
+    "written", "visit", "final", "low", "few_days", "cycle_end", "arrears", "cut", "button"
+]
 Cycle = Literal["month", "quarter", "year"]
 _MONTHS_OF: Final[Mapping[Cycle, int]] = {"month": 1, "quarter": 3, "year": 12}
 Supply = Literal["on", "cut", "button", "moving"]
@@ -55,6 +57,21 @@ MENDS_ITSELF: Final = frozenset(
 )
 """Reasons of the guard that time, a notice or a person ends: any other and no cut is announced,
 because it would not come."""
+SPARED_BY: Final = frozenset(
+    {
+        "ACCOUNT_NOT_ACTIVE",
+        "DEBT_TOO_SMALL",
+        "PROTECTED",
+        "LIFE_SUPPORT",
+        "DISPUTE",
+        "PAYMENT_IN_FLIGHT",
+        "SHADOW_MODE",
+    }
+)
+"""Reasons of the guard for which whoever is on his way with a notice is called back. Others (the
+weather, a meter that is not heard) are over before he has been there."""
+VISIT: Final = "visit"
+"""How the occasion of a notice begins that is delivered in person."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,13 +101,21 @@ class ToldNotice:
     failed_at: datetime | None = None
     planned_at: datetime | None = None
 
+    @property
+    def is_of_visit(self) -> bool:
+        """It is delivered in person."""
+        return self.occasion.startswith(f"{VISIT} ")
+
 
 @dataclass(frozen=True, slots=True)
 class PersonAsked:
-    """The last task for a person to tell the customer."""
+    """The last task for a person to tell the customer, or to go there with a written notice.
+
+    `is_called_back`: it ended by itself, because it was not due any more."""
 
     opened_at: datetime
     is_open: bool
+    is_called_back: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +152,7 @@ class AccountToTell:
     told: Sequence[ToldNotice] = ()
     """Of the present episode, and later than the last payment."""
     asked: PersonAsked | None = None
+    visited: PersonAsked | None = None
 
     @property
     def missing_fen(self) -> int:
@@ -147,6 +173,8 @@ class Terms:
     dunning_days: tuple[int, ...] = ()
     """So many days after arrears began they are told of them; on the last of these, and not before,
     that a cut is to come."""
+    personal_contact: bool = False
+    """On the last of these days somebody goes there with the written notice (R76)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +208,23 @@ class AskPerson:
     occasion: Occasion
 
 
+@dataclass(frozen=True, slots=True)
+class SendPerson:
+    """Somebody has to go there with this written notice, and to bring a receipt (R76)."""
+
+    occasion: Occasion
+
+
+@dataclass(frozen=True, slots=True)
+class CallBack:
+    """Nobody has to go there any more."""
+
+    why: str
+
+
+Step = Due | AskPerson | SendPerson | CallBack
+
+
 def is_quiet(account: AccountToTell, terms: Terms, now: datetime) -> bool:
     """Nothing is told now and all of it may be later.
 
@@ -188,15 +233,19 @@ def is_quiet(account: AccountToTell, terms: Terms, now: datetime) -> bool:
     return not FIRST_HOUR <= local < LAST_HOUR or account.is_paying or account.is_muted
 
 
-def due(
-    account: AccountToTell, policy: Policy, terms: Terms, now: datetime
-) -> Iterator[Due | AskPerson]:
-    """What is to be told now."""
+def due(account: AccountToTell, policy: Policy, terms: Terms, now: datetime) -> Iterator[Step]:
+    """What is to be told now, and whether somebody has to go there."""
+    visit = _visit(account, policy, terms, now)
+    if visit is not None:
+        yield visit
     if is_quiet(account, terms, now):
         return
+    goes = isinstance(visit, SendPerson) or (visit is None and _is_visited_now(account))
     for occasion in occasions(account, policy, terms, now):
         step = _next_step(account, occasion, now)
-        if step is not None:
+        # Who brings the written notice tells it: nobody else is asked to.
+        is_told = goes and isinstance(step, AskPerson) and occasion.kind == "written"
+        if step is not None and not is_told:
             yield step
 
 
@@ -238,8 +287,7 @@ def _before_a_cut(
     account: AccountToTell, policy: Policy, terms: Terms, now: datetime
 ) -> Iterator[Occasion]:
     since_payment = _key(account.last_payment_at)
-    announces = policy.written_required or policy.final_required
-    if account.credit_state == "exhausted" and account.episode_id is not None and announces:
+    if _is_dunned(account, policy):
         step = _dunning_step(account, terms, now)
         if step is None:
             yield from _announcement(account, policy, terms, now)
@@ -249,6 +297,12 @@ def _before_a_cut(
         yield Occasion("warning", "low", f"low {since_payment}")
     elif account.days_left is not None and account.days_left <= terms.warn_days:
         yield Occasion("warning", "few_days", f"few days {since_payment}")
+
+
+def _is_dunned(account: AccountToTell, policy: Policy) -> bool:
+    """It is in arrears, and is told so before it is cut."""
+    announces = policy.written_required or policy.final_required
+    return account.credit_state == "exhausted" and account.episode_id is not None and announces
 
 
 def _dunning_step(account: AccountToTell, terms: Terms, now: datetime) -> int | None:
@@ -294,17 +348,23 @@ def _first_of_next(day: date, cycle: Cycle) -> date:
 def _announcement(
     account: AccountToTell, policy: Policy, terms: Terms, now: datetime
 ) -> Iterator[Occasion]:
-    if not any(reasons <= MENDS_ITSELF for reasons in account.reasons):
+    if not _would_be_cut(account):
         return
     written = _of_kind(account, "written")
     served = [it for it in written if _is_valid_written(it, policy, now)]
     if policy.written_required and not served:
-        yield _written(account, written, policy, terms, now)
+        by_contacts = [it for it in written if not it.is_of_visit]
+        yield _written(account, by_contacts, policy, terms, now)
         return
     if policy.final_required:
         final = _final(account, served, policy, terms, now)
         if final is not None:
             yield final
+
+
+def _would_be_cut(account: AccountToTell) -> bool:
+    """Nothing but time, notices and persons keeps the guard from it."""
+    return any(reasons <= MENDS_ITSELF for reasons in account.reasons)
 
 
 def _is_valid_written(notice: ToldNotice, policy: Policy, now: datetime) -> bool:
@@ -320,11 +380,76 @@ def _written(
     terms: Terms,
     now: datetime,
 ) -> Occasion:
-    planned = next_window(now + policy.written_min, policy, terms.zone)
     current = _current_round(told, account.asked)
     key = current[0].occasion if current else _next_key("written", account, told)
+    return _written_as("written", key, policy, terms, now)
+
+
+def _written_as(
+    text: Literal["written", "visit"], key: str, policy: Policy, terms: Terms, now: datetime
+) -> Occasion:
+    planned = next_window(now + policy.written_min, policy, terms.zone)
     # The hour is announced by the final notice, to which alone it binds.
-    return Occasion("written", "written", key, planned_at=None, deadline_at=planned)
+    return Occasion("written", text, key, planned_at=None, deadline_at=planned)
+
+
+def _visit(
+    account: AccountToTell, policy: Policy, terms: Terms, now: datetime
+) -> SendPerson | CallBack | None:
+    """R76: on the last day of dunning somebody goes there with the written notice, once in an
+    episode; he is called back when that is not due any more (R77)."""
+    why = _why_no_visit(account, policy, terms, now)
+    if _is_visited_now(account):
+        return CallBack(why) if why else None
+    if why or _was_visited(account) or is_quiet(account, terms, now) or not _would_be_cut(account):
+        return None
+    told = [it for it in _of_kind(account, "written") if it.is_of_visit]
+    key = _next_key(VISIT, account, told)
+    return SendPerson(_written_as("visit", key, policy, terms, now))
+
+
+def _why_no_visit(account: AccountToTell, policy: Policy, terms: Terms, now: datetime) -> str:
+    """Why nobody has to go there, or not any more; empty: nothing speaks against it."""
+    if account.visited is not None and account.visited.is_open and _is_of_the_past(account):
+        return "those arrears are over"
+    if account.state != "active" or not _is_dunned(account, policy):
+        return "not in arrears any more"
+    if account.supply != "on":
+        return "it is cut, or a trip or reconnect is under way"
+    if account.is_paying:
+        return "a payment is under way"
+    if all(reasons & SPARED_BY for reasons in account.reasons):
+        spared_by = frozenset[str]().union(*account.reasons) & SPARED_BY
+        return f"not to be cut: {' '.join(sorted(spared_by)) or 'it has no point that is on'}"
+    if not terms.personal_contact or _dunning_step(account, terms, now) is not None:
+        return "the last of the dunning days is not today or before"
+    if any(_is_handed_over(it, account) for it in account.told):
+        return "a person delivered a written notice"
+    return ""
+
+
+def _is_handed_over(notice: ToldNotice, account: AccountToTell) -> bool:
+    """A person delivered it, in these arrears."""
+    began = account.episode_started_at
+    is_of_these = began is not None and notice.made_at >= began
+    is_by_person = notice.kind == "written" and notice.contact_id is None
+    return is_of_these and is_by_person and notice.delivered_at is not None
+
+
+def _is_visited_now(account: AccountToTell) -> bool:
+    return account.visited is not None and account.visited.is_open
+
+
+def _was_visited(account: AccountToTell) -> bool:
+    """Somebody went there in these arrears, whatever came of it."""
+    visit = account.visited
+    return visit is not None and not visit.is_called_back and not _is_of_the_past(account)
+
+
+def _is_of_the_past(account: AccountToTell) -> bool:
+    """Somebody was sent there for arrears that are over."""
+    began, visit = account.episode_started_at, account.visited
+    return began is None or (visit is not None and visit.opened_at < began)
 
 
 def _final(

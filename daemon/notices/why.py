@@ -85,6 +85,8 @@ class PointSupply:
     order_reason: str | None = None
     must_be_on: bool = False
     """It is protected, or somebody there depends on supply."""
+    visit_at: datetime | None = None
+    """Since when somebody has to go there with the written notice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,6 +238,8 @@ def _evidence(known: PointSupply, texts: NoticeTexts, zone: ZoneInfo) -> Iterato
         )
     if known.ordered == "safety" and known.must_be_on:
         yield texts.fill("evidence", "safety_all_the_same", {})
+    if known.visit_at is not None:
+        yield texts.fill("evidence", "visit", {"at": _minute(known.visit_at, zone)})
 
 
 def _minute(at: datetime | None, zone: ZoneInfo) -> str:

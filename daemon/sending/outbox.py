@@ -55,14 +55,20 @@ class Outbox:
         metrics.born(metrics.NOTICES_AGE, send)
 
     async def look(self) -> None:
-        """Make what is due of those who are short of money, cut or ready, and send."""
-        if not self.send:
-            return
+        """Make what is due of those who are short of money, cut or ready, and send.
+
+        Without a channel somebody goes there all the same, where the site asks for that."""
+        goes_there = self.telling.terms.personal_contact
         async with self.pool.connection(lasts_s=LONG_USE_S) as connection:
-            accounts = await notices.accounts_to_look_at(connection)
+            if self.send or goes_there:
+                accounts = await notices.accounts_to_look_at(connection)
+            else:
+                accounts = await notices.accounts_visited(connection)
             await make_notices(
                 connection, self.telling, accounts, await supply.database_clock(connection)
             )
+        if not self.send:
+            return
         await self.send_due()
         self.succeeded_at = datetime.now(UTC)
         metrics.NOTICES_SUCCESS.set(self.succeeded_at.timestamp())

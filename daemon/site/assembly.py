@@ -289,6 +289,7 @@ def telling_of(site: LoadedSite, authority: Authority) -> Telling:
             said.cycle,
             said.remind_days,
             tuple(sorted(said.dunning_days)),
+            said.goes_there,
         ),
         {it.name for it in settings.notice_channel},
         site.texts,

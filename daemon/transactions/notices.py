@@ -16,11 +16,16 @@ from config.notice_texts import Texts
 from daemon.billing.suggestion import days_left, usual_day_fen
 from daemon.control.authority import Authority
 from daemon.notices.due import (
+    VISIT,
     AccountToTell,
     AskPerson,
+    CallBack,
     Contact,
     Due,
+    Occasion,
     PersonAsked,
+    SendPerson,
+    Step,
     Terms,
     ToldNotice,
     due,
@@ -28,9 +33,9 @@ from daemon.notices.due import (
     is_still_due,
 )
 from daemon.notices.wording import SiteWords, notice_text
-from storage import ledger
+from storage import field_jobs, ledger
 from storage import notices as stored
-from storage.notices import NewNotice, NoticeToSend
+from storage.notices import NewNotice, NoticeToSend, Paper
 
 log = structlog.get_logger("notices")
 
@@ -49,6 +54,8 @@ PAUSES: Final = (
 LOOK_AGAIN: Final = timedelta(minutes=5)
 """At a notice that may not be sent now: at night, while a payment is under way."""
 PERSON_WITHIN: Final = timedelta(days=1)
+LANGUAGE: Final = "zh"
+"""Of a notice for somebody who has no contact."""
 LONG_AGO: Final = datetime(2000, 1, 1, tzinfo=UTC)
 
 
@@ -81,7 +88,9 @@ async def make_notices(
             async with connection.transaction():
                 # Who paid a moment ago is told nothing: everything is looked at again here.
                 await ledger.lock_accounts(connection, chosen)
-                for account in await accounts_to_tell(connection, telling, chosen, now):
+                known = await accounts_to_tell(connection, telling, chosen, now)
+                await _go_there(connection, telling, known, now)
+                for account in known:
                     made += await _make(connection, telling, account, now)
     return made
 
@@ -147,10 +156,16 @@ async def take_receipt(
         if channel is not None and await stored.channel_of(connection, notice) != channel:
             return False
         if state == "delivered":
-            return await stored.mark_delivered(connection, notice, at, receipt, actor)
+            is_new = await stored.mark_delivered(connection, notice, at, receipt, actor)
+            if is_new:
+                await field_jobs.close_visit(connection, notice, f"delivered: {receipt}", actor)
+            return is_new
         if state == "bounced":
             await stored.mark_bounced(connection, notice, at)
-        return await stored.mark_failed(connection, notice, at, receipt or state, actor)
+        is_new = await stored.mark_failed(connection, notice, at, receipt or state, actor)
+        if is_new:
+            await field_jobs.close_visit(connection, notice, f"not delivered: {receipt}", actor)
+        return is_new
 
 
 async def accounts_to_tell(
@@ -168,23 +183,51 @@ async def accounts_to_tell(
     for row in await stored.told(connection, since):
         told[row.pop("account_id")].append(ToldNotice(**row))
     asked = {
-        account: PersonAsked(opened_at, is_open)
-        for account, opened_at, is_open in await stored.persons_asked(connection, accounts)
+        (account, kind): PersonAsked(opened_at, is_open, is_called_back)
+        for account, kind, opened_at, is_open, is_called_back in await stored.persons_asked(
+            connection, accounts
+        )
     }
     return [
         AccountToTell(
             **_own(row),
             contacts=contacts[row["account_id"]],
             told=told[row["account_id"]],
-            asked=asked.get(row["account_id"]),
+            asked=asked.get((row["account_id"], "notice")),
+            visited=asked.get((row["account_id"], "visit")),
         )
         for row in rows
     ]
 
 
-def _steps(account: AccountToTell, telling: Telling, now: datetime) -> list[Due | AskPerson]:
+def _steps(account: AccountToTell, telling: Telling, now: datetime) -> list[Step]:
     policy = telling.authority.policy_for(account.profile)
-    return list(due(account, policy, telling.terms, now))
+    steps = due(account, policy, telling.terms, now)
+    # Without any channel nobody is told but by who goes there.
+    return [it for it in steps if telling.channels or isinstance(it, SendPerson | CallBack)]
+
+
+async def _go_there(
+    connection: AsyncConnection[Any],
+    telling: Telling,
+    accounts: Sequence[AccountToTell],
+    now: datetime,
+) -> None:
+    """Send persons, and call them back: many by as many statements as one."""
+    papers, called_back = [], {}
+    for account in accounts:
+        for step in _steps(account, telling, now):
+            if isinstance(step, SendPerson):
+                papers.append(_paper(account, step.occasion, telling))
+            elif isinstance(step, CallBack):
+                called_back[account.account_id] = step.why
+    if called_back:
+        for number in await stored.call_back(connection, called_back, now):
+            log.info("nobody has to go there any more", job=number)
+    if papers:
+        due_at = now + PERSON_WITHIN
+        for number, _ in await stored.open_visits(connection, papers, now=now, due_at=due_at):
+            log.info("somebody has to go there with a written notice", job=number)
 
 
 async def _make(
@@ -198,6 +241,7 @@ async def _make(
                 connection, account.account_id, cause, now=now, due_at=now + PERSON_WITHIN
             )
             log.warning("notice reached nobody", account=account.account, kind=step.occasion.kind)
+        if not isinstance(step, Due):
             continue
         notice = await stored.add_notice(connection, _notice(account, step, telling), now)
         if notice is not None:
@@ -222,17 +266,32 @@ def _notice(account: AccountToTell, step: Due, telling: Telling) -> NewNotice:
         occasion=occasion.key,
         channel=contact.channel,
         language=contact.language,
-        text=notice_text(
-            account,
-            occasion,
-            telling.texts[contact.language],
-            telling.words[contact.language],
-            telling.authority.zone,
-        ),
+        text=_text(account, occasion, contact.language, telling),
         amount_fen=account.missing_fen,
         deadline_at=occasion.deadline_at,
         planned_at=occasion.planned_at,
     )
+
+
+def _paper(account: AccountToTell, occasion: Occasion, telling: Telling) -> Paper:
+    """In the language in which the customer is told first, reached so or not."""
+    language = account.contacts[0].language if account.contacts else LANGUAGE
+    return Paper(
+        account_id=account.account_id,
+        episode_id=account.episode_id,
+        kind=occasion.kind,
+        occasion=occasion.key,
+        channel=VISIT,
+        language=language,
+        text=_text(account, occasion, language, telling),
+        amount_fen=account.missing_fen,
+        deadline_at=occasion.deadline_at,
+    )
+
+
+def _text(account: AccountToTell, occasion: Occasion, language: str, telling: Telling) -> str:
+    texts, words = telling.texts[language], telling.words[language]
+    return notice_text(account, occasion, texts, words, telling.authority.zone)
 
 
 def _contact(row: dict[str, Any], channels: Collection[str], now: datetime) -> Contact:

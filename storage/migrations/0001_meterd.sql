@@ -1934,10 +1934,11 @@ CREATE INDEX verdicts_by_time ON guard_verdict (at);
 
 CREATE TABLE field_job (
     id              bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    kind            text NOT NULL CHECK (kind IN ('restore', 'trip', 'foreign_open', 'foreign_closed', 'notice')),
+    kind            text NOT NULL CHECK (kind IN ('restore', 'trip', 'foreign_open', 'foreign_closed', 'notice', 'visit')),
     account_id      integer REFERENCES account,
     point_id        integer REFERENCES point,
     command_id      uuid REFERENCES command,
+    notice_id       bigint REFERENCES notice,
     address         text,
     route           text NOT NULL DEFAULT '',
     cause           text NOT NULL CHECK (cause <> ''),
@@ -1946,12 +1947,17 @@ CREATE TABLE field_job (
     closed_at       timestamptz CHECK (closed_at >= opened_at),
     closed_by       text CHECK (closed_by <> ''),
     result          text CHECK (result <> ''),
-    CHECK (num_nulls(closed_at, closed_by, result) IN (0, 3))
+    CHECK (num_nulls(closed_at, closed_by, result) IN (0, 3)),
+    CONSTRAINT visit_brings_a_notice CHECK ((kind = 'visit') = (notice_id IS NOT NULL))
 );
-CREATE UNIQUE INDEX one_open_job_of_a_point ON field_job (point_id, kind) WHERE closed_at IS NULL AND point_id IS NOT NULL;
+CREATE UNIQUE INDEX one_open_job_of_a_point ON field_job (point_id, kind) WHERE closed_at IS NULL AND point_id IS NOT NULL AND kind <> 'visit';
 CREATE UNIQUE INDEX one_open_job_of_an_account ON field_job (account_id, kind) WHERE closed_at IS NULL AND point_id IS NULL;
 CREATE INDEX open_jobs ON field_job (due_at) WHERE closed_at IS NULL;
+CREATE UNIQUE INDEX one_open_visit_of_an_account ON field_job (account_id) WHERE closed_at IS NULL AND kind = 'visit';
+CREATE UNIQUE INDEX one_visit_of_a_notice ON field_job (notice_id) WHERE notice_id IS NOT NULL;
+CREATE INDEX jobs_of_accounts ON field_job (account_id, kind, opened_at);
 COMMENT ON TABLE field_job IS 'somebody has to go there, or to ring up: what cannot be done from afar';
+COMMENT ON COLUMN field_job.notice_id IS 'what somebody has to deliver there in person, with a receipt';
 COMMENT ON COLUMN field_job.address IS 'the meter''s; route: over which line it was tried';
 CREATE TRIGGER field_job_stays BEFORE UPDATE ON field_job FOR EACH ROW EXECUTE FUNCTION refuse_unsaying();
 CREATE TRIGGER field_job_is_never_deleted BEFORE DELETE ON field_job FOR EACH ROW EXECUTE FUNCTION refuse_change();

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -27,12 +27,12 @@ GUARDED = replace(
 
 
 async def reasons(
-    connection: AsyncConnection[Any], policy: Policy = POLICY
+    connection: AsyncConnection[Any], policy: Policy = POLICY, now: datetime = NOW
 ) -> Mapping[str, set[str]]:
     """What the guard says of each point now."""
-    points = await control_facts(connection, await all_accounts(connection), NOW)
+    points = await control_facts(connection, await all_accounts(connection), now)
     authority = replace(GUARDED, policy=policy)
-    return {it.point: set(guard_trip(it, authority, NOW).verdict.reasons) for it in points}
+    return {it.point: set(guard_trip(it, authority, now).verdict.reasons) for it in points}
 
 
 async def not_narrower(connection: AsyncConnection[Any], policy: Policy = POLICY) -> list[int]:

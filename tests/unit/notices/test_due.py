@@ -18,9 +18,11 @@ from daemon.control.guard import Policy
 from daemon.notices.due import (
     AccountToTell,
     AskPerson,
+    CallBack,
     Contact,
     Due,
     PersonAsked,
+    SendPerson,
     Terms,
     ToldNotice,
     due,
@@ -99,6 +101,7 @@ def steps(
     return [
         (it.occasion.text, it.contact.id if isinstance(it, Due) else None)
         for it in due(account, policy, TERMS, now)
+        if isinstance(it, Due | AskPerson)
     ]
 
 
@@ -156,6 +159,128 @@ def test_before_the_first_day_of_dunning_and_without_a_notice_nothing_is_announc
     assert list(occasions(BROKE, STRICT, terms, at(10, 10))) == []
     assert [it.text for it in occasions(BROKE, STRICT, terms, at(11, 10))] == ["arrears"]
     assert [it.text for it in occasions(BROKE, SILENT, terms, at(11, 10))] == ["low"]
+
+
+LADDER = replace(TERMS, dunning_days=(0, 5, 10), personal_contact=True)
+OLD = replace(BROKE, episode_started_at=at(1, 3))
+TENTH_DAY = at(11, 8)
+ON_THE_WAY = PersonAsked(at(11, 8), is_open=True)
+HANDED_OVER = ToldNotice(9, "written", "", None, at(4, 9), sent_at=at(4, 9), delivered_at=at(4, 9))
+
+
+def visits(account: AccountToTell, now: datetime = TENTH_DAY, **terms: Any) -> list[str]:
+    """Key of the notice that somebody goes there with; why he is called back."""
+    return [
+        it.occasion.key if isinstance(it, SendPerson) else it.why
+        for it in due(account, STRICT, replace(LADDER, **terms), now)
+        if isinstance(it, SendPerson | CallBack)
+    ]
+
+
+def test_on_the_last_day_of_dunning_somebody_goes_there_with_the_written_notice() -> None:
+    assert visits(OLD, at(10, 20, 59)) == []
+    assert visits(OLD, at(11, 7, 59)) == []
+    assert visits(OLD) == visits(OLD, at(20, 20)) == ["visit 7.1"]
+    (sent,) = [it for it in due(OLD, STRICT, LADDER, TENTH_DAY) if isinstance(it, SendPerson)]
+    assert (sent.occasion.kind, sent.occasion.text) == ("written", "visit")
+    # 72 hours later, in a window.
+    assert (sent.occasion.planned_at, sent.occasion.deadline_at) == (None, at(16, 9))
+    # The contacts are told all the same.
+    assert [type(it) for it in due(OLD, STRICT, LADDER, TENTH_DAY)] == [SendPerson, Due]
+    assert visits(OLD, personal_contact=False) == []
+    # What a person delivered in arrears before these is none of them.
+    before = replace(HANDED_OVER, made_at=at(1, 2))
+    assert visits(having(OLD, before)) == ["visit 7.1"]
+    assert visits(OLD, dunning_days=()) == ["visit 7.1"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"is_paying": True},
+        {"is_muted": True},
+        {"state": "closing"},
+        {"supply": "moving"},
+        {"supply": "cut"},
+        {"credit_state": "emergency"},
+        {"episode_id": None, "episode_started_at": None},
+        {"reasons": (ONLY_NOTICES | {"WEATHER"},)},
+        {"reasons": (ONLY_NOTICES | {"DISPUTE"},)},
+        {"reasons": ()},
+        {"told": (HANDED_OVER,)},
+    ],
+)
+def test_nobody_goes_there_where_no_notice_would_be_given(change: dict[str, Any]) -> None:
+    assert visits(replace(OLD, **change)) == []
+
+
+def test_somebody_goes_there_once_in_an_episode_whatever_came_of_it() -> None:
+    for last in (PersonAsked(at(11, 8), is_open=True), PersonAsked(at(11, 8), is_open=False)):
+        assert visits(replace(OLD, visited=last), at(20, 8)) == []
+    of_another = replace(OLD, visited=PersonAsked(at(1, 2), is_open=False))
+    assert visits(of_another) == ["visit 7.1"]
+    # Whom we called back goes again when it is due again, with another notice.
+    called_back = PersonAsked(at(11, 8), is_open=False, is_called_back=True)
+    withdrawn = ToldNotice(3, "written", "visit 7.1", None, at(11, 8), failed_at=at(11, 9))
+    again = replace(OLD, visited=called_back, told=(withdrawn,))
+    assert visits(again, at(11, 10)) == ["visit 7.2"]
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        ({"is_paying": True}, "payment"),
+        ({"state": "closing"}, "not in arrears"),
+        ({"credit_state": "good", "episode_id": None, "episode_started_at": None}, "over"),
+        ({"episode_id": 8, "episode_started_at": at(11, 9)}, "over"),
+        ({"credit_state": "emergency"}, "not in arrears"),
+        ({"supply": "cut"}, "cut"),
+        ({"reasons": (frozenset({"DISPUTE", "WEATHER"}),)}, "DISPUTE"),
+        ({"reasons": ()}, "no point"),
+        ({"told": (HANDED_OVER,)}, "a person delivered"),
+    ],
+)
+def test_whoever_is_on_his_way_is_called_back_when_it_is_not_due_any_more(
+    change: dict[str, Any], word: str
+) -> None:
+    account = replace(OLD, visited=ON_THE_WAY)
+    assert visits(account, at(12, 10)) == []
+    for hour in (3, 10):
+        (why,) = visits(replace(account, **change), at(12, hour))
+        assert word in why
+    (why,) = visits(account, at(12, 10), personal_contact=False)
+    assert "dunning" in why
+
+
+def test_whoever_is_on_his_way_goes_on_for_what_is_over_when_he_comes() -> None:
+    account = replace(OLD, visited=ON_THE_WAY)
+    for reasons in (
+        (frozenset({"WEATHER", "COMM_UNSTABLE"}),),
+        (frozenset({"DISPUTE"}), ONLY_NOTICES),
+    ):
+        assert visits(replace(account, reasons=reasons), at(12, 10)) == []
+    assert visits(replace(account, is_muted=True), at(12, 10)) == []
+
+
+def test_who_brings_the_written_notice_is_the_person_that_tells_it() -> None:
+    # Nobody is reached by any contact: no second task for it, and no alarm of it.
+    alone = replace(OLD, contacts=())
+    assert [type(it) for it in due(alone, STRICT, LADDER, TENTH_DAY)] == [SendPerson]
+    on_the_way = replace(alone, visited=ON_THE_WAY)
+    assert list(due(on_the_way, STRICT, LADDER, at(12, 10))) == []
+    # He was there, and nobody got it: from now on the task is another's.
+    in_vain = replace(alone, visited=replace(ON_THE_WAY, is_open=False))
+    assert [type(it) for it in due(in_vain, STRICT, LADDER, at(12, 10))] == [AskPerson]
+
+
+def test_a_notice_delivered_in_person_counts_as_the_written_one() -> None:
+    paper = ToldNotice(3, "written", "visit 7.1", None, at(11, 8))
+    gone = replace(OLD, told=(paper,), visited=ON_THE_WAY)
+    # What is on its way is no round of contacts: these are told by themselves.
+    assert [it.key for it in occasions(gone, STRICT, LADDER, at(11, 9))] == ["written 7.1"]
+    signed = replace(paper, sent_at=at(11, 9), delivered_at=at(11, 9))
+    done = replace(gone, told=(signed,), visited=replace(ON_THE_WAY, is_open=False))
+    assert list(due(done, STRICT, LADDER, at(11, 10))) == []
 
 
 def reminders(now: datetime, account: AccountToTell, **terms: Any) -> list[tuple[str, int]]:
@@ -468,20 +593,22 @@ def test_a_window_is_where_the_guard_allows_it(earliest: datetime, zone: str, st
 
 # --- whatever happens
 
+OF_CONTACTS = ["receipt", "fail", "nothing", "pay", "close job", "broke", "silence"]
+OF_VISITS = ["handed over", "not met", "paying", "not paying", "dispute", "no dispute"]
 EVENTS = st.lists(
-    st.tuples(
-        st.sampled_from(["receipt", "fail", "nothing", "pay", "close job", "broke", "silence"]),
-        st.integers(5, 400),
-    ),
-    max_size=60,
+    st.tuples(st.sampled_from(OF_CONTACTS + OF_VISITS), st.integers(5, 400)), max_size=60
+)
+LADDERS = st.sampled_from(
+    [TERMS, replace(LADDER, dunning_days=(0,)), replace(LADDER, dunning_days=(0, 1))]
 )
 
 
 class Customer:
     """What becomes of an account over a time, with every notice that is made."""
 
-    def __init__(self, consents: Sequence[bool]) -> None:
+    def __init__(self, consents: Sequence[bool], terms: Terms) -> None:
         self.now = at(2, 0)
+        self.terms = terms
         self.account = replace(
             BROKE,
             episode_started_at=self.now,
@@ -492,12 +619,26 @@ class Customer:
         )
         self.notices: list[ToldNotice] = []
         self.asked = 0
+        self.visits = 0
+        self.was_there = False
+        """Somebody, in this episode."""
+        self.paper: int | None = None
+        """Where in the notices that one is which somebody is on his way with."""
 
     def look(self) -> None:
-        for step in due(self.account, STRICT, TERMS, self.now):
+        for step in list(due(self.account, STRICT, self.terms, self.now)):
             if isinstance(step, AskPerson):
                 self.asked += 1
                 self.account = replace(self.account, asked=PersonAsked(self.now, is_open=True))
+            elif isinstance(step, CallBack):
+                self.end_visit(is_called_back=True, failed_at=self.now)
+            elif isinstance(step, SendPerson):
+                assert self.paper is None
+                self.visits += 1
+                self.paper = len(self.notices)
+                key = step.occasion.key
+                self.notices.append(ToldNotice(self.paper + 1, "written", key, None, self.now))
+                self.account = replace(self.account, visited=PersonAsked(self.now, is_open=True))
             else:
                 made = ToldNotice(
                     len(self.notices) + 1,
@@ -509,18 +650,38 @@ class Customer:
                 )
                 assert step.contact.has_consent
                 assert is_still_due(
-                    having(self.account, *self.notices), made, STRICT, TERMS, self.now
+                    having(self.account, *self.notices), made, STRICT, self.terms, self.now
                 )
                 self.notices.append(replace(made, sent_at=self.now))
         self.account = replace(self.account, told=tuple(self.notices))
 
+    def end_visit(self, *, is_called_back: bool = False, **became: Any) -> None:
+        assert self.paper is not None
+        assert self.account.visited is not None
+        self.notices[self.paper] = replace(self.notices[self.paper], **became)
+        self.paper = None
+        self.was_there = self.was_there or not is_called_back
+        visited = replace(self.account.visited, is_open=False, is_called_back=is_called_back)
+        self.account = replace(self.account, visited=visited)
+
     def happen(self, event: str) -> None:
-        last = self.notices[-1] if self.notices else None
+        sent = [it for it in self.notices if not it.is_of_visit]
+        last = sent[-1] if sent else None
+        at_last = self.notices.index(last) if last else 0
         match event:
+            case "handed over" if self.paper is not None:
+                self.end_visit(sent_at=self.now, delivered_at=self.now)
+            case "not met" if self.paper is not None:
+                self.end_visit(failed_at=self.now)
+            case "paying" | "not paying":
+                self.account = replace(self.account, is_paying=event == "paying")
+            case "dispute" | "no dispute":
+                reasons = ONLY_NOTICES | ({"DISPUTE"} if event == "dispute" else set())
+                self.account = replace(self.account, reasons=(reasons,))
             case "receipt" if last and last.delivered_at is None and last.failed_at is None:
-                self.notices[-1] = replace(last, delivered_at=self.now)
+                self.notices[at_last] = replace(last, delivered_at=self.now)
             case "fail" if last and last.delivered_at is None and last.failed_at is None:
-                self.notices[-1] = replace(last, failed_at=self.now)
+                self.notices[at_last] = replace(last, failed_at=self.now)
             case "pay":
                 self.account = replace(
                     self.account,
@@ -529,7 +690,8 @@ class Customer:
                     episode_id=None,
                     last_payment_at=self.now,
                 )
-            case "broke" if self.account.episode_id is None:
+            # The tick looks before the next arrears begin, and calls back whoever is on his way.
+            case "broke" if self.account.episode_id is None and self.paper is None:
                 self.account = replace(
                     self.account,
                     balance_fen=-1000,
@@ -538,6 +700,7 @@ class Customer:
                     episode_started_at=self.now,
                 )
                 self.notices.clear()
+                self.was_there = False
             case "close job" if self.account.asked:
                 self.account = replace(
                     self.account, asked=replace(self.account.asked, is_open=False)
@@ -545,16 +708,17 @@ class Customer:
         self.account = replace(self.account, told=tuple(self.notices))
 
 
-@given(events=EVENTS, consents=st.lists(st.booleans(), max_size=3))
+@given(events=EVENTS, consents=st.lists(st.booleans(), max_size=3), terms=LADDERS)
 def test_whatever_happens_nobody_is_told_twice_at_night_or_after_paying(
-    events: list[tuple[str, int]], consents: list[bool]
+    events: list[tuple[str, int]], consents: list[bool], terms: Terms
 ) -> None:
-    customer = Customer(consents)
+    customer = Customer(consents, terms)
     for event, minutes in events:
-        before = len(customer.notices)
+        before, visits = len(customer.notices), customer.visits
         customer.look()
         new = customer.notices[before:]
-        assert len(new) <= 1
+        assert len(new) - (customer.visits - visits) <= 1
+        holds_for_visits(customer, is_new=customer.visits > visits)
         for notice in new:
             local = notice.made_at.astimezone(ZONE).time()
             assert time(8) <= local < time(21)
@@ -570,9 +734,31 @@ def test_whatever_happens_nobody_is_told_twice_at_night_or_after_paying(
                     <= STRICT.written_max
                     for it in customer.notices
                 )
+            if not notice.is_of_visit:
+                assert not customer.account.is_paying
         keys = [(it.kind, it.occasion, it.contact_id) for it in customer.notices]
         assert len(keys) == len(set(keys))
         customer.look()
         assert len(customer.notices) == before + len(new)
         customer.happen(event)
         customer.now += timedelta(minutes=minutes)
+
+
+def holds_for_visits(customer: Customer, *, is_new: bool) -> None:
+    """After each look."""
+    account = customer.account
+    began = account.episode_started_at
+    may_be_visited = (
+        account.credit_state == "exhausted"
+        and not account.is_paying
+        and "DISPUTE" not in account.reasons[0]
+    )
+    if customer.paper is not None:
+        assert may_be_visited
+        assert began is not None
+        local = customer.now.astimezone(ZONE).date()
+        days = (local - began.astimezone(ZONE).date()).days
+        assert days >= customer.terms.dunning_days[-1]
+    if is_new:
+        assert customer.terms.personal_contact
+        assert not customer.was_there

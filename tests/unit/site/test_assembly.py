@@ -76,3 +76,16 @@ def test_days_of_dunning_are_days_of_a_year() -> None:
     for wrong in ([-1], [366], ["5"]):
         with pytest.raises(ValidationError):
             NoticesSection.model_validate({"dunning_days": wrong})
+
+
+def test_somebody_goes_there_where_there_are_days_of_dunning_unless_the_site_says_no() -> None:
+    for said, goes_there in (
+        ({}, False),
+        ({"personal_contact": False}, False),
+        ({"dunning_days": [0, 10]}, True),
+        ({"dunning_days": [0, 10], "personal_contact": True}, True),
+        ({"dunning_days": [0, 10], "personal_contact": False}, False),
+    ):
+        assert NoticesSection.model_validate(said).goes_there == goes_there, said
+    with pytest.raises(ValidationError, match="personal_contact has no day"):
+        NoticesSection.model_validate({"personal_contact": True})
