@@ -12,7 +12,7 @@ from psycopg import AsyncConnection
 
 from config.settings_file import load_settings
 from daemon.billing.suggestion import days_left, usual_day_fen
-from daemon.cli.on_site import on_database
+from daemon.cli.on_site import on_database, site_day
 from daemon.cli.output import as_json, print_json_rows, print_table, yuan
 from daemon.cli.site_option import site_option
 from daemon.cli.typed import MOST, Whole
@@ -42,10 +42,10 @@ def list_accounts(
     first of last month; empty where nothing is charged. Billed through is the day whose 00:00 all
     points are billed to."""
     settings = load_settings(site_path)
-    today = datetime.now(settings.site.zone).date()
-    since = (today.replace(day=1) - timedelta(days=1)).replace(day=1)
 
     async def ask(connection: AsyncConnection[Any]) -> list[AccountStanding]:
+        today = await site_day(connection, settings.site.zone)
+        since = (today.replace(day=1) - timedelta(days=1)).replace(day=1)
         return await explanation.accounts(
             connection, state=state, credit=credit, most=limit, since=since
         )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 from zoneinfo import ZoneInfo
@@ -122,7 +121,7 @@ async def _preview(
     connection: AsyncConnection[Any], stored: StoredDocument, zone: ZoneInfo
 ) -> Preview:
     """What a document that waits would change now; None of one that does not, or moves money."""
-    now = datetime.now(UTC)
+    now = await supply.database_clock(connection)
     if stored.state != "waits":
         return None
     if stored.kind == tariff_filing.KIND:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from psycopg import AsyncConnection
 from config.settings_file import load_settings
 from daemon.billing.sealing import LEAF_BYTES
 from daemon.cli.actor import acting, actor_option
-from daemon.cli.on_site import on_database
+from daemon.cli.on_site import on_database, site_day
 from daemon.cli.output import as_json, echo, fail, print_json
 from daemon.cli.site_option import site_option
 from daemon.cli.typed import Month, Text, Whole
@@ -120,7 +120,7 @@ def close(month: date, reason: str | None, actor: str | None, site_path: Path) -
     said = Said(acting(actor), reason or "")
 
     async def ask(connection: AsyncConnection[Any]) -> None:
-        today: date = datetime.now(settings.site.zone).date()
+        today = await site_day(connection, settings.site.zone)
         await close_month(connection, month, said, today)
 
     on_database(settings, ask)

@@ -10,6 +10,7 @@ import logging
 import sys
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from datetime import date
 from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
@@ -21,7 +22,7 @@ from config.secret import revealed
 from config.settings import DatabaseSettings
 from daemon.cli.actor import act_of
 from protocols.errors import MeterdError
-from storage import confirm_version
+from storage import confirm_version, supply
 from storage.acts import Act, note_acts
 from storage.blame import is_of_the_whole
 from storage.database import LONG_USE_S, bounded, connect, open_database
@@ -42,6 +43,11 @@ def on_database(
     configured = revealed(settings.database.url)
     with open_database(configured, settings.site.data_directory, create=False) as database:
         return asyncio.run(_asked(database.url, settings.site.zone, ask, lasts_s))
+
+
+async def site_day(connection: AsyncConnection[Any], zone: ZoneInfo) -> date:
+    """The day of the site by the database's clock, by which the daemon's postings are dated too."""
+    return (await supply.database_clock(connection)).astimezone(zone).date()
 
 
 async def _asked(

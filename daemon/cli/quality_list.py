@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,7 +12,7 @@ import click
 from psycopg import AsyncConnection
 
 from config.settings_file import load_settings
-from daemon.cli.on_site import on_database
+from daemon.cli.on_site import on_database, site_day
 from daemon.cli.output import as_json, echo, fail, print_columns, print_json, print_with_steps
 from daemon.cli.quality_words import doubtful_of, kwh, read_row, slot_row
 from daemon.cli.site_option import site_option
@@ -55,17 +55,16 @@ def list_doubts(
     V15, V25, V26, V28) is listed besides. Exit code 0 if nothing is withheld, disputed or held,
     else 1."""
     settings = load_settings(site_path)
-    today = datetime.now(settings.site.zone).date()
-    wanted = Wanted(
-        today - timedelta(days=age), None if point is None else [point], account, state, code
-    )
 
-    async def ask(connection: AsyncConnection[Any]) -> tuple[list[DoubtRow], list[Soft]]:
+    async def ask(connection: AsyncConnection[Any]) -> tuple[date, list[DoubtRow], list[Soft]]:
+        today = await site_day(connection, settings.site.zone)
+        points = None if point is None else [point]
+        wanted = Wanted(today - timedelta(days=age), points, account, state, code)
         # What is only unusual has no state: its day is published.
         soft = [] if state else await findings.active(connection, wanted, LISTED)
-        return await doubts.doubts(connection, wanted), soft
+        return today, await doubts.doubts(connection, wanted), soft
 
-    rows, soft = on_database(settings, ask)
+    today, rows, soft = on_database(settings, ask)
     accounts = {row.point: row.account for row in rows}
     told = [
         _told(doubtful, accounts[doubtful.point], today)
@@ -105,15 +104,14 @@ def show(point: str, day: date | None, site_path: Path, as_json: bool) -> None:
     `rules` of a day is the rule set by which it came to show what it shows; each is listed, with
     what the site said in [quality] then."""
     settings = load_settings(site_path)
-    today = datetime.now(settings.site.zone).date()
-    middle = day or today
-    first = middle - AROUND
-    last = min(middle + AROUND, today)
 
     async def ask(connection: AsyncConnection[Any]) -> dict[str, Any]:
         found = await history.find_point(connection, point)
         if found is None:
             raise fail(f"there is no point {point}")
+        today = await site_day(connection, settings.site.zone)
+        middle = day or today
+        first, last = middle - AROUND, min(middle + AROUND, today)
         slots = await history.slot_versions(connection, found.point_id, first, last)
         reads = await history.read_versions(connection, found.point_id, day or first, day or last)
         rows = await doubts.doubts(connection, Wanted(last, [point]))

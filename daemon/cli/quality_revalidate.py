@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, date, datetime
+from datetime import date
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -22,7 +22,7 @@ from daemon.cli.typed import Day, Text, typed
 from daemon.transactions.archive import rules_of
 from daemon.transactions.revalidation import Portion, Wanted
 from daemon.transactions.revalidation import revalidate as judge_anew
-from storage import history, rule_sets
+from storage import history, rule_sets, supply
 from storage.archive import BEGINNING
 from storage.documents import Said
 from storage.history import LimitedPoint
@@ -79,7 +79,8 @@ def revalidate(
         if missing:
             raise fail(f"there is no point {min(missing)}")
         wanted = await _wanted(connection, found, files, scope["since"] or BEGINNING)
-        async for portion in judge_anew(connection, wanted, zone, datetime.now(UTC), said):
+        now = await supply.database_clock(connection)
+        async for portion in judge_anew(connection, wanted, zone, now, said):
             seen.append(portion)
             _print(portion, zone, as_json=as_json)
         return len(found)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import sys
 from collections.abc import Sequence
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,7 +13,7 @@ import click
 from psycopg import AsyncConnection
 
 from config.settings_file import load_settings
-from daemon.cli.on_site import on_database
+from daemon.cli.on_site import on_database, site_day
 from daemon.cli.output import as_json, echo, fail, print_columns, print_json
 from daemon.cli.quality_words import read_row, slot_row
 from daemon.cli.site_option import site_option
@@ -60,20 +60,20 @@ def readings(
         raise click.UsageError("say either --raw or --slots")
     settings = load_settings(site_path)
     zone = settings.site.zone
-    until = last or datetime.now(zone).date()
-    since = first or until - USUAL
 
-    async def ask(connection: AsyncConnection[Any]) -> Sequence[dict[str, Any]]:
+    async def ask(connection: AsyncConnection[Any]) -> tuple[date, date, Sequence[dict[str, Any]]]:
         found = await history.find_point(connection, point)
         if found is None:
             raise fail(f"there is no point {point}")
+        until = last or await site_day(connection, zone)
+        since = first or until - USUAL
         if is_raw:
             reads = await history.read_versions(connection, found.point_id, since, until)
-            return [read_row(it, zone) for it in reads]
+            return since, until, [read_row(it, zone) for it in reads]
         slots = await history.slot_versions(connection, found.point_id, since, until)
-        return [slot_row(it) for it in slots]
+        return since, until, [slot_row(it) for it in slots]
 
-    rows = on_database(settings, ask)
+    since, until, rows = on_database(settings, ask)
     if as_json:
         for row in rows:
             print_json(row)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from daemon.cli.documented import effect_as_json, print_effect
 from daemon.cli.on_site import on_database
 from daemon.cli.output import echo, fail, print_json, print_money
 from daemon.transactions.revalidation import Portion, Wanted, revalidate
-from storage import history
+from storage import history, supply
 
 
 def rehearse_limits(path: Path, months: int, site_path: Path, *, as_json: bool) -> None:
@@ -23,10 +22,10 @@ def rehearse_limits(path: Path, months: int, site_path: Path, *, as_json: bool) 
     told = load_limits(path)
     settings = load_settings(site_path)
     zone = settings.site.zone
-    now = datetime.now(UTC)
-    since = first_month(now.astimezone(zone).date(), months)
 
     async def ask(connection: AsyncConnection[Any]) -> list[Portion]:
+        now = await supply.database_clock(connection)
+        since = first_month(now.astimezone(zone).date(), months)
         found = await history.limited_points(connection)
         missing = told.keys() - {it.point for it in found}
         if missing:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import date, datetime
+from datetime import date
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,7 +14,7 @@ from config.settings_file import load_settings
 from config.tariff_files import load_tariff_file
 from config.tariff_version import Versions
 from daemon.billing.rehearsal import Bill, Paid, Summary, Tried, first_month, total
-from daemon.cli.on_site import on_database
+from daemon.cli.on_site import on_database, site_day
 from daemon.cli.output import echo, fail, print_json, print_table, yuan
 from daemon.transactions import rehearsal
 from daemon.transactions.rehearsal import Rehearsal
@@ -58,7 +58,7 @@ async def _rehearse(
     asked: Asked,
     settings: DatabaseSettings,
 ) -> None:
-    today = datetime.now(settings.site.zone).date()
+    today = await site_day(connection, settings.site.zone)
     tried = await rehearsal.tried_tariffs(connection, tariffs, asked.since)
     for words in await rehearsal.not_to_be_followed(connection, tried):
         echo(f"it could not be taken over so: {words}", err=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import asdict
-from datetime import date, datetime
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ from psycopg import AsyncConnection
 
 from config.settings_file import load_settings
 from daemon.cli.actor import acting, actor_option
-from daemon.cli.on_site import on_database
+from daemon.cli.on_site import on_database, site_day
 from daemon.cli.output import as_json, echo, print_columns, print_json, print_money
 from daemon.cli.site_option import site_option
 from daemon.cli.typed import Day, Text
@@ -86,9 +86,9 @@ def approve(tariff: str, day: date, actor: str | None, **given: Any) -> None:
 
     settings = load_settings(given["site_path"])
     said = Said(acting(actor), given["reason"] or "")
-    today = datetime.now(settings.site.zone).date()
 
     async def ask(connection: AsyncConnection[Any]) -> ApprovedVersion:
+        today = await site_day(connection, settings.site.zone)
         return await approve_version(connection, tariff, day, said, today)
 
     print_approved(on_database(settings, ask), as_json=given["as_json"])
