@@ -12,7 +12,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from fractions import Fraction
 from functools import cache
-from itertools import accumulate
+from itertools import accumulate, chain, count
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -127,17 +127,44 @@ def places(raw: bytes) -> list[tuple[int, str]]:
     return [*found, (len(raw), "zip")]
 
 
+@cache
+def hundred_proofs() -> tuple[list[BillFacts], set[str]]:
+    """Of the worked cases and of random ones; and what happens to their accounts."""
+    cases = chain((CASES[name]["input"] for name in SETTLED), map(case, count()))
+    bills: list[BillFacts] = []
+    happens: set[str] = set()
+    while len(bills) < 100:
+        told = next(cases)
+        bills += bills_of(told)
+        happens |= {it["type"] for it in told["events"]}
+        for version in told["tariff_versions"]:
+            happens |= {key for key, value in version.items() if value}
+            happens.add((version.get("ladder") or {}).get("method", "no ladder"))
+            if not version["effective_from"].endswith("-01"):
+                happens.add("a version inside a month")
+    return bills[:100], happens
+
+
+def test_the_hundred_proofs_are_of_every_kind() -> None:
+    assert hundred_proofs()[1] >= {
+        *("exchange", "ratio_change", "correct_reading", "topup", "reverse_topup", "close"),
+        *("slab", "matrix", "adder", "price", "no ladder", "household"),
+        *("minimum", "fixed", "surcharges", "tax", "a version inside a month"),
+    }
+
+
 def test_any_one_bit_of_a_hundred_proofs_is_found_and_its_line_named(tmp_path: Path) -> None:
+    """One of each file that is not the same in all proofs, and one of the whole."""
     chance = random.Random(11)
-    bills = [bill for name in SETTLED for bill in bills_of(CASES[name]["input"])]
     target = tmp_path / "bill.zip"
-    for number in range(100):
-        raw = bytearray(
-            packed(bill_files(replace(bills[number % len(bills)], account=f"{number}")))
-        )
+    for number, bill in enumerate(hundred_proofs()[0]):
+        files = bill_files(replace(bill, account=f"{number}"))
+        raw = bytearray(packed(files))
         of_lines = places(bytes(raw))
-        for _ in range(3):
-            byte, bit = chance.randrange(len(raw)), 1 << chance.randrange(8)
+        of_facts = [files[name] for name in verify.NAMES if name.endswith(".jsonl")]
+        spans = [(raw.index(content), len(content)) for content in of_facts if content]
+        for start, size in [*spans, (0, len(raw))]:
+            byte, bit = start + chance.randrange(size), 1 << chance.randrange(8)
             raw[byte] ^= bit
             target.write_bytes(raw)
             raw[byte] ^= bit
