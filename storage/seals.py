@@ -32,13 +32,14 @@ class Mark(NamedTuple):
 class Block:
     """A sealed block: what has a place in the journal above `after` and up to `through`.
 
-    `history`: the root over the hashes of all blocks before; `peak`: what it adds to that tree."""
+    `short_leaves`: the first bytes of each leaf. `history`: the root over the hashes of all blocks
+    before; `peak`: what it adds to that tree."""
 
     number: int
     after: int
     through: int
     places: Multirange[int]
-    leaves: bytes
+    short_leaves: bytes
     previous: bytes
     history: bytes
     hash: bytes
@@ -109,13 +110,11 @@ async def first_place(connection: Connection, after: int, through: int) -> int |
     return row[0] if row else None
 
 
-async def sealed_now(connection: Connection, after: int, through: int) -> Sealed:
-    """What has these places, as it is now."""
-    values = {"after": after, "through": through}
-    row = await fetch_row(connection, SQL["sealed_now"], values, binary=True)
-    assert row is not None
-    places, leaves = row
-    return Sealed(unpack(f">{len(places) // 8}q", places), leaves)
+async def sealed_now(connection: Connection, parts: Sequence[tuple[int, int]]) -> list[Sealed]:
+    """What has a place behind one and up to another, of each of these, as it is now."""
+    values = {"afters": [after for after, _ in parts], "throughs": [last for _, last in parts]}
+    rows = await fetch_rows(connection, SQL["sealed_now"], values, binary=True)
+    return [Sealed(unpack(f">{len(places) // 8}q", places), leaves) for places, leaves in rows]
 
 
 async def called(connection: Connection, place: int) -> str | None:
@@ -137,7 +136,7 @@ async def add_block(connection: Connection, block: Block, moved: Mapping[int, in
         "after": block.after,
         "through": block.through,
         "places": block.places,
-        "leaves": block.leaves,
+        "short_leaves": block.short_leaves,
         "previous": block.previous,
         "history": block.history,
         "hash": block.hash,

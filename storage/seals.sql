@@ -11,14 +11,14 @@ INSERT INTO seal_mark (through, horizon) VALUES (%(through)s, pg_current_xact_id
 ON CONFLICT (only_one) DO UPDATE SET through = excluded.through, horizon = excluded.horizon
 
 -- last_block -- the newest one
-SELECT number, after, through, places, leaves, previous, history, hash, peak, sealed_at FROM sealed_block ORDER BY number DESC LIMIT 1
+SELECT number, after, through, places, short_leaves, previous, history, hash, peak, sealed_at FROM sealed_block ORDER BY number DESC LIMIT 1
 
 -- blocks -- a range of them in order
-SELECT number, after, through, places, leaves, previous, history, hash, peak, sealed_at FROM sealed_block
+SELECT number, after, through, places, short_leaves, previous, history, hash, peak, sealed_at FROM sealed_block
 WHERE number BETWEEN %(first)s AND %(last)s ORDER BY number
 
 -- some_blocks -- by their numbers
-SELECT number, after, through, places, leaves, previous, history, hash, peak, sealed_at FROM sealed_block
+SELECT number, after, through, places, short_leaves, previous, history, hash, peak, sealed_at FROM sealed_block
 WHERE number = ANY(%(numbers)s)
 
 -- peaks -- what blocks add to the tree over all of them
@@ -27,29 +27,31 @@ SELECT number, peak FROM sealed_block WHERE number = ANY(%(numbers)s)
 -- first_since -- the first block that was sealed since
 SELECT min(number) FROM sealed_block WHERE sealed_at >= %(since)s
 
--- sealed_now -- places behind one and up to another as they are now: each place and its leaf, in order, eight and 32 bytes
--- at a time. What is hashed does not depend on the encoding that the client asked for.
+-- sealed_now -- ranges of places, each behind one and up to another, as they are now: each place and its leaf, in order, eight
+-- and 32 bytes at a time. What is hashed does not depend on the encoding that the client asked for.
 SELECT coalesce(string_agg(int8send(place), '' ORDER BY place), '') AS places,
        coalesce(string_agg(leaf, '' ORDER BY place), '') AS leaves
-FROM (
+FROM unnest(%(afters)s::bigint[], %(throughs)s::bigint[]) WITH ORDINALITY AS part (after, through, number)
+LEFT JOIN LATERAL (
     SELECT t.id AS place, sha256('\x00'::bytea || record_send(ROW(
                t.id, t.recorded_at, t.value_date, convert_to(k.kind, 'UTF8'), t.accounts, t.amounts, t.streams,
                convert_to(t.actor, 'UTF8'), convert_to(t.key, 'UTF8'), convert_to(t.channel, 'UTF8'),
                convert_to(t.content::text, 'UTF8'), t.document, t.reverses))) AS leaf
     FROM journal t LEFT JOIN transaction_kind k ON k.id = t.kind
-    WHERE t.id > %(after)s AND t.id <= %(through)s
+    WHERE t.id > after AND t.id <= through
     UNION ALL
     SELECT a.place, sha256('\x00'::bytea || record_send(ROW(a.place, a.id, convert_to(a.name, 'UTF8'))))
-    FROM ledger_account a WHERE a.place > %(after)s AND a.place <= %(through)s
+    FROM ledger_account a WHERE a.place > after AND a.place <= through
     UNION ALL
     SELECT s.place, sha256('\x00'::bytea || record_send(ROW(s.place, s.id, s.period, convert_to(s.component, 'UTF8'))))
-    FROM posting_stream s WHERE s.place > %(after)s AND s.place <= %(through)s
+    FROM posting_stream s WHERE s.place > after AND s.place <= through
     UNION ALL
     SELECT e.place, sha256('\x00'::bytea || record_send(ROW(
                e.place, e.command_id, e.at, convert_to(e.state, 'UTF8'), convert_to(e.detail, 'UTF8'),
                convert_to(e.guard::text, 'UTF8'))))
-    FROM command_event e WHERE e.place > %(after)s AND e.place <= %(through)s
-) sealed
+    FROM command_event e WHERE e.place > after AND e.place <= through
+) sealed ON true
+GROUP BY number ORDER BY number
 
 -- called -- what is at a place, in words
 SELECT 'transaction ' || id || ' (' || key || ')' FROM ledger_transaction WHERE id = %(place)s
@@ -66,8 +68,8 @@ FROM (SELECT min(id) AS place FROM journal WHERE id > %(after)s
 WHERE place <= %(through)s
 
 -- add_block -- sealed, with the balances of the accounts that keep none, as far as the block moved them
-WITH told (number, after, through, places, leaves, previous, history, hash, peak, sealed_at) AS (
-    VALUES (%(number)s::bigint, %(after)s::bigint, %(through)s::bigint, %(places)s::int8multirange, %(leaves)b::bytea,
+WITH told (number, after, through, places, short_leaves, previous, history, hash, peak, sealed_at) AS (
+    VALUES (%(number)s::bigint, %(after)s::bigint, %(through)s::bigint, %(places)s::int8multirange, %(short_leaves)b::bytea,
             %(previous)b::bytea, %(history)b::bytea, %(hash)b::bytea, %(peak)b::bytea, %(sealed_at)s::timestamptz)
 ), balance AS (
     INSERT INTO sealed_balance (ledger_account_id, block, balance_fen)
@@ -77,7 +79,7 @@ WITH told (number, after, through, places, leaves, previous, history, hash, peak
     FROM unnest(%(accounts)s::int[], %(fens)s::bigint[]) AS n (account, fen)
     RETURNING ledger_account_id, block, balance_fen
 )
-INSERT INTO sealed_block (number, after, through, places, leaves, previous, history, hash, peak, sealed_at, checksum)
+INSERT INTO sealed_block (number, after, through, places, short_leaves, previous, history, hash, peak, sealed_at, checksum)
 SELECT told.*, hash_record_extended(told, 0)
                # checksum_of_places(CASE WHEN number > 1 THEN after ELSE %(before_all)s END, through,
                                     age(pg_current_xact_id()::xid))
@@ -92,7 +94,7 @@ LEFT JOIN sealed_block b USING (number)
 LEFT JOIN sealed_block before ON before.number = n.number - 1
 WHERE b.number IS NULL
    OR n.number > 1 AND (before.number IS NULL OR (before.hash, before.through) <> (b.previous, b.after))
-   OR b.checksum <> hash_record_extended(ROW(b.number, b.after, b.through, b.places, b.leaves, b.previous, b.history, b.hash,
+   OR b.checksum <> hash_record_extended(ROW(b.number, b.after, b.through, b.places, b.short_leaves, b.previous, b.history, b.hash,
                                              b.peak, b.sealed_at), 0)
                     # checksum_of_places(CASE WHEN b.number > 1 THEN b.after ELSE %(before_all)s END, b.through, age(b.xmin))
                     # coalesce((SELECT bit_xor(hash_record_extended(ROW(s.ledger_account_id, s.block, s.balance_fen), 0))

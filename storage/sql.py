@@ -50,10 +50,11 @@ def texts(values: Iterable[str]) -> str:
 
 
 async def fetch_rows(
-    connection: Connection, statement: str, values: Values | None = None
+    connection: Connection, statement: str, values: Values | None = None, *, binary: bool = False
 ) -> list[Row]:
-    """Every row of the answer, its columns in the order of the statement."""
-    cursor = await connection.execute(statement, values)
+    """Every row of the answer, its columns in the order of the statement. `binary`: how large
+    values travel."""
+    cursor = await connection.execute(statement, values, binary=binary)
     return await cursor.fetchall()
 
 

@@ -31,6 +31,7 @@ from hashlib import sha256
 
 LEAF_BYTES = 32
 PAIR_BYTES = 2 * LEAF_BYTES
+SHORT_BYTES = 4
 FIRST = bytes(LEAF_BYTES)
 """What stands for the block before the first one."""
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -109,9 +110,15 @@ def root_of_path(of_leaf: bytes, steps: Sequence[tuple[bool, bytes]]) -> bytes:
     return reached
 
 
-def cut(leaves: bytes) -> list[bytes]:
-    """The leaves of a block as it keeps them, one by one."""
-    return [leaves[at : at + LEAF_BYTES] for at in range(0, len(leaves), LEAF_BYTES)]
+def cut(leaves: bytes, size: int = LEAF_BYTES) -> list[bytes]:
+    """The leaves of a block that stand one behind the other, one by one."""
+    return [leaves[at : at + size] for at in range(0, len(leaves), size)]
+
+
+def short(leaves: bytes) -> bytes:
+    """What a block keeps of its leaves: enough to tell which row differs, where its hash says that
+    one does."""
+    return b"".join(it[:SHORT_BYTES] for it in cut(leaves))
 
 
 def _node(left: bytes, right: bytes) -> bytes:

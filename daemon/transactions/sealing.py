@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
@@ -11,7 +11,7 @@ import structlog
 from psycopg import AsyncConnection
 
 from daemon.billing.block_tree import peak_of, peaks_of, root_of
-from daemon.billing.sealing import FIRST, Head, cut, root
+from daemon.billing.sealing import FIRST, SHORT_BYTES, Head, cut, root, short
 from storage import seals
 from storage.seals import BEFORE_ALL, Block, Sealed
 
@@ -166,17 +166,13 @@ async def _history_fault(connection: AsyncConnection[Any], block: Block) -> Faul
 
 async def _fault_of(connection: AsyncConnection[Any], block: Block) -> Fault | None:
     itself = Fault(block.number, None, f"block {block.number} itself was changed")
-    leaves = cut(block.leaves)
-    sealed = tuple(block.in_order())
-    if len(sealed) != len(leaves) or root([head_of(block).leaf(), *leaves]) != block.hash:
+    (there,) = await sealed_now(connection, [block])
+    if not is_as_sealed(block, there):
+        return await _first_difference(connection, block, there) or itself
+    # The rows are what was hashed; what else the block says of them is no part of its hash.
+    if there.places != tuple(block.in_order()) or short(there.leaves) != block.short_leaves:
         return itself
-    # Behind nothing: before the first block there is no row that would not be one too many.
-    after = block.after if block.number > 1 else BEFORE_ALL
-    there = await seals.sealed_now(connection, after, block.through)
-    if there.leaves != block.leaves:
-        return await _first_difference(connection, block, there)
-    if there.places != sealed:
-        return itself  # a leaf says its place: another list of them is no list of what was sealed
+    after = _after(block)
     unbalanced = await seals.unbalanced(connection, after, block.through)
     if unbalanced is not None:
         return Fault(block.number, unbalanced, f"transaction {unbalanced} does not sum to zero")
@@ -191,8 +187,12 @@ async def _fault_of(connection: AsyncConnection[Any], block: Block) -> Fault | N
 async def _first_difference(
     connection: AsyncConnection[Any], block: Block, there: Sealed
 ) -> Fault | None:
-    sealed = dict(zip(block.in_order(), cut(block.leaves), strict=True))
-    now = dict(zip(there.places, cut(there.leaves), strict=True))
+    """None where no row differs by what the block keeps of it: then it is the block that does."""
+    places, leaves = block.in_order(), cut(block.short_leaves, SHORT_BYTES)
+    if len(places) != len(leaves):
+        return None
+    sealed = dict(zip(places, leaves, strict=True))
+    now = dict(zip(there.places, cut(short(there.leaves), SHORT_BYTES), strict=True))
     for place in sorted(sealed.keys() | now.keys()):
         if sealed.get(place) == now.get(place):
             continue
@@ -239,7 +239,7 @@ async def _seal_one(connection: AsyncConnection[Any], now: datetime, most: int) 
             return False  # what drew these places was rolled back
         # Each has a place of its own: there are no more of them than places.
         through = min(mark.through, first + most - 1)
-        sealed = await seals.sealed_now(connection, after, through)
+        (sealed,) = await seals.sealed_now(connection, [(after, through)])
         peaks = await seals.peaks(connection, peaks_of(last.number) if last else [])
         block = _block(last, through, sealed, peaks, now)
         moved = await seals.moved(connection, after, through)
@@ -258,15 +258,35 @@ def _block(
         after=last.through if last else 0,
         through=through,
         places=seals.ranges(sealed.places),
-        leaves=sealed.leaves,
+        short_leaves=short(sealed.leaves),
         previous=last.hash if last else FIRST,
         history=root_of(number - 1, peaks),
         hash=FIRST,
         peak=FIRST,
         sealed_at=now,
     )
-    hash_ = root([head_of(block).leaf(), *cut(block.leaves)])
+    hash_ = root(leaves_of(block, sealed))
     return replace(block, hash=hash_, peak=peak_of(number, hash_, peaks))
+
+
+async def sealed_now(connection: AsyncConnection[Any], blocks: Sequence[Block]) -> list[Sealed]:
+    """What has the places of blocks, as it is now."""
+    return await seals.sealed_now(connection, [(_after(it), it.through) for it in blocks])
+
+
+def leaves_of(block: Block, there: Sealed) -> list[bytes]:
+    """Of its tree."""
+    return [head_of(block).leaf(), *cut(there.leaves)]
+
+
+def is_as_sealed(block: Block, there: Sealed) -> bool:
+    """Whether what has its places has the hash that was sealed."""
+    return root(leaves_of(block, there)) == block.hash
+
+
+def _after(block: Block) -> int:
+    # Behind nothing: before the first block there is no row that would not be one too many.
+    return block.after if block.number > 1 else BEFORE_ALL
 
 
 def head_of(block: Block) -> Head:

@@ -1395,7 +1395,7 @@ CREATE TABLE sealed_block (
     after       bigint NOT NULL,
     through     bigint NOT NULL UNIQUE CHECK (through > after),
     places      int8multirange NOT NULL,
-    leaves      bytea NOT NULL,
+    short_leaves bytea NOT NULL,
     previous    bytea NOT NULL,
     history     bytea NOT NULL,
     hash        bytea NOT NULL UNIQUE,
@@ -1404,11 +1404,11 @@ CREATE TABLE sealed_block (
     checksum    bigint NOT NULL
 );
 -- Hashes do not get shorter.
-ALTER TABLE sealed_block ALTER COLUMN leaves SET STORAGE EXTERNAL;
+ALTER TABLE sealed_block ALTER COLUMN short_leaves SET STORAGE EXTERNAL;
 COMMENT ON COLUMN sealed_block.places IS 'the places that are in it: of the others nothing was committed';
 COMMENT ON COLUMN sealed_block.history IS 'the root of a tree over the hashes of all blocks before: so the way from an old block to a new one is short';
 COMMENT ON COLUMN sealed_block.peak IS 'the root of the largest part of that tree that is whole with this block';
-COMMENT ON COLUMN sealed_block.leaves IS '32 bytes for each of them, so that verifying names the row that differs';
+COMMENT ON COLUMN sealed_block.short_leaves IS 'the first 4 bytes of each of their hashes, so that verifying names the row that differs; what proves them is hash, which is made of whole ones';
 COMMENT ON COLUMN sealed_block.checksum IS 'of the block, of all that it sealed and of its balances: no proof, but a twentieth of its cost; the hourly audit compares it';
 CREATE TRIGGER sealed_block_is_never_changed BEFORE UPDATE OR DELETE ON sealed_block
     FOR EACH ROW EXECUTE FUNCTION refuse_change();

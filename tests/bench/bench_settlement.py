@@ -13,7 +13,7 @@ import argparse
 import asyncio
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
 from typing import Any, Final
 
@@ -98,6 +98,18 @@ async def measured(server: Server, accounts: int, days: int, rounds: int) -> Ben
 
 def prepare(connection: psycopg.Connection[Any], first: date) -> None:
     """Accounts that are billed since the first day, by time of use with a ladder."""
+    bill_all(connection, first, TARIFF)
+    text = HISTORY.format(first=first, last=TODAY - DAY, step=4 * USE)
+    connection.execute(text.encode())
+    connection.execute(
+        "UPDATE account_month SET use[1] = (SELECT number FROM tariff_version WHERE tariff_id = 'bench')"
+    )
+    connection.execute("ANALYZE")
+    connection.execute("CHECKPOINT")
+
+
+def bill_all(connection: psycopg.Connection[Any], first: date, tariff: Mapping[str, Any]) -> None:
+    """All accounts are billed by a tariff since a day."""
     connection.execute("UPDATE account SET opened_on = %s, agreement = 'signed'", (first,))
     connection.execute(
         "UPDATE account SET state = 'active', tariff_id = 'bench', credit_limit_fen = 100000000"
@@ -106,15 +118,8 @@ def prepare(connection: psycopg.Connection[Any], first: date) -> None:
     connection.execute(
         "INSERT INTO tariff_version (tariff_id, effective_from, revision, form) "
         "VALUES ('bench', '2000-01-01', 0, %s)",
-        (json.dumps(TARIFF),),
+        (json.dumps(tariff),),
     )
-    text = HISTORY.format(first=first, last=TODAY - DAY, step=4 * USE)
-    connection.execute(text.encode())
-    connection.execute(
-        "UPDATE account_month SET use[1] = (SELECT number FROM tariff_version WHERE tariff_id = 'bench')"
-    )
-    connection.execute("ANALYZE")
-    connection.execute("CHECKPOINT")
 
 
 async def one_day(bench: Bench, pace: Pace, *, is_first: bool) -> None:

@@ -13,8 +13,8 @@ from psycopg import AsyncConnection
 from daemon.billing.block_tree import needed_for, way
 from daemon.billing.posting import Stream
 from daemon.billing.proof.bill import BlockFact, HeadFact, Path, SealedLine, Seals
-from daemon.billing.sealing import cut, levels, path_in
-from daemon.transactions.sealing import head_of
+from daemon.billing.sealing import levels, path_in
+from daemon.transactions.sealing import head_of, leaves_of, sealed_now
 from protocols.errors import MeterdError
 from storage import proofs, seals
 from storage.proofs import AccountName, NumberedAccount, StreamName, TransactionRow
@@ -23,6 +23,9 @@ from storage.seals import Block
 
 class NotSealed(MeterdError):
     """A bill cannot be proved yet, or not up to that block. Whoever asks acts."""
+
+
+Tree = list[list[bytes]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +112,9 @@ async def _sealed(
     wanted: defaultdict[int, set[int]] = defaultdict(set)
     for place, number in in_block.items():
         wanted[number].add(place)
+    trees = await _trees(connection, {**blocks, last.number: last})
     for number, block in blocks.items():
-        paths |= _paths(block, wanted[number])
+        paths |= _paths(block, trees[number], wanted[number])
     size = last.number - 1
     earlier = numbers - {last.number}
     needed = {it for number in earlier for it in needed_for(number, size)}
@@ -119,7 +123,7 @@ async def _sealed(
         number: BlockFact(number, hashes[number], way(number, size, hashes, peaks))
         for number in earlier
     }
-    to_head = path_in(_tree(last), 0)
+    to_head = path_in(trees[last.number], 0)
     return _Sealed(in_block, paths, facts, HeadFact(head_of(last), last.hash, to_head))
 
 
@@ -150,14 +154,25 @@ async def _names(connection: AsyncConnection[Any], rows: Sequence[TransactionRow
     )
 
 
-def _paths(block: Block, places: Collection[int]) -> dict[int, Path]:
-    tree = _tree(block)
+def _paths(block: Block, tree: Tree, places: Collection[int]) -> dict[int, Path]:
     numbered = enumerate(block.in_order(), 1)
     return {place: path_in(tree, number) for number, place in numbered if place in places}
 
 
-def _tree(block: Block) -> list[list[bytes]]:
-    return levels([head_of(block).leaf(), *cut(block.leaves)])
+async def _trees(connection: AsyncConnection[Any], blocks: Mapping[int, Block]) -> dict[int, Tree]:
+    """Of blocks, made of the rows that they sealed: a block keeps its root alone."""
+    there = await sealed_now(connection, [*blocks.values()])
+    trees = {
+        block.number: levels(leaves_of(block, sealed))
+        for block, sealed in zip(blocks.values(), there, strict=True)
+    }
+    changed = [number for number, tree in trees.items() if tree[-1] != [blocks[number].hash]]
+    if changed:
+        raise NotSealed(
+            f"block {min(changed)} does not hold what was sealed: "
+            "`meterd ledger verify` names what was changed"
+        )
+    return trees
 
 
 def _charged(

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from psycopg import AsyncConnection
 
-from daemon.billing.sealing import FIRST, cut, leaf, path, root, root_of_path
-from daemon.transactions.sealing import audit, head_of, seal, verify
+from daemon.billing.sealing import FIRST, cut, leaf, path, root, root_of_path, short
+from daemon.transactions.sealing import Fault, audit, head_of, seal, sealed_now, verify
 from storage import ledger, seals
 from storage.ledger import Leg, Transaction
 from tests.database.small_site import NOW, Site, as_owner, connect, intact, on, rows
@@ -149,8 +149,8 @@ TAMPERED = {
     "UPDATE sealed_block SET sealed_at = now() WHERE number = 2": "block 2 itself was changed",
     "UPDATE sealed_block SET places = '{[6,8)}' WHERE number = 2": "block 2 itself was changed",
     "UPDATE sealed_block SET places = '{[9,11), [12,13)}' WHERE number = 2": "block 2 itself was changed",
-    "UPDATE sealed_block SET leaves = substr(leaves, 33) WHERE number = 2": "block 2 itself was changed",
-    "UPDATE sealed_block SET leaves = substr(leaves, 33) || substr(leaves, 1, 32) WHERE number = 2": "block 2 itself was changed",
+    "UPDATE sealed_block SET short_leaves = substr(short_leaves, 5) WHERE number = 2": "block 2 itself was changed",
+    "UPDATE sealed_block SET short_leaves = substr(short_leaves, 5) || substr(short_leaves, 1, 4) WHERE number = 2": "block 2 itself was changed",
     "UPDATE sealed_block SET previous = sha256('x') WHERE number = 2": "block 2 does not follow block 1",
     "UPDATE sealed_block SET history = sha256('x') WHERE number = 2": "block 2 itself was changed",
     "UPDATE sealed_block SET peak = sha256('x') WHERE number = 2": "block 2 itself was changed",
@@ -193,6 +193,24 @@ def test_the_first_row_that_its_owner_changed_is_named(database_url: str, statem
             audited = await audit(connection, None, NOW)
             assert audited is not None
             assert audited.fault == fault
+
+    on(as_owner(database_url), story)
+
+
+def test_who_also_changes_what_a_block_keeps_of_a_row_is_found_without_its_name(
+    database_url: str,
+) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        await posted(connection, 3)
+        await seal(connection, NOW)
+        await tampered(connection, "UPDATE journal SET amounts[1] = 5 WHERE key = 'chg:A:2'")
+        (block,) = await seals.blocks(connection, 1, 1)
+        (there,) = await sealed_now(connection, [block])
+        await tampered(
+            connection, f"UPDATE sealed_block SET short_leaves = '\\x{short(there.leaves).hex()}'"
+        )
+        fault = (await verify(connection)).fault
+        assert fault == Fault(1, None, "block 1 itself was changed")
 
     on(as_owner(database_url), story)
 
@@ -276,7 +294,7 @@ def test_a_block_holds_no_more_than_may_have_to_be_read_for_one_proof(database_u
         await posted(connection, 5)
         # Five transactions, and the five names that the first of them brought.
         assert await seal(connection, NOW, most=2) == 5
-        sizes = [len(cut(block.leaves)) for block in await seals.blocks(connection, 1, 9)]
+        sizes = [len(block.in_order()) for block in await seals.blocks(connection, 1, 9)]
         assert sizes == [2, 2, 2, 2, 2]
         assert (await verify(connection)).fault is None
 
@@ -374,11 +392,12 @@ def test_what_is_hashed_is_what_is_documented_and_leads_to_the_block(database_ur
                 field(17, b"energy"),
             ]
         )
-        by_place = dict(zip(block.in_order(), cut(block.leaves), strict=True))
+        (there,) = await sealed_now(connection, [block])
+        by_place = dict(zip(block.in_order(), cut(there.leaves), strict=True))
         for place, content in ((id_, told), (name[0], account), (month[0], stream)):
             assert by_place[place] == leaf(content) == sha256(b"\x00" + content).digest()
         head = head_of(block)
-        steps = path([head.leaf(), *cut(block.leaves)], block.in_order().index(id_) + 1)
+        steps = path([head.leaf(), *cut(there.leaves)], block.in_order().index(id_) + 1)
         assert root_of_path(leaf(told), steps) == block.hash
 
     on(database_url, story)

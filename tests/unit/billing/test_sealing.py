@@ -6,7 +6,7 @@ from hashlib import sha256
 from hypothesis import given
 from hypothesis import strategies as st
 
-from daemon.billing.sealing import FIRST, Head, cut, leaf, levels, path, root, root_of_path
+from daemon.billing.sealing import FIRST, Head, cut, leaf, levels, path, root, root_of_path, short
 
 CONTENTS = st.lists(st.binary(max_size=8), min_size=1, max_size=40)
 
@@ -62,3 +62,4 @@ def test_the_last_level_of_a_tree_is_its_root() -> None:
 def test_leaves_are_kept_one_behind_the_other() -> None:
     leaves = [leaf(b"a"), leaf(b"b"), leaf(b"c")]
     assert cut(b"".join(leaves)) == leaves
+    assert cut(short(b"".join(leaves)), 4) == [it[:4] for it in leaves]
