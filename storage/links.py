@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from psycopg.types.json import Jsonb
 
+from storage import link_registers
 from storage.settling import Days
 from storage.sql import Connection, array, days, fetch_dicts, fetch_rows, load
 
@@ -142,8 +143,8 @@ async def put_in(connection: Connection, links: Iterable[LinkRow]) -> None:
     async with connection.cursor() as cursor, cursor.copy(SQL["put_in"]) as copying:
         for link in links:
             pieces = Jsonb(link.pieces) if link.pieces else None
-            registers = (array(link.begins), array(link.ends))
-            await copying.write_row((*link[:5], *registers, *link[7:11], pieces, link.billed_by))
+            registers = link_registers.row(link.begins, link.ends, link.modulus)
+            await copying.write_row((*link[:5], *link[7:11], pieces, link.billed_by, *registers))
 
 
 async def held_spans(connection: Connection, account: str) -> list[dict[str, Any]]:

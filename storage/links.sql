@@ -62,10 +62,12 @@ DELETE FROM link l USING unnest(%(points)s::int[], %(froms)s::date[]) AS n (poin
 WHERE (l.point_id, l.from_day) = (n.point_id, n.from_day)
 
 -- put_in -- links that come into force
-COPY link (point_id, account_id, from_day, to_day, meter_id, begins, ends, modulus, decimals, ratio, hold, pieces, billed_by) FROM STDIN
+COPY link (point_id, account_id, from_day, to_day, meter_id, modulus, decimals, ratio, hold, pieces, billed_by, end_total, end_rate_1,
+           end_rate_2, end_rate_3, end_rate_4, more_ends, used_total, used_rate_1, used_rate_2, used_rate_3, used_rate_4, told_begins)
+FROM STDIN
 
 -- held_spans -- spans that are not billed by themselves, with the reason
-SELECT p.number AS point_id, l.from_day, l.to_day, (l.ends[1] - l.begins[1] + l.modulus) %% greatest(l.modulus, 1) AS delta, l.hold
+SELECT p.number AS point_id, l.from_day, l.to_day, (l.end_total - (l.begins)[1] + l.modulus) %% greatest(l.modulus, 1) AS delta, l.hold
 FROM link l JOIN point p ON p.id = l.point_id
 WHERE l.account_id = (SELECT id FROM account WHERE number = %(account)s) AND l.hold IS NOT NULL
 ORDER BY p.number, l.from_day

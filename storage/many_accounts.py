@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from decimal import Decimal
-from itertools import compress
+from itertools import compress, product
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 from psycopg.types.numeric import DecimalBinaryDumper
 
+from storage import link_registers
 from storage.binary import SINCE, copy
 from storage.columns import INTEGERS, Integers, IntegersDumper, IntegersLoader, rows
 from storage.sql import Connection, Row, Values, load, texts
@@ -25,13 +26,12 @@ LINK: Final = {
     "from_day": "date",
     "to_day": "date",
     "meter_id": "int4",
-    "begins": "int8[]",
-    "ends": "int8[]",
     "modulus": "int8",
     "decimals": "int2",
     "ratio": "numeric",
     "hold": "text",
     "billed_by": "int8",
+    **link_registers.COLUMNS,
 }
 
 
@@ -143,24 +143,37 @@ async def add_links(connection: Connection, coming: Sequence[tuple[LinkColumns, 
     with, 0: it moved nothing."""
     made = []
     for links, billed_by in coming:
-        for which, is_billed in ((billed_by != 0, True), (billed_by == 0, False)):
-            columns: dict[str, Any] = {
-                "point_id": links.points[which],
-                "account_id": links.accounts[which],
-                "from_day": links.from_days[which],
-                "to_day": links.to_days[which],
-                "meter_id": links.meters[which],
-                "begins": links.begins[which],
-                "ends": links.ends[which],
-                "modulus": links.modulus,
-                "decimals": links.decimals,
-                "ratio": bytes(DecimalBinaryDumper(Decimal).dump(links.ratio) or b""),
-                "hold": None if links.hold is None else links.hold.encode(),
-                "billed_by": billed_by[which] if is_billed else None,
-            }
-            made.append(rows(LINK, columns, int(which.sum())))
+        is_billed = billed_by != 0
+        says_begins = link_registers.say_begins(links.begins, links.ends, links.modulus)
+        for billed, says in product((True, False), repeat=2):
+            which = (is_billed == billed) & (says_begins == says)
+            if which.any():  # what is NULL in one row that is made with others is so in all
+                by = billed_by[which] if billed else None
+                made.append(_link_rows(links.those(which), by, says_begins=says))
     if made:
         await copy(connection, SQL["add_links"], b"".join(made))
+
+
+def _link_rows(links: LinkColumns, billed_by: Integers | None, *, says_begins: bool) -> bytes:
+    registers = (links.begins, links.ends)
+    columns: dict[str, Any] = {
+        "point_id": links.points,
+        "account_id": links.accounts,
+        "from_day": links.from_days,
+        "to_day": links.to_days,
+        "meter_id": links.meters,
+        "modulus": links.modulus,
+        "decimals": links.decimals,
+        "ratio": bytes(DecimalBinaryDumper(Decimal).dump(links.ratio) or b""),
+        "hold": None if links.hold is None else links.hold.encode(),
+        "billed_by": billed_by,
+        **(
+            link_registers.columns_of_use(*registers, links.modulus)
+            if says_begins
+            else link_registers.columns(*registers)
+        ),
+    }
+    return rows(LINK, columns, len(links.points))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 -- add_links -- links that come into force
-COPY link (point_id, account_id, from_day, to_day, meter_id, begins, ends, modulus, decimals, ratio, hold, billed_by)
+COPY link (point_id, account_id, from_day, to_day, meter_id, modulus, decimals, ratio, hold, billed_by, end_total, end_rate_1, end_rate_2,
+           end_rate_3, end_rate_4, more_ends, used_total, used_rate_1, used_rate_2, used_rate_3, used_rate_4, told_begins)
 FROM STDIN (FORMAT BINARY)
 
 -- put_months -- what is kept of a month from now on: the account's part of all numbers

@@ -20,7 +20,9 @@ WITH due AS MATERIALIZED (
     SELECT account_id, min(point_id) AS point_id FROM point_account WHERE account_id = ANY(%(accounts)s::int[])
     GROUP BY 1 HAVING count(*) = 1 AND count(to_day) = 0
 ), linked AS MATERIALIZED (
-    SELECT * FROM link
+    SELECT point_id, account_id, from_day, to_day, meter_id, modulus, decimals, ratio, hold, pieces, l.ends,
+           CASE WHEN from_day = %(day)s::date - 1 THEN l.begins END AS begins
+    FROM link l
     WHERE point_id = ANY(ARRAY(SELECT point_id FROM held))
       AND from_day = ANY(ARRAY[%(day)s::date - 2, %(day)s::date - 1])
 ), ratio AS MATERIALIZED (

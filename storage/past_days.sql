@@ -69,9 +69,9 @@ WITH due AS MATERIALIZED (
     -- One link lies over the first day at the most, so the one before it ends where links begin anew.
     SELECT h.first, l.* FROM held h
     CROSS JOIN LATERAL (
-        (SELECT * FROM link y WHERE y.point_id = h.point_id AND y.from_day < h.first ORDER BY y.from_day DESC LIMIT 2)
+        (SELECT *, y.begins, y.ends FROM link y WHERE y.point_id = h.point_id AND y.from_day < h.first ORDER BY y.from_day DESC LIMIT 2)
         UNION ALL
-        SELECT * FROM link y WHERE y.point_id = h.point_id AND y.from_day BETWEEN h.first AND h.last) l
+        SELECT *, y.begins, y.ends FROM link y WHERE y.point_id = h.point_id AND y.from_day BETWEEN h.first AND h.last) l
 ), ends AS MATERIALIZED (
     -- Use that waits for rates goes on to the value that has them: it ends nothing.
     SELECT point_id, max(to_day) FILTER (WHERE to_day < first AND hold IS DISTINCT FROM 'rates') AS ends_on FROM linked GROUP BY 1

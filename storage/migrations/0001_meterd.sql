@@ -1449,6 +1449,16 @@ FROM ledger_account a LEFT JOIN unsealed u ON u.account = a.id;
 CREATE TABLE link (
     billed_by   bigint,
     modulus     bigint NOT NULL,
+    end_total   bigint NOT NULL,
+    end_rate_1  bigint,
+    end_rate_2  bigint,
+    end_rate_3  bigint,
+    end_rate_4  bigint,
+    used_total  integer,
+    used_rate_1 integer,
+    used_rate_2 integer,
+    used_rate_3 integer,
+    used_rate_4 integer,
     point_id    integer NOT NULL,
     account_id  integer NOT NULL,
     from_day    date NOT NULL,
@@ -1456,11 +1466,12 @@ CREATE TABLE link (
     meter_id    integer NOT NULL,
     decimals    smallint NOT NULL,
     ratio       numeric NOT NULL,
-    begins      bigint[] NOT NULL,
-    ends        bigint[] NOT NULL,
+    more_ends   bigint[],
+    told_begins bigint[],
     hold        text,
     pieces      jsonb,
-    PRIMARY KEY (point_id, from_day)
+    PRIMARY KEY (point_id, from_day),
+    CHECK (num_nonnulls(used_total, told_begins) = 1)
 );
 CREATE INDEX held_links ON link (account_id) WHERE hold IS NOT NULL;
 -- All of them, by that index, though without statistics nobody knows that they are few.
@@ -1472,7 +1483,11 @@ CREATE INDEX links_by_day ON link USING brin (from_day) WITH (autosummarize = on
 CREATE FUNCTION linked_lately(since date) RETURNS TABLE (point_id integer, to_day date) STABLE LANGUAGE sql SET enable_seqscan = off AS
     $$ SELECT l.point_id, max(l.to_day) FROM link l WHERE l.from_day >= since GROUP BY 1 $$;
 COMMENT ON FUNCTION linked_lately IS 'by point the end of the newest link, of those that begin on a day or later';
-COMMENT ON COLUMN link.begins IS 'total and rates at 00:00 of from_day, in the register''s smallest step; of a use that was told, 0';
+COMMENT ON TABLE link IS 'its registers are link.begins and link.ends, which are functions of it; columns in the order that packs them';
+COMMENT ON COLUMN link.end_total IS 'at 00:00 of to_day, in the register''s smallest step';
+COMMENT ON COLUMN link.used_total IS 'how far the register came since 00:00 of from_day; the link begins so much below its end';
+COMMENT ON COLUMN link.more_ends IS 'of the rates from the fifth on';
+COMMENT ON COLUMN link.told_begins IS 'total and rates at 00:00 of from_day, where what was used does not say them: it is too much, or of more or other rates';
 COMMENT ON COLUMN link.hold IS 'why it is not billed by itself';
 COMMENT ON COLUMN link.pieces IS 'where a document lies inside: start, end, meter, begins, ends, modulus, decimals, ratio of each';
 COMMENT ON COLUMN link.billed_by IS 'the transaction of the ledger that it was billed with; NULL: it moved no fen';
@@ -1484,9 +1499,7 @@ CREATE INDEX past_links_of_point ON past_link (point_id, from_day);
 COMMENT ON TABLE past_link IS 'links that were in force until later readings, documents or decisions put others in their place';
 CREATE FUNCTION keep_past_links() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 BEGIN
-    INSERT INTO past_link (billed_by, modulus, point_id, account_id, from_day, to_day, meter_id, decimals, ratio, begins, ends, hold, pieces)
-    SELECT billed_by, modulus, point_id, account_id, from_day, to_day, meter_id, decimals, ratio, begins, ends, hold, pieces
-    FROM gone;
+    INSERT INTO past_link SELECT * FROM gone;  -- its columns, and the moment
     RETURN NULL;
 END $$;
 CREATE TRIGGER links_that_go_are_kept AFTER DELETE ON link REFERENCING OLD TABLE AS gone
@@ -1500,9 +1513,26 @@ CREATE FUNCTION pieces_kwh(pieces jsonb) RETURNS numeric IMMUTABLE LANGUAGE sql 
     FROM jsonb_array_elements(pieces) p
 $$;
 -- Without a SELECT of its own it is an expression of the statement that asks: as a call it cost ten times as much.
+CREATE FUNCTION ends(of link) RETURNS bigint[] IMMUTABLE LANGUAGE sql AS $$
+    SELECT CASE WHEN of.end_rate_4 IS NULL
+                THEN array_remove(ARRAY[of.end_total, of.end_rate_1, of.end_rate_2, of.end_rate_3], NULL)
+                WHEN of.more_ends IS NULL THEN ARRAY[of.end_total, of.end_rate_1, of.end_rate_2, of.end_rate_3, of.end_rate_4]
+                ELSE ARRAY[of.end_total, of.end_rate_1, of.end_rate_2, of.end_rate_3, of.end_rate_4] || of.more_ends END
+$$;
+COMMENT ON FUNCTION ends IS 'total and rates at 00:00 of to_day, in the register''s smallest step';
+CREATE FUNCTION begin_of(ends bigint, used integer, modulus bigint) RETURNS bigint IMMUTABLE LANGUAGE sql AS
+    $$ SELECT ends - used + CASE WHEN ends < used THEN modulus ELSE 0 END $$;
+CREATE FUNCTION begins(of link) RETURNS bigint[] IMMUTABLE LANGUAGE sql AS $$
+    SELECT coalesce(of.told_begins, array_remove(ARRAY[
+        public.begin_of(of.end_total, of.used_total, of.modulus), public.begin_of(of.end_rate_1, of.used_rate_1, of.modulus),
+        public.begin_of(of.end_rate_2, of.used_rate_2, of.modulus), public.begin_of(of.end_rate_3, of.used_rate_3, of.modulus),
+        public.begin_of(of.end_rate_4, of.used_rate_4, of.modulus)], NULL))
+$$;
+COMMENT ON FUNCTION begins IS 'total and rates at 00:00 of from_day, in the register''s smallest step; of a use that was told, 0';
 CREATE FUNCTION link_kwh(of link) RETURNS numeric IMMUTABLE LANGUAGE sql AS $$
     SELECT trim_scale(CASE WHEN of.pieces IS NULL
-        THEN (of.ends[1] - of.begins[1] + CASE WHEN of.ends[1] < of.begins[1] THEN of.modulus ELSE 0 END)::numeric
+        THEN coalesce(of.used_total, of.end_total - of.told_begins[1]
+                      + CASE WHEN of.end_total < of.told_begins[1] THEN of.modulus ELSE 0 END)::numeric
              / 10::numeric ^ of.decimals * of.ratio
         ELSE public.pieces_kwh(of.pieces) END)
 $$;

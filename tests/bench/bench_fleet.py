@@ -60,8 +60,8 @@ FILL: Final = {
         INSERT INTO slot (day, point_id, meter_id, kind, rule_set, link_days, reading_id, total)
         SELECT date '{first}' + {n}, point_id, meter_id, 1, 1, least(1, {n}), point_id, 1000 * {n}
         FROM installation WHERE {n} < {days} - {lacked} OR point_id % {lacking} <> 0 ORDER BY point_id;
-        INSERT INTO link (point_id, account_id, from_day, to_day, meter_id, begins, ends, modulus, decimals, ratio)
-        SELECT point_id, account_id, s.day - 1, s.day, meter_id, ARRAY[total - 1000], ARRAY[total], 100000000, 2, 1
+        INSERT INTO link (point_id, account_id, from_day, to_day, meter_id, used_total, end_total, modulus, decimals, ratio)
+        SELECT point_id, account_id, s.day - 1, s.day, meter_id, 1000, total, 100000000, 2, 1
         FROM slot s JOIN point_account USING (point_id) WHERE s.day = date '{first}' + {n} AND {n} > 0 ORDER BY point_id;
     """,
     "end": """

@@ -57,10 +57,10 @@ TARIFF: Final = {
     },
 }
 HISTORY: Final = """
-INSERT INTO link (point_id, account_id, from_day, to_day, meter_id, begins, ends, modulus, decimals, ratio)
-    SELECT s.point_id, s.point_id, s.day - 1, s.day, s.meter_id,
-           ARRAY[s.total - {step}, (s.total - {step}) / 4, (s.total - {step}) / 4, (s.total - {step}) / 4, (s.total - {step}) / 4],
-           ARRAY[s.total, s.total / 4, s.total / 4, s.total / 4, s.total / 4], 100000000, 2, 1
+INSERT INTO link (point_id, account_id, from_day, to_day, meter_id, end_total, end_rate_1, end_rate_2, end_rate_3, end_rate_4,
+                  used_total, used_rate_1, used_rate_2, used_rate_3, used_rate_4, modulus, decimals, ratio)
+    SELECT s.point_id, s.point_id, s.day - 1, s.day, s.meter_id, s.total, s.total / 4, s.total / 4, s.total / 4, s.total / 4,
+           {step}, {step} / 4, {step} / 4, {step} / 4, {step} / 4, 100000000, 2, 1
     FROM slot s WHERE s.day > '{first}';
 INSERT INTO account_month (account_id, month, use, components, posted_fen)
     SELECT a.id, m.month::date,

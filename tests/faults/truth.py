@@ -13,7 +13,7 @@ READINGS = (
     "SELECT address, day, total FROM reading JOIN meter ON meter.id = meter_id WHERE kind = 1"
 )
 SLOTS = "SELECT number, day, total FROM slot JOIN point ON point.id = point_id WHERE state = 'published' AND kind = 1"
-LINKS = "SELECT number, from_day, to_day, begins[1], ends[1], hold FROM link JOIN point ON point.id = point_id ORDER BY 1, 2"
+LINKS = "SELECT number, from_day, to_day, (l.begins)[1], end_total, hold FROM link l JOIN point ON point.id = point_id ORDER BY 1, 2"
 UNBALANCED = """
 SELECT 'transaction ' || transaction_id || ' does not balance' FROM posting GROUP BY transaction_id HAVING sum(amount_fen) <> 0
 UNION ALL

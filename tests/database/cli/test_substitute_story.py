@@ -16,10 +16,7 @@ pytestmark = [
 ]
 MISSED = OPEN + DAY
 SLOT = f"SELECT state::text, total FROM slot WHERE point_id = 1 AND day = '{MISSED}'"
-USED = (
-    "SELECT (ends[1] - begins[1])::int FROM link "
-    "WHERE point_id = 1 AND hold IS NULL ORDER BY from_day"
-)
+USED = "SELECT used_total FROM link WHERE point_id = 1 AND hold IS NULL ORDER BY from_day"
 
 
 def test_a_late_reading_takes_the_place_of_a_substitute_and_money_nets(place: Place) -> None:

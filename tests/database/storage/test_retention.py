@@ -100,8 +100,8 @@ INSERT INTO account (number, tariff_id, state, agreement, opened_on, warn_fen, t
 VALUES ('A1', 't', 'active', 'yes', '{opened}', 0, 0, 0)
 """
 LINK = f"""
-INSERT INTO link (point_id, account_id, from_day, to_day, meter_id, begins, ends, modulus, decimals, ratio)
-VALUES (1, 1, '{OLD - timedelta(days=60)}', '{OLD}', 1, '{{0}}', '{{1}}', 100, 2, 1)
+INSERT INTO link (point_id, account_id, from_day, to_day, meter_id, used_total, end_total, modulus, decimals, ratio)
+VALUES (1, 1, '{OLD - timedelta(days=60)}', '{OLD}', 1, 1, 1, 100, 2, 1)
 """
 DECISION = f"""
 INSERT INTO decision (point_id, day, action, maker, reason, rev, takes_effect)

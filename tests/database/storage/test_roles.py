@@ -56,7 +56,7 @@ BY_TRIGGERS_ALONE = (
     "INSERT INTO account_journal SELECT * FROM account_journal",
     "INSERT INTO command_event SELECT * FROM command_event",
     "UPDATE ledger_account SET balance_fen = 0",
-    "UPDATE link SET begins = '{0}'",
+    "UPDATE link SET end_total = 0",
     "UPDATE decision SET reason = 'another'",
     "UPDATE decision SET total = 0",
     "DELETE FROM decision",

@@ -45,7 +45,7 @@ RATES = [Decimal(25)] * 4
 SHOWN = (
     "SELECT json_agg((day, state, total, revision, link_days) ORDER BY day) FROM slot "
     "GROUP BY point_id ORDER BY point_id",
-    "SELECT json_agg((from_day, to_day, begins, ends, hold) ORDER BY from_day) FROM link "
+    "SELECT json_agg((from_day, to_day, l.begins, l.ends, hold) ORDER BY from_day) FROM link l "
     "GROUP BY point_id ORDER BY point_id",
 )
 

@@ -81,8 +81,8 @@ SLAB: Final = {
     "minimum": {"monthly_yuan": "20"},
 }
 LEFT: Final = {
-    "links": "SELECT point_id, account_id, from_day, to_day, meter_id, begins, ends, modulus, decimals, ratio, hold, "
-    "pieces::text, billed_by IS NULL FROM link ORDER BY 1, 3",
+    "links": "SELECT point_id, account_id, from_day, to_day, meter_id, l.begins, l.ends, modulus, decimals, ratio, hold, "
+    "pieces::text, billed_by IS NULL FROM link l ORDER BY 1, 3",
     "charges": "SELECT a.name, t.value_date, t.kind, p.leg, p.amount_fen, p.period, p.component FROM posting p "
     "JOIN ledger_transaction t ON t.id = p.transaction_id JOIN ledger_account a ON a.id = p.ledger_account_id "
     "ORDER BY 1, 2, 3, 4, 6, 7, 5",

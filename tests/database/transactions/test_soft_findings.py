@@ -101,9 +101,9 @@ def test_usual_use_is_not_worth_a_word(database_url: str) -> None:
 
 
 LINKS = """
-INSERT INTO link (point_id, account_id, from_day, to_day, meter_id, begins, ends, modulus, decimals, ratio)
-SELECT p.point_id, p.account_id, d::date, d::date + 1, i.meter_id, '{0}', ARRAY[%s::bigint], 100000000, 2, 1
-FROM point_account p JOIN installation i USING (point_id), generate_series(%s::date, %s::date, interval '1 day') d
+INSERT INTO link (point_id, account_id, from_day, to_day, meter_id, used_total, end_total, modulus, decimals, ratio)
+SELECT p.point_id, p.account_id, d::date, d::date + 1, i.meter_id, used, used, 100000000, 2, 1
+FROM point_account p JOIN installation i USING (point_id), (VALUES (%s::int)) u (used), generate_series(%s::date, %s::date, interval '1 day') d
 """
 
 
