@@ -19,11 +19,17 @@ SQL = load("charge_posting")
 TYPES: Final = {
     "value_date": "date",
     "kind": "int2",
-    "accounts": "int4[]",
-    "amounts": "int8[]",
-    "streams": "int4[]",
+    "account": "int4",
+    "other_account": "int4",
+    "fen": "int8",
+    "stream": "int4",
+    "leg_accounts": "int4[]",
+    "leg_amounts": "int8[]",
+    "leg_streams": "int4[]",
 }
 Integers = NDArray[np.int64]
+TWO: Final = -1
+"""Stands for the number of legs where one number says what both of them move."""
 
 
 class ChargeKind(IntEnum):
@@ -61,9 +67,10 @@ async def post_charges(connection: Connection, charges: Charges) -> Integers:
     count = len(charges.legs)
     if count == 0:
         return np.empty(0, dtype=np.int64)
-    # Rows of one length are made at once; they are written in that order.
-    order = np.argsort(charges.legs, kind="stable")
-    sizes, begins = np.unique(charges.legs[order], return_index=True)
+    # Rows that keep as many legs are made at once; they are written in that order.
+    kept = np.where(_are_two(charges), TWO, charges.legs)
+    order = np.argsort(kept, kind="stable")
+    sizes, begins = np.unique(kept[order], return_index=True)
     groups = np.split(order, begins[1:])
     packed = [_rows(charges, group, int(size)) for group, size in zip(groups, sizes, strict=True)]
     await copy(connection, SQL["add_charges"], b"".join(packed))
@@ -72,17 +79,42 @@ async def post_charges(connection: Connection, charges: Charges) -> Integers:
     return ids
 
 
+def _are_two(charges: Charges) -> NDArray[np.bool_]:
+    """Of each whether it has two legs for one thing, the second of an account without balance."""
+    first = _first_legs(charges)
+    second = np.minimum(first + 1, len(charges.fen) - 1)
+    found: NDArray[np.bool_] = (
+        (charges.legs == 2)
+        & (charges.accounts[second] < 0)
+        & (charges.fen[first] != 0)
+        & (charges.fen[first] == -charges.fen[second])
+        & (charges.streams[first] == charges.streams[second])
+    )
+    return found
+
+
+def _first_legs(charges: Charges) -> Integers:
+    firsts: Integers = np.cumsum(charges.legs) - charges.legs
+    return firsts
+
+
 def _rows(charges: Charges, group: Integers, size: int) -> bytes:
     """The transactions of these places, each with so many legs, as COPY takes them."""
-    first_legs = (np.cumsum(charges.legs) - charges.legs)[group]
-    legs = first_legs[:, None] + np.arange(size)
+    first = _first_legs(charges)[group]
     columns: dict[str, Any] = {
         "value_date": charges.value_dates[group],
         "kind": charges.kinds[group],
-        "accounts": charges.accounts[legs],
-        "amounts": charges.fen[legs],
-        "streams": charges.streams[legs],
+        "account": charges.accounts[first],
     }
+    if size == TWO:
+        columns["other_account"] = charges.accounts[first + 1]
+        columns["fen"] = charges.fen[first]
+        columns["stream"] = charges.streams[first]
+    else:
+        legs = first[:, None] + np.arange(size)
+        columns["leg_accounts"] = charges.accounts[legs]
+        columns["leg_amounts"] = charges.fen[legs]
+        columns["leg_streams"] = charges.streams[legs]
     return rows(TYPES, columns, len(group))
 
 

@@ -1,5 +1,5 @@
 -- add_charges -- transactions of settlement
-COPY journal (value_date, kind, accounts, amounts, streams) FROM STDIN (FORMAT BINARY)
+COPY journal (value_date, kind, account, other_account, fen, stream, leg_accounts, leg_amounts, leg_streams) FROM STDIN (FORMAT BINARY)
 
 -- added -- the ids of the last statement that added to the journal, eight bytes each: they have the mark of one statement
 WITH last AS MATERIALIZED (

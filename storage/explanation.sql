@@ -31,7 +31,7 @@ ORDER BY day, j.id, l.leg
 SELECT t.id, t.key, t.kind, t.recorded_at, t.value_date, t.actor, t.channel, t.document, t.reverses,
        (SELECT r.id FROM journal r WHERE r.reverses = t.id) AS reversed_by,
        ARRAY(SELECT DISTINCT unnest(o.reasons)
-             FROM journal j JOIN ledger_account l ON l.id = j.accounts[1] JOIN account a ON l.name = 'customer:' || a.number || ':prepaid'
+             FROM journal j JOIN ledger_account l ON l.id = j.account JOIN account a ON l.name = 'customer:' || a.number || ':prepaid'
              JOIN old_charge o ON o.account_id = a.id AND o.transaction_id = j.id
              WHERE j.id = t.id ORDER BY 1) AS reasons
 FROM ledger_transaction t WHERE t.id = %(transaction)s

@@ -49,7 +49,7 @@ FROM command_event e JOIN command c ON c.id = e.command_id
 WHERE e.place > %(above)s AND e.place <= %(up_to)s GROUP BY 1, 2
 
 -- posted -- transactions between two places by kind, and what they moved on customers' accounts
-SELECT k.kind, count(*)::int, coalesce(sum(abs(t.amounts[1])), 0)::bigint
+SELECT k.kind, count(*)::int, coalesce(sum(abs((t.amounts)[1])), 0)::bigint
 FROM journal t JOIN transaction_kind k ON k.id = t.kind
 WHERE t.id > %(above)s AND t.id <= %(up_to)s GROUP BY 1
 

@@ -16,16 +16,22 @@ SELECT s.period, s.component, s.id
 FROM posting_stream s JOIN unnest(%(periods)s::date[], %(components)s::text[]) AS n (period, component) USING (period, component)
 
 -- add_transactions -- new keys only, in their order, so that two who post the same wait one way; what comes back was new
-INSERT INTO journal (value_date, kind, accounts, amounts, streams, actor, key, channel, content, document, reverses)
+INSERT INTO journal (value_date, kind, account, other_account, fen, stream, leg_accounts, leg_amounts, leg_streams, actor, key,
+                     channel, content, document, reverses)
 SELECT coalesce(n.value_date,
                 greatest((now() AT TIME ZONE coalesce((SELECT zone FROM site), 'UTC'))::date,
                          (SELECT max(month) + interval '1 month' FROM closed_month)::date)),
-       coalesce(k.id, 0), n.accounts::int[], n.amounts::bigint[], n.streams::int[], nullif(n.actor, 'daemon:settlement'), n.key,
+       coalesce(k.id, 0), coalesce(l.accounts[1], 0), CASE WHEN are_two THEN l.accounts[2] END, CASE WHEN are_two THEN l.amounts[1] END,
+       CASE WHEN are_two THEN l.streams[1] END, CASE WHEN NOT are_two THEN l.accounts END, CASE WHEN NOT are_two THEN l.amounts END,
+       CASE WHEN NOT are_two THEN l.streams END, nullif(n.actor, 'daemon:settlement'), n.key,
        n.channel, nullif(n.content, '{}'), n.document, n.reverses
 FROM unnest(%(keys)s::text[], %(kinds)s::text[], %(accounts)s::text[], %(amounts)s::text[], %(streams)s::text[],
             %(contents)s::jsonb[], %(actors)s::text[], %(channels)s::text[], %(value_dates)s::date[], %(documents)s::int[],
             %(reversed)s::bigint[])
      AS n (key, kind, accounts, amounts, streams, content, actor, channel, value_date, document, reverses)
+CROSS JOIN LATERAL (SELECT n.accounts::int[] AS accounts, n.amounts::bigint[] AS amounts, n.streams::int[] AS streams) l
+CROSS JOIN LATERAL (SELECT cardinality(l.accounts) = 2 AND l.accounts[2] < 0 AND 0 <> ALL (l.amounts)
+                           AND l.amounts[1]::numeric + l.amounts[2] = 0 AND l.streams[1] IS NOT DISTINCT FROM l.streams[2] AS are_two) x
 LEFT JOIN transaction_kind k USING (kind)
 ORDER BY n.key
 ON CONFLICT (key) WHERE key IS NOT NULL DO NOTHING
@@ -96,10 +102,10 @@ SELECT t.recorded_at, t.key, t.kind,
        (SELECT sum(p.amount_fen)::bigint FROM posting p WHERE p.transaction_id = t.id AND p.ledger_account_id = a.id) AS amount_fen
 FROM ledger_account a
 CROSS JOIN LATERAL (
-    (SELECT j.id FROM journal j WHERE j.accounts[1] = a.id ORDER BY (j.id >> 16)::integer DESC, j.id DESC LIMIT %(most)s)
+    (SELECT j.id FROM journal j WHERE j.account = a.id ORDER BY (j.id >> 16)::integer DESC, j.id DESC LIMIT %(most)s)
     UNION ALL
     (SELECT j.id FROM journal j
-     WHERE j.accounts @> ARRAY[a.id] AND 0 < ANY (array_remove(j.accounts, j.accounts[1])) AND j.accounts[1] <> a.id
+     WHERE j.leg_accounts @> ARRAY[a.id] AND 0 < ANY (array_remove(j.leg_accounts, j.leg_accounts[1])) AND j.account <> a.id
      ORDER BY j.id DESC LIMIT %(most)s)
 ) moved
 JOIN ledger_transaction t ON t.id = moved.id
@@ -135,5 +141,5 @@ SELECT (SELECT coalesce(sum(balance_fen), 0) FROM account_balance)::bigint AS su
                                               WHERE s.id = ANY(t.streams) AND s.period <> date_trunc('month', t.value_date)))
            AS misdated_charges,
        (SELECT count(*) FROM journal) AS transactions,
-       (SELECT coalesce(sum(cardinality(accounts)), 0) FROM journal)::bigint AS postings
+       (SELECT coalesce(sum(coalesce(cardinality(leg_accounts), 2)), 0) FROM journal)::bigint AS postings
 

@@ -60,7 +60,7 @@ FROM account a
 LEFT JOIN LATERAL (SELECT id, balance_fen FROM ledger_account WHERE name = 'customer:' || a.number || ':prepaid' OFFSET 0) b ON true
 LEFT JOIN LATERAL (SELECT id, started_at FROM arrears_episode WHERE account_id = a.id AND ended_at IS NULL OFFSET 0) e ON true
 LEFT JOIN LATERAL (SELECT j.recorded_at AS at FROM journal j
-                   WHERE j.accounts[1] = b.id AND j.kind = (SELECT k.id FROM transaction_kind k WHERE k.kind = 'top_up')
+                   WHERE j.account = b.id AND j.kind = (SELECT k.id FROM transaction_kind k WHERE k.kind = 'top_up')
                    ORDER BY (j.id >> 16)::integer DESC, j.id DESC LIMIT 1) paid ON true
 CROSS JOIN LATERAL (
     SELECT CASE WHEN bool_or(v.supply_state = 'disconnected' AND v.cut_for = 'arrears'

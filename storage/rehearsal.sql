@@ -25,10 +25,10 @@ WITH of_account AS (
     SELECT a.id, width_bucket(j.recorded_at, %(moments)s::timestamptz[]) + 1 AS number, sum(l.fen) AS fen
     FROM of_account a
     CROSS JOIN LATERAL (
-        SELECT j.recorded_at, j.accounts, j.amounts FROM journal j WHERE j.accounts[1] = a.customer
+        SELECT j.recorded_at, j.accounts, j.amounts FROM journal j WHERE j.account = a.customer
         UNION ALL
         SELECT j.recorded_at, j.accounts, j.amounts FROM journal j
-        WHERE j.accounts @> ARRAY[a.customer] AND 0 < ANY (array_remove(j.accounts, j.accounts[1])) AND j.accounts[1] <> a.customer
+        WHERE j.leg_accounts @> ARRAY[a.customer] AND 0 < ANY (array_remove(j.leg_accounts, j.leg_accounts[1])) AND j.account <> a.customer
     ) j
     CROSS JOIN LATERAL unnest(j.accounts, j.amounts) AS l (account, fen)
     WHERE l.account = a.customer GROUP BY 1, 2

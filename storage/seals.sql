@@ -109,7 +109,7 @@ WHERE number BETWEEN %(first)s AND %(last)s
 
 -- moved -- by account that keeps no balance what a block moved
 SELECT account, sum(fen)::bigint
-FROM (SELECT unnest(accounts) AS account, unnest(amounts) AS fen FROM journal WHERE id > %(after)s AND id <= %(through)s) leg
+FROM (SELECT unnest(t.accounts) AS account, unnest(t.amounts) AS fen FROM journal t WHERE id > %(after)s AND id <= %(through)s) leg
 WHERE account < 0 GROUP BY 1 ORDER BY 1
 
 -- wrong_total -- an account whose balance at a block is not that of the block before with what the block moved

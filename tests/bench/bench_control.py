@@ -77,8 +77,8 @@ INSERT INTO notice (account_id, episode_id, kind, channel, language, text, amoun
                     receipt_actor)
     SELECT account_id, id, 'written', 'paper', 'zh', 'text', 1000, 'role:office', started_at, started_at, started_at, 'role:office'
     FROM arrears_episode;
-INSERT INTO journal (id, recorded_at, value_date, kind, accounts, amounts, actor, key, channel, content)
-    SELECT 10 * {accounts} + 2 * {events} + n, now() - n * interval '1 minute', current_date, 11, ARRAY[1 + n % {accounts}, -1], ARRAY[100, -100],
+INSERT INTO journal (id, recorded_at, value_date, kind, account, other_account, fen, actor, key, channel, content)
+    SELECT 10 * {accounts} + 2 * {events} + n, now() - n * interval '1 minute', current_date, 11, 1 + n % {accounts}, -1, 100,
            'role:channel', 'pay:bench:' || n, 'bench', '{{}}'
     FROM generate_series(1, {events} / 2) n;
 INSERT INTO arrears_episode (account_id, started_at)

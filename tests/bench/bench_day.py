@@ -132,7 +132,7 @@ SELECT count(*) FILTER (WHERE s.state = 'published'
 FROM slot s JOIN meter m ON m.id = s.meter_id WHERE s.day = %s
 """
 CHARGED: Final = """
-SELECT count(DISTINCT j.accounts[1]) FROM journal j JOIN transaction_kind k ON k.id = j.kind
+SELECT count(DISTINCT j.account) FROM journal j JOIN transaction_kind k ON k.id = j.kind
 WHERE j.id > %s AND k.kind = 'charge'
 """
 

@@ -48,8 +48,8 @@ BEGIN;
 SELECT id AS account FROM account WHERE number = 'A' || :n::int \\gset
 SELECT id FROM account WHERE id = :account FOR NO KEY UPDATE;
 SELECT id AS prepaid FROM ledger_account WHERE name = replace('customer/A' || :n::int || '/prepaid', '/', ':') \\gset
-INSERT INTO journal (value_date, kind, accounts, amounts, actor, key, channel, content)
-VALUES (current_date, 11, ARRAY[:prepaid, {clearing}], ARRAY[100, -100], replace('role/channel', '/', ':'),
+INSERT INTO journal (value_date, kind, account, other_account, fen, actor, key, channel, content)
+VALUES (current_date, 11, :prepaid, {clearing}, 100, replace('role/channel', '/', ':'),
         replace('pay/bench/' || :client_id::int || '-' || nextval('bench_key'), '/', ':'), 'bench', jsonb_build_object('account', 'A' || :n::int));
 SELECT balance_fen FROM ledger_account WHERE id = :prepaid;
 COMMIT;

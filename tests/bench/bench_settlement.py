@@ -175,7 +175,7 @@ async def bare(bench: Bench, newest: int, accounts: int) -> None:
     """The same postings again by themselves, and taken back: columns that lie ready."""
     rows = await (
         await bench.connection.execute(
-            "SELECT value_date, kind, accounts, amounts, streams FROM journal WHERE id > %s ORDER BY id",
+            "SELECT value_date, kind, j.accounts, j.amounts, j.streams FROM journal j WHERE id > %s ORDER BY id",
             (newest,),
         )
     ).fetchall()

@@ -52,8 +52,14 @@ def whole(url: str, began: datetime) -> dict[str, list[str]]:
     orders = {column: _order(found[column[0]], column[1]) for column in numbered}
     accounts, streams = orders["ledger_account", "id"], orders["posting_stream", "id"]
     for row in found["journal"]:
-        row["accounts"] = [accounts[account] for account in row["accounts"]]
-        row["streams"] = row["streams"] and [streams[stream] for stream in row["streams"]]
+        for name, places in (
+            ("account", accounts),
+            ("other_account", accounts),
+            ("stream", streams),
+        ):
+            row[name] = row[name] and places[row[name]]
+        for name, places in (("leg_accounts", accounts), ("leg_streams", streams)):
+            row[name] = row[name] and [places[it] for it in row[name]]
     shown = {}
     for table, rows in found.items():
         of_columns: dict[str, Mapping[Any, int]] = {}

@@ -286,7 +286,7 @@ def test_verify_names_the_row_that_the_owner_changed(small: Path, owner_url: str
 
     with psycopg.connect(owner_url) as owner:
         owner.execute("ALTER TABLE journal DISABLE TRIGGER USER")
-        owner.execute("UPDATE journal SET amounts = '{2000,-2000}' WHERE key = 'pay:counter:R2'")
+        owner.execute("UPDATE journal SET fen = 2000 WHERE key = 'pay:counter:R2'")
         owner.execute("ALTER TABLE journal ENABLE TRIGGER USER")
     changed = meterd(small, "ledger", "verify", "--from", "1")
     assert (changed.returncode, changed.stdout) == (

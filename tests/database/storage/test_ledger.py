@@ -63,9 +63,9 @@ def test_a_transaction_that_is_not_balanced_is_refused_at_commit(
 @pytest.mark.parametrize(
     "statement",
     [
-        "UPDATE journal SET amounts = amounts",
-        "UPDATE journal SET amounts = '{-1000,1000}'",
-        "UPDATE journal SET accounts = accounts || 1, amounts = amounts || 7::bigint",
+        "UPDATE journal SET fen = fen",
+        "UPDATE journal SET leg_amounts = '{-1000,1000}'",
+        "UPDATE journal SET leg_accounts = leg_accounts || 1, leg_amounts = leg_amounts || 7::bigint",
         "UPDATE journal SET content = '{}'",
         "DELETE FROM journal",
         "TRUNCATE journal CASCADE",
@@ -117,6 +117,36 @@ UNFIT = {
 }
 
 
+UNFIT_TWO = {
+    "1, 2, 7, NULL, NULL, NULL": "legs_are_whole",  # the other one keeps a balance
+    "1, -1, 0, NULL, NULL, NULL": "legs_are_whole",
+    "1, NULL, 7, NULL, NULL, NULL": "legs_are_whole",
+    "1, -1, NULL, NULL, NULL, NULL": "legs_are_whole",
+    "1, -1, 7, NULL, '{1,2}', '{7,-7}'": "legs_are_whole",
+    "1, NULL, NULL, 1, '{1,2}', '{7,-7}'": "legs_are_whole",
+    "1, NULL, NULL, NULL, '{1,2}', NULL": "legs_are_whole",
+    "1, -1, 7, NULL, NULL, '{7,-7}'": "legs_are_whole",
+    "2, NULL, NULL, NULL, '{1,2}', '{7,-7}'": "legs_are_whole",
+    "1, -999, 7, NULL, NULL, NULL": "there is no ledger account -999",
+    "1, -1, 7, 999, NULL, NULL": "there is no ledger account|a month and a component",
+}
+
+
+@pytest.mark.parametrize("told", UNFIT_TWO)
+def test_two_legs_that_are_none_are_refused_too(database_url: str, told: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        async with connection.transaction():
+            await ledger.post(connection, [transfer("k", A, B, 500)])
+        forged = (
+            "INSERT INTO journal (key, kind, actor, value_date, account, other_account, fen, stream, leg_accounts, leg_amounts) "
+            f"VALUES ('x', 1, 'role:x', '2026-03-01', {told})"
+        )
+        with pytest.raises(psycopg.IntegrityError, match=UNFIT_TWO[told]):
+            await connection.execute(forged.encode())
+
+    on(database_url, story)
+
+
 @pytest.mark.parametrize("legs", UNFIT)
 def test_legs_that_are_none_are_refused_however_they_are_written(
     database_url: str, legs: str
@@ -126,8 +156,8 @@ def test_legs_that_are_none_are_refused_however_they_are_written(
             await ledger.post(connection, [transfer("k", A, B, 500)])
         before = await everything(connection)
         forged = (
-            "INSERT INTO journal (key, kind, actor, value_date, accounts, amounts, streams) "
-            f"VALUES ('x', 1, 'role:x', '2026-03-01', {legs})"
+            "INSERT INTO journal (key, kind, actor, value_date, account, leg_accounts, leg_amounts, leg_streams) "
+            f"VALUES ('x', 1, 'role:x', '2026-03-01', 1, {legs})"
         )
         with pytest.raises(psycopg.IntegrityError, match=UNFIT[legs]):
             await connection.execute(forged.encode())
@@ -143,8 +173,8 @@ def test_no_month_up_to_the_last_closed_one_takes_anything(database_url: str) ->
         for month in ("2026-01-01", "2026-02-01"):
             await connection.execute("INSERT INTO closed_month VALUES (%s, 'li')", [month])
         posted = (
-            "INSERT INTO journal (key, kind, actor, value_date, accounts, amounts) "
-            "VALUES (%s, 1, 'role:x', %s, '{1,2}', '{7,-7}')"
+            "INSERT INTO journal (key, kind, actor, value_date, account, leg_accounts, leg_amounts) "
+            "VALUES (%s, 1, 'role:x', %s, 1, '{1,2}', '{7,-7}')"
         )
         for day in ("2025-12-31", "2026-01-31", "2026-02-01", "2026-02-28"):
             with pytest.raises(psycopg.errors.CheckViolation, match="that month is closed"):
@@ -175,7 +205,8 @@ def test_a_transaction_that_names_what_is_not_there_is_refused(
         async with connection.transaction():
             await ledger.post(connection, [transfer("k", A, B, 500)])
         good = {"key": "'x'", "kind": "1", "actor": "'role:x'", "value_date": "'2026-03-01'"}
-        row = good | {"accounts": "'{1,2}'", "amounts": "'{7,-7}'"} | columns
+        legs = {"account": "1", "leg_accounts": "'{1,2}'", "leg_amounts": "'{7,-7}'"}
+        row = good | legs | columns
         forged = f"INSERT INTO journal ({', '.join(row)}) VALUES ({', '.join(row.values())})"
         with pytest.raises(psycopg.IntegrityError, match=told):
             await connection.execute(forged.encode())
@@ -376,8 +407,8 @@ def test_the_integrity_query_counts_what_is_wrong(database_url: str) -> None:
             "UPDATE ledger_account SET balance_fen = -499 WHERE name LIKE 'customer%'"
         )
         await connection.execute(
-            "INSERT INTO journal (key, kind, accounts, amounts, actor, value_date) "
-            "VALUES ('x', 1, '{1,1}', '{4,-1}', 'role:test', '2026-03-01')"
+            "INSERT INTO journal (key, kind, account, leg_accounts, leg_amounts, actor, value_date) "
+            "VALUES ('x', 1, 1, '{1,1}', '{4,-1}', 'role:test', '2026-03-01')"
         )
         await connection.execute("UPDATE account_month SET posted_fen = '{501}'")
         await connection.execute("UPDATE journal SET value_date = '2026-04-01' WHERE key = 'k'")

@@ -19,8 +19,8 @@ VALUES (1, now(), '2026-03-01', 1, 1, 1, 1, 100);
 INSERT INTO document (id, kind, point, actor, reason, waits, content)
 VALUES (1, 'ratio', 'P1', 'li', 'as found', true, '{}');
 INSERT INTO ledger_account (name) VALUES ('customer:A:prepaid'), ('customer:B:prepaid');
-INSERT INTO journal (key, kind, actor, value_date, accounts, amounts)
-VALUES ('k', 1, 'role:test', '2026-03-01', '{1,2}', '{500,-500}')
+INSERT INTO journal (key, kind, actor, value_date, account, leg_accounts, leg_amounts)
+VALUES ('k', 1, 'role:test', '2026-03-01', 1, '{1,2}', '{500,-500}')
 """
 APPEND_ONLY = (
     "document",
@@ -91,15 +91,15 @@ REFUSED = [
     *(f"DELETE FROM {table}" for table in APPEND_ONLY),
     *(f"TRUNCATE {table} CASCADE" for table in APPEND_ONLY),
     "TRUNCATE slot",
-    "UPDATE journal SET amounts = amounts",
+    "UPDATE journal SET fen = fen",
     "UPDATE reading SET total = 0",
     "UPDATE document SET reason = 'x'",
     "UPDATE sealed_block SET hash = '\\x00'",
     "UPDATE transaction_kind SET debits = credits",
-    "INSERT INTO journal (id, key, kind, actor, value_date, accounts, amounts) "
-    "VALUES (9, 'x', 1, 'role:test', '2026-03-01', '{1,2}', '{500,-500}')",
-    "INSERT INTO journal (recorded_at, key, kind, actor, value_date, accounts, amounts) "
-    "VALUES (now(), 'x', 1, 'role:test', '2026-03-01', '{1,2}', '{500,-500}')",
+    "INSERT INTO journal (id, key, kind, actor, value_date, account, leg_accounts, leg_amounts) "
+    "VALUES (9, 'x', 1, 'role:test', '2026-03-01', 1, '{1,2}', '{500,-500}')",
+    "INSERT INTO journal (recorded_at, key, kind, actor, value_date, account, leg_accounts, leg_amounts) "
+    "VALUES (now(), 'x', 1, 'role:test', '2026-03-01', 1, '{1,2}', '{500,-500}')",
     "INSERT INTO ledger_account (name, place) VALUES ('customer:C:prepaid', 9)",
     "INSERT INTO posting_stream (period, component, place) VALUES ('2026-03-01', 'tax', 9)",
     "SELECT setval('journal_place', 1)",
@@ -165,8 +165,8 @@ HIDDEN = {
         "CREATE TEMP TABLE transaction_kind AS SELECT id, kind, '{prepaid}'::text[] AS debits, "
         "'{prepaid}'::text[] AS credits, NULL::text AS reversed_by "
         "FROM public.transaction_kind",
-        "INSERT INTO journal (key, kind, actor, value_date, accounts, amounts) "
-        "VALUES ('one', 11, 'role:test', '2026-03-01', '{1,2}', '{500,-500}')",
+        "INSERT INTO journal (key, kind, actor, value_date, account, leg_accounts, leg_amounts) "
+        "VALUES ('one', 11, 'role:test', '2026-03-01', 1, '{1,2}', '{500,-500}')",
     ),
     "a document": (
         "CREATE TEMP TABLE document (id integer, actor text)",

@@ -93,7 +93,7 @@ def test_a_span_over_the_end_of_a_month_counts_in_each_for_what_it_used(database
         meter = await billed(connection)
         for day in (0, 6):
             await store(connection, freeze(meter, OPENING + day * DAY, 100 + day))
-        posted = "SELECT value_date, -amounts[1] FROM journal ORDER BY id"
+        posted = "SELECT value_date, -fen FROM journal ORDER BY id"
         # Four days at 0.5283, then two: the price changes on the 2nd.
         owed = [(date(2026, 3, 31), 211), (date(2026, 4, 2), 114)]
         assert await rows(connection, posted) == owed
@@ -130,8 +130,8 @@ def test_a_charge_that_is_dated_in_another_month_is_found(database_url: str) -> 
             await store(connection, freeze(meter, OPENING + day * DAY, 100 + day))
         assert await intact(connection)
         await connection.execute(
-            "INSERT INTO journal (value_date, kind, accounts, amounts, streams)"
-            " SELECT value_date + 31, kind, accounts, amounts, streams FROM journal"
+            "INSERT INTO journal (value_date, kind, account, other_account, fen, stream)"
+            " SELECT value_date + 31, kind, account, other_account, fen, stream FROM journal"
         )
         assert not await intact(connection)
 

@@ -3,6 +3,7 @@
 import asyncio
 import random
 import struct
+from dataclasses import replace
 from datetime import date, timedelta
 from hashlib import sha256
 from typing import Any
@@ -19,8 +20,8 @@ from tests.database.small_site import NOW, Site, as_owner, connect, intact, on, 
 MARCH = date(2026, 3, 1)
 CHANGED = "(chg:A:4) was changed"
 FORGED = (
-    "INSERT INTO journal (id, key, kind, accounts, amounts, actor, value_date) "
-    "VALUES ({}, 'x', 1, '{{1,2}}', '{{1,-1}}', 'role:x', '2026-03-01')"
+    "INSERT INTO journal (id, key, kind, account, leg_accounts, leg_amounts, actor, value_date) "
+    "VALUES ({}, 'x', 1, 1, '{{1,2}}', '{{1,-1}}', 'role:x', '2026-03-01')"
 )
 
 
@@ -123,12 +124,12 @@ def test_what_was_rolled_back_leaves_a_gap_that_nobody_can_fill(database_url: st
 
 
 TAMPERED = {
-    "UPDATE journal SET amounts[2] = amounts[2] + 1 WHERE key = 'chg:A:4'": CHANGED,
-    "UPDATE journal SET amounts = '{-200,198,2}' WHERE key = 'chg:A:4'": CHANGED,
-    "UPDATE journal SET accounts[2] = 1 WHERE key = 'chg:A:4'": CHANGED,
-    "UPDATE journal SET streams[1] = 2 WHERE key = 'chg:A:4'": CHANGED,
-    "UPDATE journal SET streams = NULL WHERE key = 'chg:A:4'": CHANGED,
-    "UPDATE journal SET accounts = accounts[1:2], amounts = amounts[1:2], streams = streams[1:2] "
+    "UPDATE journal SET leg_amounts[2] = leg_amounts[2] + 1 WHERE key = 'chg:A:4'": CHANGED,
+    "UPDATE journal SET leg_amounts = '{-200,198,2}' WHERE key = 'chg:A:4'": CHANGED,
+    "UPDATE journal SET leg_accounts[2] = 1 WHERE key = 'chg:A:4'": CHANGED,
+    "UPDATE journal SET leg_streams[1] = 2 WHERE key = 'chg:A:4'": CHANGED,
+    "UPDATE journal SET leg_streams = NULL WHERE key = 'chg:A:4'": CHANGED,
+    "UPDATE journal SET leg_accounts = leg_accounts[1:2], leg_amounts = leg_amounts[1:2], leg_streams = leg_streams[1:2] "
     "WHERE key = 'chg:A:4'": CHANGED,
     "UPDATE journal SET key = 'y' WHERE key = 'chg:A:4'": "(y) was changed",
     "UPDATE journal SET kind = 2 WHERE key = 'chg:A:4'": CHANGED,
@@ -203,7 +204,7 @@ def test_who_also_changes_what_a_block_keeps_of_a_row_is_found_without_its_name(
     async def story(connection: AsyncConnection[Any]) -> None:
         await posted(connection, 3)
         await seal(connection, NOW)
-        await tampered(connection, "UPDATE journal SET amounts[1] = 5 WHERE key = 'chg:A:2'")
+        await tampered(connection, "UPDATE journal SET leg_amounts[1] = 5 WHERE key = 'chg:A:2'")
         (block,) = await seals.blocks(connection, 1, 1)
         (there,) = await sealed_now(connection, [block])
         await tampered(
@@ -222,13 +223,13 @@ CHARGE_CHANGED = (
     "SET value_date = value_date + 1 WHERE id = {0}",
     "SET value_date = 'infinity' WHERE id = {0}",
     "SET kind = kind + 1 WHERE id = {0}",
-    "SET accounts[2] = 1 WHERE id = {0}",
-    "SET amounts = '{{-200,198,2}}' WHERE id = {0}",
-    "SET amounts = ARRAY[amounts[1], amounts[3], amounts[2]] WHERE id = {0}",
-    "SET accounts = accounts || -1, amounts = amounts || 1::bigint, streams = streams || 2 WHERE id = {0}",
-    "SET streams[1] = 2 WHERE id = {0}",
-    "SET streams = NULL WHERE id = {0}",
-    "SET streams = accounts, accounts = streams WHERE id = {0}",
+    "SET leg_accounts[2] = 1 WHERE id = {0}",
+    "SET leg_amounts = '{{-200,198,2}}' WHERE id = {0}",
+    "SET leg_amounts = ARRAY[leg_amounts[1], leg_amounts[3], leg_amounts[2]] WHERE id = {0}",
+    "SET leg_accounts = leg_accounts || -1, leg_amounts = leg_amounts || 1::bigint, leg_streams = leg_streams || 2 WHERE id = {0}",
+    "SET leg_streams[1] = 2 WHERE id = {0}",
+    "SET leg_streams = NULL WHERE id = {0}",
+    "SET leg_streams = leg_accounts, leg_accounts = leg_streams WHERE id = {0}",
     "SET actor = 'daemon:settlement', key = 'x' WHERE id = {0}",
     "SET key = 'x' WHERE id = {0}",
     "SET channel = 'bank' WHERE id = {0}",
@@ -236,7 +237,7 @@ CHARGE_CHANGED = (
     "SET document = 1 WHERE id = {0}",
     "SET reverses = 1 WHERE id = {0}",
     "SET recorded_at = (SELECT recorded_at FROM journal j WHERE j.id = {0} + {1} - journal.id) WHERE id IN ({0}, {1})",
-    "SET amounts = (SELECT amounts FROM journal j WHERE j.id = {0} + {1} - journal.id) WHERE id IN ({0}, {1})",
+    "SET leg_amounts = (SELECT leg_amounts FROM journal j WHERE j.id = {0} + {1} - journal.id) WHERE id IN ({0}, {1})",
 )
 
 
@@ -253,6 +254,34 @@ def test_a_charge_of_settlement_that_its_owner_changed_is_suspect(database_url: 
         for change in CHARGE_CHANGED:
             async with connection.transaction(force_rollback=True):
                 await tampered(connection, f"UPDATE journal {change.format(first, second)}")
+                assert await seals.first_suspect(connection, 1, 1) == 1, change
+
+    on(as_owner(database_url), story)
+
+
+TWO_LEGS_CHANGED = (
+    "SET fen = fen + 1",
+    "SET account = account + 1",
+    "SET other_account = other_account - 1",
+    "SET stream = stream + 1",
+    "SET stream = NULL",
+)
+
+
+def test_two_legs_for_one_thing_are_sealed_as_any_others(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        legs = (*charge(1).legs[:1], Leg("revenue:energy", 100, MARCH, "energy"))
+        await post(connection, replace(charge(1), legs=legs))
+        told = "SELECT num_nonnulls(leg_accounts, leg_amounts, leg_streams) FROM journal"
+        assert await rows(connection, told) == [0]
+        await seal(connection, NOW)
+        assert (await verify(connection)).fault is None
+        for change in TWO_LEGS_CHANGED:
+            async with connection.transaction(force_rollback=True):
+                await tampered(connection, f"UPDATE journal {change}")
+                fault = (await verify(connection)).fault
+                assert fault is not None
+                assert "(chg:A:1) was changed" in fault.told, change
                 assert await seals.first_suspect(connection, 1, 1) == 1, change
 
     on(as_owner(database_url), story)
@@ -278,7 +307,7 @@ def test_from_a_block_on_only_its_rows_are_read(database_url: str) -> None:
         for number in range(1, 5):
             await post(connection, charge(number))
             await seal(connection, NOW + timedelta(hours=number))
-        await tampered(connection, "UPDATE journal SET amounts[1] = 5 WHERE key = 'chg:A:1'")
+        await tampered(connection, "UPDATE journal SET leg_amounts[1] = 5 WHERE key = 'chg:A:1'")
         found = await verify(
             connection, await seals.first_since(connection, NOW + timedelta(hours=3)) or 1
         )
@@ -351,7 +380,7 @@ def test_what_is_hashed_is_what_is_documented_and_leads_to_the_block(database_ur
         (row,) = await rows(
             connection,
             "SELECT id, (extract(epoch FROM recorded_at - '2000-01-01 00:00Z') * 1000000)::bigint, "
-            "value_date - '2000-01-01', accounts, amounts, streams, content::text FROM journal WHERE key = 'chg:A:2'",
+            "value_date - '2000-01-01', j.accounts, j.amounts, j.streams, content::text FROM journal j WHERE key = 'chg:A:2'",
         )
         id_, recorded_at, value_date, accounts, amounts, streams, content = row
         told = struct.pack(">i", 13) + b"".join(
