@@ -15,7 +15,13 @@ from tests.simulation.control.kernel import Kernel
 from tests.simulation.control.meters import Meter
 from tests.simulation.control.model import Database, Row, Session, Written
 from tests.simulation.control.processes import Daemon
-from tests.simulation.control.statements import A_WORD_LASTS, NOT_HEARD, holds, is_of
+from tests.simulation.control.statements import (
+    A_WORD_LASTS,
+    IN_VAIN_STATES,
+    NOT_HEARD,
+    holds,
+    is_of,
+)
 from tests.simulation.control.truth import (
     is_locked_off,
     is_paid,
@@ -112,7 +118,11 @@ class Watch:
             if is_locked_off(self.database, point, now):
                 self.wrong(f"LOCKED_OUT: {action} of P{point} left while it is kept off")
             return
-        cause = self._commands(point)[-1]["guard"]["facts"]["cause"]
+        newest = self._commands(point)[-1]
+        if newest["action"] != "trip":
+            self.wrong(f"I4: the trip of P{point} left behind its reconnect")
+            return
+        cause = newest["guard"]["facts"]["cause"]
         self._has_its_cause(point, cause, now)
         if must_be_on(self.database, point, now):
             self.wrong(f"I9: P{point} is protected, and its trip left")
@@ -164,6 +174,8 @@ class Watch:
     def _command(self, session: Session, number: Any, row: Row) -> None:
         before = self.database.tables["command"].get(number)
         sends = before["sends"] if before else 0
+        if before is not None:
+            self._ends_by_proof(before, row)
         is_more = before is None or row["sends"] > sends
         if is_more and row["action"] != "trip" and self._was_kept_off(session, row["point_id"]):
             done = "asked for" if before is None else "released"
@@ -183,6 +195,14 @@ class Watch:
         if row["action"] != "trip":
             return
         self._trip_released(session, owner, row)
+
+    def _ends_by_proof(self, before: Row, row: Row) -> None:
+        """Amendment 6: of what was sent before only the relay tells, until it is past its expiry."""
+        ends = row["state"] in IN_VAIN_STATES and before["state"] != row["state"]
+        is_sent_again = row["action"] == "trip" and row["sends"] > 1
+        if ends and is_sent_again and self.database.now() < row["expires_at"]:
+            point, state = row["point_id"], row["state"]
+            self.wrong(f"I6: the trip of P{point} is {state}, and its first frame may come")
 
     def _was_kept_off(self, session: Session, point: int) -> bool:
         """Whether a point was ordered off, or worked at, all the while since a session began."""
@@ -204,6 +224,8 @@ class Watch:
 
     def _trip_released(self, session: Session, owner: Daemon, row: Row) -> None:
         point = row["point_id"]
+        if self.database.now() >= row["expires_at"]:
+            self.wrong(f"the trip of P{point} was released behind its expiry")
         if not self.database.is_locked_by(session, ("account", self._points_account(point))):
             self.wrong(f"I1: the trip of P{point} was released without its account's lock")
         if not session.noted:

@@ -18,6 +18,7 @@ from typing import Final
 
 from tests.mutation.in_place import codes_of, put_in_place
 from tests.simulation.control.lives import live, no_log
+from tests.simulation.control.moment_scenes import MOMENT_SCENES
 from tests.simulation.control.order_scenes import ORDER_SCENES
 from tests.simulation.control.scenes import SCENES, faults
 
@@ -407,9 +408,9 @@ def seen_by(spoil: Spoil, seeds: int) -> tuple[Spoil, str]:
             mistakes = faults(scene)
         if mistakes:
             return spoil, f"scene {mistakes[0]}"
-    for scene_of_orders in ORDER_SCENES:
+    for played in (*MOMENT_SCENES, *ORDER_SCENES):
         with no_log():
-            mistakes = list(scene_of_orders())
+            mistakes = list(played())
         if mistakes:
             return spoil, f"scene {mistakes[0]}"
     for seed in range(seeds):
