@@ -311,9 +311,12 @@ async def swap_since(
         await _begin(connection, own, document_id)
 
 
-async def swap_supply(connection: Connection, one: int, other: int) -> None:
-    """What was seen of the relay of one point, and commanded to it, was the other's."""
-    await connection.execute(SQL["swap_supply"], {"one": one, "other": other})
+async def swap_supply(connection: Connection, one: int, other: int, *, are_others: bool) -> None:
+    """What was seen of the relay of one point, and commanded to it, was the other's.
+
+    `are_others`: they have not the same customer."""
+    values = {"one": one, "other": other, "are_others": are_others}
+    await connection.execute(SQL["swap_supply"], values)
 
 
 async def end_held_reconnects(connection: Connection, points: Sequence[int], detail: str) -> None:

@@ -87,9 +87,10 @@ UPDATE installation SET from_at = '0001-01-01Z', to_at = '0001-01-02Z' WHERE id 
 UPDATE installation SET point_id = %(point_id)s, document_id = %(document_id)s, from_at = coalesce(%(at)s, from_at), to_at = NULL
 WHERE id = %(installation_id)s
 
--- swap_supply -- what was seen of a relay and commanded to it was another customer's
-UPDATE point_supply a SET supply_state = b.supply_state, cut_for = b.cut_for, relay_observed = b.relay_observed,
-    relay_observed_at = b.relay_observed_at, keep_power_observed = b.keep_power_observed
+-- swap_supply -- what was seen of a relay and commanded to it was another customer's, who is cut for arrears that are not his
+UPDATE point_supply a SET supply_state = b.supply_state, relay_observed = b.relay_observed, relay_observed_at = b.relay_observed_at,
+    relay_evidence = b.relay_evidence, command_observed = b.command_observed, keep_power_observed = b.keep_power_observed,
+    cut_for = CASE WHEN b.supply_state <> 'energised' AND b.cut_for = 'arrears' AND %(are_others)s THEN 'former_customer' ELSE b.cut_for END
 FROM point_supply b WHERE (a.point_id, b.point_id) IN ((%(one)s, %(other)s), (%(other)s, %(one)s))
 
 -- end_held_reconnects -- those that never left, because their points are kept off

@@ -94,8 +94,8 @@ async def restore(
 async def pass_on(
     connection: AsyncConnection[Any], point_id: int, account_id: int, cause: str
 ) -> list[UUID]:
-    """A point was given to this account: it is restored, for whatever it was cut, unless it is off
-    for safety; returns the reconnects.
+    """A point was given to this account, or its meter was another's: it is restored, for
+    whatever it was cut, unless it is off for safety; returns the reconnects.
 
     The caller holds the locks on this account's row and on that of who had it."""
     await cut_orders.end_former_orders(connection)

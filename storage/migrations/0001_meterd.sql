@@ -353,7 +353,7 @@ CREATE TABLE point_supply (
     keep_power_observed boolean NOT NULL DEFAULT false,
     cut_for             text NOT NULL DEFAULT 'arrears' CHECK (cut_for IN ('arrears', 'safety', 'theft', 'customer_request', 'former_customer'))
 );
-COMMENT ON COLUMN point_supply.cut_for IS 'of its last trip; who was cut for another reason than arrears is restored when that is over, whatever is owed; former_customer: for the arrears of who had it before';
+COMMENT ON COLUMN point_supply.cut_for IS 'of its last trip; who was cut for another reason than arrears is restored when that is over, whatever is owed; former_customer: for the arrears of who had it before, or whose meter it was by mistake';
 COMMENT ON COLUMN point_supply.relay_evidence IS 'A: relay feedback, and no current flows or no energy was counted; B: relay feedback; C: the command state only';
 COMMENT ON COLUMN point_supply.command_observed IS 'where the meter says its relay is ordered to be: ordered open and not open yet is a trip that comes later';
 CREATE INDEX points_not_energised ON point_supply (point_id) WHERE supply_state <> 'energised';

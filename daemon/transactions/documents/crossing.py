@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date
-from typing import Literal
+from typing import Final, Literal
 
 from daemon.quality.judge import judge
 from daemon.transactions.documents.desk import Desk, desk_of, refuse, shown
-from daemon.transactions.supply import end_trips
-from storage import installations, supply
+from daemon.transactions.supply import end_trips, pass_on
+from storage import installations, ledger, supply
 from storage.installations import InstallationRow, NewInstallation, Swap
+
+CROSSED: Final = "the meters were crossed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,8 @@ class Crossing:
         second = _current(across)
         for each, row in ((desk, first), (across, second)):
             each.refuse_closed(self.from_day or each.first_freeze(row.from_at))
+        # No trip of theirs is released meanwhile.
+        await ledger.lock_accounts(desk.connection, desk.holders | across.holders)
         await _end_trips(desk, across)
         if self.from_day is None:
             _refuse_between_others(desk, across, first, second)
@@ -46,7 +50,7 @@ class Crossing:
                 second.id: _begun(across, second, desk.point_id, self.from_day),
             }
             await installations.swap_since(desk.connection, begun, desk.number)
-        await installations.swap_supply(desk.connection, desk.point_id, across.point_id)
+        await _light_who_was_cut_for_another(desk, across)
 
     async def _other(self, desk: Desk) -> Desk:
         if self.other == self.point:
@@ -62,17 +66,28 @@ class Crossing:
 async def _end_trips(desk: Desk, across: Desk) -> None:
     """A trip would cut the other's customer: those of both points end, and are asked for anew."""
     both = [desk.point_id, across.point_id]
-    detail = "the meters were crossed"
-    sends = await end_trips(desk.connection, both, detail, desk.now)
+    sends = await end_trips(desk.connection, both, CROSSED, desk.now)
     unsent = [point for point, times in sends.items() if not times]
     await supply.set_supply(desk.connection, unsent, "energised")
-    await installations.end_held_reconnects(desk.connection, both, detail)
+    await installations.end_held_reconnects(desk.connection, both, CROSSED)
     if await installations.has_open_command(desk.connection, both):
         refuse(
             "command_open",
             f"a reconnect of {desk.point} or {across.point} is on its way; wait until it is done: "
             f"meterd supply show --point {desk.point}",
         )
+
+
+async def _light_who_was_cut_for_another(desk: Desk, across: Desk) -> None:
+    """What was cut for the arrears of the one was the supply of the other."""
+    are_others = desk.holders != across.holders
+    await installations.swap_supply(
+        desk.connection, desk.point_id, across.point_id, are_others=are_others
+    )
+    if are_others:
+        for each in (desk, across):
+            for account in each.holders:
+                await pass_on(desk.connection, each.point_id, account, CROSSED)
 
 
 def _current(desk: Desk) -> InstallationRow:

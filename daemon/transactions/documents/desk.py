@@ -85,6 +85,11 @@ class Desk:
         """The site's."""
         return self.now.astimezone(self.zone).date()
 
+    @property
+    def holders(self) -> frozenset[int]:
+        """The accounts that have the point from now on: one at most but for days to come."""
+        return frozenset(it.account_id for it in self.holdings if it.to_day is None)
+
     def midnight(self, day: date) -> datetime:
         """When a day of the site begins."""
         return datetime.combine(day, time(), self.zone)

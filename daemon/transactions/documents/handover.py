@@ -56,14 +56,13 @@ class Assignment:
                 "nothing_changes",
                 f"{desk.point} is billed to {self.account} since {same[0].from_day} already",
             )
-        had_it = {it.account_id for it in desk.holdings if it.to_day is None}
         # No trip of who had it is released meanwhile.
-        await ledger.lock_accounts(desk.connection, {*had_it, holder.account_id})
+        await ledger.lock_accounts(desk.connection, {*desk.holders, holder.account_id})
         left = await holdings.end_holdings(desk.connection, desk.point_id, self.from_day)
         await holdings.add_holding(
             desk.connection, desk.point_id, holder.account_id, self.from_day, desk.number
         )
-        if had_it != {holder.account_id}:
+        if desk.holders != {holder.account_id}:
             # Control, reconnect: the account was transferred.
             cause = f"given to account {self.account}"
             await pass_on(desk.connection, desk.point_id, holder.account_id, cause)
@@ -89,6 +88,7 @@ class Release:
         """The dated facts that follow. DocumentRefused."""
         desk.refuse_future(self.on_day)
         desk.refuse_closed(self.on_day)
+        await ledger.lock_accounts(desk.connection, desk.holders)
         left = await holdings.end_holdings(desk.connection, desk.point_id, self.on_day)
         if not left:
             refuse(

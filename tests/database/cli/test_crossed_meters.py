@@ -118,6 +118,44 @@ def test_relays_go_with_their_meters(billed: Place) -> None:
     assert billed.ask(cut_for) == [("arrears",), ("theft",)]
 
 
+@pytest.mark.parametrize("state", ["disconnected", "trip_commanded"])
+def test_who_was_cut_for_the_others_arrears_is_lit_whatever_he_owes(
+    billed: Place, state: str
+) -> None:
+    billed.ask(DONE)
+    billed.ask(DARK.format(state))
+    billed.done(*CROSSED)
+    assert billed.ask(SUPPLIES)[0] == (state, "open", "open", "arrears")
+    billed.done("document", "approve", "1", "--actor", "Wang")
+    assert billed.ask(SUPPLIES) == [
+        ("energised", "unknown", "unknown", "arrears"),
+        ("reconnect_commanded", "open", "open", "former_customer"),
+    ]
+    reconnects = "SELECT point_id, address FROM command WHERE action <> 'trip'"
+    assert billed.ask(reconnects) == [(2, "000000000001")]
+
+
+def test_who_has_both_points_stays_cut(billed: Place) -> None:
+    since = str(OPEN + 2 * DAY)
+    billed.done("point", "assign", "P2", "A1", "--from", since, "--reason", "let", "--actor", "Li")
+    billed.ask(DONE)
+    billed.ask(DARK.format("disconnected"))
+    billed.done(*CROSSED)
+    billed.done("document", "approve", "2", "--actor", "Wang")
+    assert billed.ask(SUPPLIES)[1] == ("disconnected", "open", "open", "arrears")
+
+
+DONE = "UPDATE command SET state = 'superseded', sends = 1, sent_at = now() RETURNING 1"
+DARK = (
+    "UPDATE point_supply SET supply_state = '{}', relay_observed = 'open', command_observed = "
+    "'open' WHERE point_id = 1 RETURNING 1"
+)
+SUPPLIES = (
+    "SELECT supply_state, relay_observed, command_observed, cut_for FROM point_supply "
+    "ORDER BY point_id"
+)
+
+
 def test_trips_of_both_end_because_they_would_cut_the_other(billed: Place) -> None:
     open_trips = "SELECT count(*) FROM command WHERE state = 'persisted'"
     # A day later, when nobody is spared any more for a large sum at once.
@@ -148,8 +186,11 @@ def test_a_reconnect_that_never_left_because_its_point_is_locked_holds_nothing_u
     billed.done("supply", "lock", "--point", "P1", "--reason", "cable", "--actor", "Li")
     billed.done(*CROSSED)
     billed.done("document", "approve", "1", "--actor", "Wang")
-    assert billed.ask("SELECT DISTINCT state, detail FROM command") == [
-        ("superseded", "the meters were crossed")
+    # Nobody works at the other, whose meter it is.
+    told = "SELECT point_id, state, detail FROM command ORDER BY sequence"
+    assert billed.ask(told) == [
+        (1, "superseded", "the meters were crossed"),
+        (2, "persisted", ""),
     ]
     supply = "SELECT supply_state FROM point_supply ORDER BY point_id"
-    assert billed.ask(supply) == [("energised",), ("disconnected",)]
+    assert billed.ask(supply) == [("energised",), ("reconnect_commanded",)]

@@ -11,6 +11,7 @@ from typing import Any
 import psycopg
 import pytest
 from psycopg import AsyncConnection
+from psycopg.errors import LockNotAvailable
 
 from daemon.audit.second_guard import second_opinion
 from daemon.control.authority import Authority
@@ -18,14 +19,16 @@ from daemon.control.facts import ORDERS
 from daemon.control.guard import Cause, Policy
 from daemon.transactions.control_facts import control_facts
 from daemon.transactions.cut_orders import OrderRefused, agree_to_order, ask_for_order, end_order
-from daemon.transactions.documents.filing import file_document
-from daemon.transactions.documents.handover import Assignment
+from daemon.transactions.documents.crossing import Crossing
+from daemon.transactions.documents.filing import Document, file_document
+from daemon.transactions.documents.handover import Assignment, Release
 from daemon.transactions.observe import take_answer, take_observation
 from daemon.transactions.release import is_still_released, take_step
 from daemon.transactions.restore_by_hand import restore_by_hand
 from daemon.transactions.supply_cases import supply_alarms
 from daemon.transactions.supply_marks import Marked, agree_to_lift, lift_mark, set_mark
 from daemon.transactions.sweep import open_restore_jobs, sweep
+from storage import ledger
 from storage.cut_orders import orders
 from storage.documents import Said
 from storage.field_jobs import close_job
@@ -497,6 +500,27 @@ def test_who_is_given_a_dark_point_gets_it_lit_but_where_it_is_off_for_safety(
         await file_document(connection, Assignment("P1", "A2", OPEN + DAY), SAID, soon(7))
         lit = cause != "safety"
         assert await supply_of(connection) == ("reconnect_commanded" if lit else "disconnected")
+
+    on(database_url, story)
+
+
+@pytest.mark.parametrize(
+    "document",
+    [Assignment("P1", "A2", OPEN + DAY), Release("P1", OPEN + DAY), Crossing("P1", "P2", None)],
+    ids=lambda it: it.kind,
+)
+def test_no_trip_is_released_while_its_point_changes_hands(
+    database_url: str, document: Document
+) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        await Site.of(2).take_over(connection)
+        await connection.execute("SET lock_timeout = '100ms'")
+        async with await connect(database_url) as other, other.transaction():
+            # As for the release of a trip.
+            await ledger.lock_accounts(other, [1])
+            with pytest.raises(LockNotAvailable):
+                await file_document(connection, document, SAID, NOW)
+        await file_document(connection, document, SAID, NOW)
 
     on(database_url, story)
 
