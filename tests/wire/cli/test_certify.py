@@ -37,6 +37,7 @@ from daemon.field.certify.suite import Verdict, changes, run_suite
 from protocols.channels.tcp import TcpChannel
 from protocols.dlt645 import functions
 from protocols.dlt645.frame import WAKE_UP, Decoder, Frame, encode
+from protocols.dlt645.messages import identifier_on_the_wire
 from protocols.dlt645.writing import Authority
 from protocols.errors import ControlForbidden
 from protocols.modbus import frame as modbus
@@ -260,6 +261,56 @@ def fast() -> MeterClock:
 def test_a_check_fails_on_a_line_or_meter_with_that_fault(check: str) -> None:
     results = on(OTHER_FAULTS[check](), only=(check,))
     assert [result.verdict for result in results] == [Verdict.FAILED], results
+
+
+@pytest.mark.parametrize(
+    ("check", "lost", "told"),
+    [
+        # Of every second, fourth and eighth answer: of the first write, of an order, of its end.
+        ("write_back", 2, "silence; 15 is set"),
+        ("trip", 4, "silence"),
+        ("trip", 8, ""),
+        ("keep_power", 4, "silence"),
+        ("keep_power", 11, ""),
+    ],
+)
+def test_what_a_check_changed_is_put_right_also_when_an_answer_is_lost(
+    check: str, lost: int, told: str
+) -> None:
+    meter = good()
+    before = demand_period(meter)
+    (result,) = on(SimulatedBus([meter], faults=[Fault("lost_answer", every=lost)]), only=(check,))
+    assert result.verdict is (Verdict.FAILED if told else Verdict.PASSED)
+    assert told in result.detail
+    assert demand_period(meter) == before
+    assert not meter.state.relay.is_open
+    assert not meter.state.relay.keeps_power
+
+
+def test_what_a_check_cannot_put_back_is_told() -> None:
+    meter = good()
+    takes_in = meter.answer
+    writes: list[Frame] = []
+
+    def answer(frame: Frame) -> Frame | None:
+        # The first write is done, its answer is lost, and no other arrives.
+        writes.extend([frame] if frame.function == functions.WRITE else [])
+        is_lost = frame.function == functions.WRITE and len(writes) > 1
+        told = None if is_lost else takes_in(frame)
+        return None if frame.function == functions.WRITE else told
+
+    meter.answer = answer  # type: ignore[method-assign]
+    (result,) = on([meter], only=("write_back",))
+    assert result.verdict is Verdict.FAILED
+    assert result.detail == "silence; 30 is set now: set 04000103 to 15 again, as it was before"
+    assert len(writes) == 4
+
+
+def demand_period(meter: SimulatedMeter2007) -> bytes:
+    asked = Frame(ADDRESS, functions.READ, identifier_on_the_wire("04000103"))
+    told = meter.answer(asked)
+    assert told is not None
+    return told.data[4:]
 
 
 # --- ears that only bytes can show

@@ -23,6 +23,8 @@ STATUS_WORD_3: Final = "04000503"
 DEMAND_PERIOD: Final = "04000103"
 MOVES_WITHIN_S: Final = 10.0
 LOOK_AGAIN_S: Final = 0.25
+TRIES: Final = 3
+"""What a check changed is put right so often until the meter confirms it."""
 NO_AUTHORITY: Final = 0x04
 """Of an error word: the password, or its level, is not the meter's."""
 
@@ -92,13 +94,36 @@ async def write_back(meter: Subject) -> str:
     authority = _authority(meter)
     value = await meter.data(DEMAND_PERIOD)
     other = bytes.fromhex("30") if value != bytes.fromhex("30") else bytes.fromhex("15")
-    for wanted in (other, value):
-        answer = await _write(meter, DEMAND_PERIOD, wanted, authority)
-        _look_whether_taken(meter, answer)
-        need(not answer.is_abnormal, f"the write is refused with {hexed(answer.data)}")
-        kept = await meter.data(DEMAND_PERIOD)
-        need(kept == wanted, f"{hexed(wanted)} was confirmed and {hexed(kept)} is kept")
+    try:
+        for wanted in (other, value):
+            answer = await _write(meter, DEMAND_PERIOD, wanted, authority)
+            _look_whether_taken(meter, answer)
+            need(not answer.is_abnormal, f"the write is refused with {hexed(answer.data)}")
+            kept = await meter.data(DEMAND_PERIOD)
+            need(kept == wanted, f"{hexed(wanted)} was confirmed and {hexed(kept)} is kept")
+    except CheckFailed as failure:
+        # A write whose answer is lost may have been done.
+        set_now = await _put_back(meter, value, authority)
+        raise CheckFailed(f"{failure}; {set_now}") from failure
     return "written and read back"
+
+
+async def _put_back(meter: Subject, value: bytes, authority: Authority) -> str:
+    """What is set now, in words: what was before, if the meter takes it."""
+    kept = None
+    for _ in range(TRIES):
+        try:
+            kept = await meter.data(DEMAND_PERIOD)
+            if kept == value:
+                return f"{hexed(value)} is set, as before"
+            await _write(meter, DEMAND_PERIOD, value, authority)
+            kept = await meter.data(DEMAND_PERIOD)
+            if kept == value:
+                return f"{hexed(value)} is set again, as before"
+        except (CheckFailed, NotTested):
+            continue
+    now = "nobody knows what is set now" if kept is None else f"{hexed(kept)} is set now"
+    return f"{now}: set {DEMAND_PERIOD} to {hexed(value)} again, as it was before"
 
 
 async def clock_limits(meter: Subject) -> str:
@@ -168,6 +193,18 @@ async def _order(meter: Subject, action: RelayAction) -> None:
     )
 
 
+async def _undo(meter: Subject, action: RelayAction, otherwise: str) -> None:
+    """Order it until the meter confirms it. CheckFailed, with what may be so otherwise."""
+    for tries in range(1, TRIES + 1):
+        try:
+            await _order(meter, action)
+        except CheckFailed as failure:
+            if tries == TRIES:
+                raise CheckFailed(f"{failure}; {otherwise}") from failure
+        else:
+            return
+
+
 async def control_password(meter: Subject) -> str:
     """A command with a wrong password is refused."""
     expires = await clock(meter) + timedelta(minutes=5)
@@ -185,11 +222,12 @@ async def trip(meter: Subject) -> str:
         raise NotTested("power is kept: a trip would be refused")
     if word.relay_open:
         raise NotTested("the relay is open already")
-    await _order(meter, RelayAction.TRIP)
     try:
+        # An order whose answer is lost may have been done.
+        await _order(meter, RelayAction.TRIP)
         await _until(meter, is_open=True)
     finally:
-        await _order(meter, RelayAction.CLOSE)
+        await _undo(meter, RelayAction.CLOSE, "the relay may be open still: close it by hand")
     await _until(meter, is_open=False)
     return "it opens and closes again, and status word 3 says so"
 
@@ -212,14 +250,15 @@ async def keep_power(meter: Subject) -> str:
     word = await _status(meter)
     if word.keep_power or word.relay_open:
         raise NotTested("power is kept or cut already")
-    await _order(meter, RelayAction.KEEP_POWER)
     try:
+        await _order(meter, RelayAction.KEEP_POWER)
         need((await _status(meter)).keep_power, "bit 12 of status word 3 does not say it")
         expires = await clock(meter) + timedelta(minutes=5)
         answer = await _control(meter, RelayAction.TRIP, _authority(meter), expires)
         if not answer.is_abnormal:
-            await _order(meter, RelayAction.CLOSE)
+            await _undo(meter, RelayAction.CLOSE, "the relay may be open: close it by hand")
             raise CheckFailed("a trip is confirmed while power is kept")
     finally:
-        await _order(meter, RelayAction.END_KEEP_POWER)
+        may_be = "power may be kept still: end it by hand, or no trip is taken"
+        await _undo(meter, RelayAction.END_KEEP_POWER, may_be)
     return "a trip is refused while power is kept"
