@@ -59,7 +59,8 @@ class Watcher:
 
     connection: psycopg.Connection[Any]
     orders: list[list[set[str]]] = field(default_factory=lambda: [[]])
-    """Of each transaction, what each of its statements locked in addition."""
+    """Of each transaction, and from each savepoint on that it went back to, what each of its
+    statements locked in addition."""
     unguarded: list[str] = field(default_factory=list)
     """Statements that mark accounts without CHAINS: new rows, on which two can meet unseen."""
     _held: set[str] = field(default_factory=set)
@@ -68,8 +69,9 @@ class Watcher:
         held = set(self._locked())
         if "INSERT INTO to_settle" in statement and CHAINS not in held:
             self.unguarded.append(statement)
-        if not held and self._held:
-            self.orders.append([])
+        if self._held - held:
+            # The transaction is over, or what was tried: what it still holds comes before the rest.
+            self.orders.append([held] if held else [])
         if held - self._held:
             self.orders[-1].append(held - self._held)
         self._held = held

@@ -39,6 +39,8 @@ LIT_WITHIN_S: Final = 120.0
 LIT_AFTER_A_FAULT_S: Final = 32 * 60.0
 """A reconnect is repeated every half an hour at the latest."""
 LIT_AFTER_A_REFUSAL_S: Final = 63 * 60.0
+CLOCKS_APART: Final = timedelta(seconds=5)
+"""A daemon whose host's clock is off by more sends no trip."""
 
 
 @dataclass(eq=False)
@@ -108,7 +110,7 @@ class Watch:
                 self._supply(number, tables["supply"][number], row)
         self._money(rows)
 
-    def leaves(self, daemon: Daemon, meter: Meter, action: Action) -> None:
+    def leaves(self, daemon: Daemon, meter: Meter, action: Action, valid_for: timedelta) -> None:
         """A control frame leaves a process."""
         self.count(f"frames {action}")
         point, now = meter.point, self.database.now()
@@ -122,7 +124,11 @@ class Watch:
         if newest["action"] != "trip":
             self.wrong(f"I4: the trip of P{point} left behind its reconnect")
             return
-        cause = newest["guard"]["facts"]["cause"]
+        if now + valid_for > newest["expires_at"] + CLOCKS_APART:
+            self.wrong(f"the trip of P{point} left, and is valid behind its expiry")
+        self._trip_leaves(daemon, point, newest["guard"]["facts"]["cause"], now)
+
+    def _trip_leaves(self, daemon: Daemon, point: int, cause: str, now: datetime) -> None:
         self._has_its_cause(point, cause, now)
         if must_be_on(self.database, point, now):
             self.wrong(f"I9: P{point} is protected, and its trip left")
@@ -177,6 +183,8 @@ class Watch:
         if before is not None:
             self._ends_by_proof(before, row)
         is_more = before is None or row["sends"] > sends
+        if before is not None and sends and is_more and before["state"] != "persisted":
+            self.wrong(f"{row['action']} of P{row['point_id']} was sent again, and not looked at")
         if is_more and row["action"] != "trip" and self._was_kept_off(session, row["point_id"]):
             done = "asked for" if before is None else "released"
             self.wrong(f"LOCKED_OUT: {row['action']} of P{row['point_id']} was {done}")

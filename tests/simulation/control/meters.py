@@ -103,13 +103,14 @@ class Meter:
 class Port:
     """A `MeterPort` of one meter, as far as control goes.
 
-    `leaves`: called when a control frame leaves the process, with its action."""
+    `leaves`: called when a control frame leaves the process, with its action, and for how long it is
+    valid."""
 
     meter: Meter
     kernel: Kernel
     chance: Random
     local_now: Callable[[], datetime]
-    leaves: Callable[[Meter, Action], None]
+    leaves: Callable[[Meter, Action, timedelta], None]
     was_ahead: tuple[date, timedelta] | None = None
     """By how much its clock was wrong when somebody first wanted to know it that day."""
 
@@ -163,7 +164,7 @@ class Port:
         meter, line = self.meter, self.meter.line
         expires = meter_clock + valid_for
         self._refuse_if_down()
-        self.leaves(meter, action)
+        self.leaves(meter, action, valid_for)
         late = self.chance.random() < line.late
         if late or self.chance.random() < line.doubled:
             late_s = self.chance.uniform(1, self.chance.choice(LATE_S))

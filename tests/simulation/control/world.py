@@ -77,7 +77,7 @@ class World:
                 self.kernel,
                 self.chance,
                 self.local_now,
-                lambda meter, action: self.watch.leaves(daemon, meter, action),
+                partial(self.watch.leaves, daemon),
             )
         self.daemons.append(daemon)
         return daemon
