@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,13 +13,14 @@ from psycopg import AsyncConnection
 from config.settings import PolicySettings
 from config.settings_file import SettingsFile, load_settings
 from daemon.cli.actor import acting, actor_option
+from daemon.cli.guarding import guarding, print_trips
 from daemon.cli.on_site import on_database
 from daemon.cli.output import as_json, echo, print_columns, print_json, print_json_rows
 from daemon.cli.saying import said_by, speaking_options
 from daemon.cli.site_option import site_option
 from daemon.cli.typed import Text, Whole
 from daemon.control.guard import Cause
-from storage import cut_orders
+from storage import cut_orders, supply
 
 CAUSES: Final[Mapping[str, Cause]] = {
     "safety": "safety",
@@ -66,28 +67,23 @@ def agree(number: int, actor: str | None, site_path: Path, as_json: bool) -> Non
     The guard is heard about all but money. While it denies it is asked again for four hours; exit
     code 1."""
     from daemon.control.trips import GuardedTrip
-    from daemon.site.assembly import authority_of
     from daemon.transactions.cut_orders import agree_to_order
 
     who = acting(actor)
     settings = SettingsFile.read(site_path).validated(PolicySettings)
-    # As of a daemon that has run for a while; the one that runs looks at its own start.
-    authority = replace(
-        authority_of(settings.control, settings.policy, settings.site.zone),
-        running_for=lambda: settings.control.startup_hold,
-    )
 
-    async def noted(connection: AsyncConnection[Any]) -> list[GuardedTrip]:
-        return await agree_to_order(connection, authority, number, who)
+    async def noted(connection: AsyncConnection[Any]) -> tuple[list[GuardedTrip], datetime | None]:
+        now = await supply.database_clock(connection)
+        authority, starts_at = await guarding(connection, settings, now)
+        return await agree_to_order(connection, authority, number, who), starts_at
 
-    trips = on_database(settings, noted)
+    trips, starts_at = on_database(settings, noted)
     if as_json:
         reasons = [reason for it in trips for reason in it.verdict.reasons]
         is_being_cut = any(it.is_allowed for it in trips)
         print_json({"order": number, "is_being_cut": is_being_cut, "reasons": reasons})
-    for it in () if as_json else trips:
-        told = "is being cut" if it.is_allowed else "is not cut: " + " ".join(it.verdict.reasons)
-        echo(f"point {it.point.point} {told}")
+    else:
+        print_trips(trips, starts_at)
     if not trips and not as_json:
         echo(f"order {number} is in force; its point is off already, or was tried a moment ago")
     if any(not it.is_allowed for it in trips):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from psycopg import AsyncConnection
 
 from config.settings import PolicySettings
 from config.settings_file import SettingsFile
+from daemon.cli.guarding import guarding
 from daemon.cli.on_site import on_database
 from daemon.cli.output import as_json, echo, print_columns, print_json_rows, print_table, yuan
 from daemon.cli.site_option import site_option
@@ -24,18 +24,13 @@ from storage import field_jobs, supply
 def plan(site_path: Path, as_json: bool) -> None:
     """Whom the guard would let be cut now, and why not the others; nothing is written."""
     from daemon.control.trips import GuardedTrip
-    from daemon.site.assembly import authority_of
     from daemon.transactions.supply_plan import supply_plan
 
     settings = SettingsFile.read(site_path).validated(PolicySettings)
-    # As of a daemon that has run for a while.
-    authority = replace(
-        authority_of(settings.control, settings.policy, settings.site.zone),
-        running_for=lambda: settings.control.startup_hold,
-    )
 
     async def ask(connection: AsyncConnection[Any]) -> tuple[list[GuardedTrip], dict[str, int]]:
         now = await supply.database_clock(connection)
+        authority, _ = await guarding(connection, settings, now)
         trips = await supply_plan(connection, authority, now)
         return trips, await field_jobs.open_visits(connection)
 

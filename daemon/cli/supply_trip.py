@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 import click
@@ -10,8 +10,9 @@ from psycopg import AsyncConnection
 
 from config.settings import PolicySettings
 from config.settings_file import SettingsFile
+from daemon.cli.guarding import guarding, print_trips
 from daemon.cli.on_site import on_database
-from daemon.cli.output import echo, print_json_rows
+from daemon.cli.output import print_json_rows
 from daemon.cli.saying import said_by, speaking_options
 from daemon.cli.typed import Text
 from storage import supply
@@ -26,22 +27,17 @@ def trip(account_id: str, **saying: Any) -> None:
     The guard is heard as for every other cut, and again when the frame leaves: money, notices,
     approvals, protection and holds count, whoever asks. Exit code 1 if it lets nothing be cut."""
     from daemon.control.trips import GuardedTrip
-    from daemon.site.assembly import authority_of
     from daemon.transactions.trip_by_hand import trip_by_hand
 
     settings = SettingsFile.read(saying["site_path"]).validated(PolicySettings)
-    # As of a daemon that has run for a while; the one that runs looks at its own start.
-    authority = replace(
-        authority_of(settings.control, settings.policy, settings.site.zone),
-        running_for=lambda: settings.control.startup_hold,
-    )
     said = said_by(saying)
 
-    async def ask(connection: AsyncConnection[Any]) -> list[GuardedTrip]:
+    async def ask(connection: AsyncConnection[Any]) -> tuple[list[GuardedTrip], datetime | None]:
         now = await supply.database_clock(connection)
-        return await trip_by_hand(connection, authority, account_id, said, now)
+        authority, starts_at = await guarding(connection, settings, now)
+        return await trip_by_hand(connection, authority, account_id, said, now), starts_at
 
-    trips = on_database(settings, ask)
+    trips, starts_at = on_database(settings, ask)
     if saying["as_json"]:
         print_json_rows(
             {
@@ -52,10 +48,6 @@ def trip(account_id: str, **saying: Any) -> None:
             for it in trips
         )
     else:
-        for it in trips:
-            told = (
-                "is being cut" if it.is_allowed else "is not cut: " + " ".join(it.verdict.reasons)
-            )
-            echo(f"point {it.point.point} {told}")
+        print_trips(trips, starts_at)
     if not any(it.is_allowed for it in trips):
         raise SystemExit(1)

@@ -8,11 +8,13 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from psycopg import AsyncConnection
 
 from daemon.transactions.sweep import open_restore_jobs, sweep
 from storage import field_jobs
+from storage.site_lock import SITE_LOCK
 from tests.database.cli.test_document_commands import Place, pytestmark
 from tests.database.small_site import CUT_AT_ANY_TIME, NOW, SHADOW, on, pay
 from tests.database.transactions.test_control_facts import reasons
@@ -118,6 +120,19 @@ def test_two_persons_order_a_supply_off_and_one_ends_that(place: Place) -> None:
     assert "is ended" in said(place, "supply", "order", "end", "1", *SAID)
     assert said(place, "supply", "order", "list", "--json") == ""
     assert told(place, "supply", "order", "list", "--all")["ended_by"] == "li"
+
+
+def test_until_when_a_daemon_that_has_just_started_cuts_nobody_is_told(place: Place) -> None:
+    said(place, "supply", "order", "ask", "P1", "--cause", "theft", *SAID)
+    with psycopg.connect(place.url, autocommit=True) as daemon:
+        daemon.execute("SELECT pg_advisory_lock(%s)", (SITE_LOCK,))
+        done = place.meterd("supply", "order", "agree", "1", "--actor", "wang")
+        assert (done.returncode, "STARTUP_HOLD" in done.stdout) == (1, True), done.stderr
+        assert "(the daemon has just started, until " in done.stdout
+        asked = place.meterd("supply", "trip", "A2", *SAID)
+        assert (asked.returncode, "has just started" in asked.stdout) == (1, True), asked.stderr
+        assert "STARTUP_HOLD" in said(place, "supply", "plan")
+    assert "STARTUP_HOLD" not in said(place, "supply", "plan")
 
 
 def test_a_dispute_and_a_hold_are_ended_by_one(place: Place) -> None:
