@@ -392,7 +392,7 @@ def _final(account: _Account) -> dict[str, Any]:
 
 def _by_period(fen_by_stream: Mapping[Stream, int]) -> dict[str, dict[str, int]]:
     by_period: dict[str, dict[str, int]] = {}
-    for stream in sorted(fen_by_stream, key=lambda it: (it.period, it.component)):
+    for stream in sorted(fen_by_stream):
         if fen_by_stream[stream]:
             month = by_period.setdefault(f"{stream.period:%Y-%m}", {})
             month[stream.component] = fen_by_stream[stream]

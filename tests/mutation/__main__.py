@@ -117,8 +117,8 @@ def survivors_of(
 
 
 class EachMutant:
-    """A plugin of pytest: once the tests are loaded, each mutant is a fork that goes on with them, the
-    shortest first. Writes the exit code of each.
+    """A plugin of pytest: once the tests are loaded, each mutant is a fork that goes on with them, in
+    their `Order`. Writes the exit code of each.
 
     It is put into the loaded module, which is quick. One that cannot be is written into the file,
     and all of the project is loaded anew. So is a survivor that nobody expects: tests may have
@@ -154,9 +154,8 @@ class EachMutant:
         code, used_s = wait_for(child)
         if code != 0:
             os._exit(code)
-        self._duration_s = json.loads(self._written.read_text())
-        shortest_first = ShortestFirst(self._duration_s)
-        shortest_first.pytest_collection_modifyitems(session.items)
+        order = Order(json.loads(self._written.read_text()), self._written.with_name("red.txt"))
+        session.config.pluginmanager.register(order)
         limit_s = round(5 + SLOWER * used_s)
         module = next(
             it for it in sys.modules.values() if getattr(it, "__file__", "") == str(self._target)
@@ -164,6 +163,7 @@ class EachMutant:
         before = codes_of(self._source, str(self._target))
         outcomes = []
         for mutant in self._asked:
+            order.pytest_collection_modifyitems(session.items)
             child = os.fork()
             if child == 0:
                 resource.setrlimit(resource.RLIMIT_CPU, (limit_s, limit_s))
@@ -177,21 +177,41 @@ class EachMutant:
                 if child == 0:
                     resource.setrlimit(resource.RLIMIT_CPU, (limit_s, limit_s))
                     self._target.write_text(mutant.source)
-                    end_as(load_anew(self._target, self._tests, shortest_first))
+                    end_as(load_anew(self._target, self._tests, order))
                 code = wait_for(child)[0]
+            order.learn()
             outcomes.append(code)
         self._written.write_text(json.dumps(outcomes))
         os._exit(0)
 
 
-class ShortestFirst:
-    """A plugin of pytest: `duration_s` of each test, by its id."""
+class Order:
+    """A plugin of pytest: what was red last comes first, for the next mutant is of the same function
+    mostly; then the shortest. `duration_s` of each test, by its id; `red`: the file in which a fork
+    tells which one was red."""
 
-    def __init__(self, duration_s: Mapping[str, float]) -> None:
+    def __init__(self, duration_s: Mapping[str, float], red: Path) -> None:
         self._duration_s = duration_s
+        self._red = red
+        self._last: list[str] = []
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        items.sort(key=lambda it: self._duration_s.get(it.nodeid, 0))
+        last = {name: -number for number, name in enumerate(self._last, 1)}
+        items.sort(key=lambda it: (last.get(it.nodeid, 0), self._duration_s.get(it.nodeid, 0)))
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo[None]) -> None:
+        """A fork ends with its first red test: nobody reads why."""
+        if call.excinfo is not None and not call.excinfo.errisinstance(pytest.skip.Exception):
+            self._red.write_text(item.nodeid)
+            end_as(1)
+
+    def learn(self) -> None:
+        """What the fork told that has ended."""
+        with suppress(FileNotFoundError):
+            name = self._red.read_text()
+            self._red.unlink()
+            self._last = [*(it for it in self._last if it != name), name]
 
 
 def load_anew(target: Path, tests: Sequence[str], plugin: object) -> int:

@@ -101,13 +101,9 @@ def check_container(place: str, raw: bytes, files: dict[str, bytes]) -> None:
     right = packed(files)
     if raw == right:
         return
-    same, most = 0, min(len(raw), len(right))
-    while same < most:
-        middle = (same + most + 1) // 2
-        if raw[:middle] == right[:middle]:
-            same = middle
-        else:
-            most = middle - 1
+    most = min(len(raw), len(right))
+    differ = int.from_bytes(raw[:most], "big") ^ int.from_bytes(right[:most], "big")
+    same = most - (differ.bit_length() + 7) // 8
     raise Wrong(place, "byte {} is damaged, or the zip was packed anew", same)
 
 

@@ -316,7 +316,10 @@ def test_a_register_is_compared_where_both_readings_tell_it() -> None:
 
 @pytest.mark.parametrize("residual", [None, "flat"])
 def test_a_register_that_no_version_prices_is_refused(residual: str | None) -> None:
-    with pytest.raises(CaseError, match=r"without a price: flat|no price of the residual flat"):
+    with pytest.raises(
+        CaseError,
+        match=r"^input\.tariff_versions: .*(without a price: flat|no price of the residual flat)",
+    ):
         story(
             tou("2026-03-01", "10", "6", "4") | {"registers": dict.fromkeys(("total", "peak", "valley", "flat"), "0")},
             reading("2026-03-02", "3", peak="1", valley="1", flat="1"),
@@ -797,6 +800,7 @@ def test_a_key_with_another_amount_is_refused_and_an_unknown_one_not_reversed() 
 
     result = story(topup("a", 100), topup("a", 200), {"type": "reverse_topup", "key": "b"})
     assert told(result) == [("accepted", 100), ("suspect:conflict", 0), ("suspect:conflict", 0)]
+    assert story(topup("a", 7), opening_balance_fen=5)["final"]["balance_fen"] == 12
     assert told(story(topup("a", 1), topup("a", 1))) == [("accepted", 1), ("duplicate", 0)]
     back = {"type": "reverse_topup", "key": "a"}
     assert told(story(topup("a", 7), back, back))[1:] == [("accepted", -7), ("duplicate", 0)]
@@ -907,6 +911,18 @@ def test_versions_may_be_told_in_any_order_and_an_account_have_no_point() -> Non
 def test_a_shortfall_at_the_close_is_owed() -> None:
     result = story(reading("2026-03-01", "0"), close("2026-03-01T12:00", total="3"))
     assert (result["final"]["refund_fen"], result["final"]["owed_fen"]) == (0, 150)
+    result = story(close("2026-03-01T12:00"), opening_balance_fen=9)
+    assert (result["final"]["refund_fen"], result["final"]["owed_fen"]) == (9, 0)
+
+
+def test_the_second_an_account_is_billed_through_is_told_where_there_is_one() -> None:
+    for at in ("2026-03-01T12:00:30", "2026-03-01T12:01"):
+        assert story(reading(at, "1"))["final"]["billed_through"] == {"P1": at}
+
+
+def test_an_exchange_told_again_is_of_the_meter_that_was_there() -> None:
+    exchange = {**EXCHANGE, "old_final": {"total": "1.25"}, "new_decimals": 0}
+    assert statuses(story(reading("2026-03-01", "1"), exchange, exchange))[2] == "duplicate"
 
 
 def test_use_before_the_opening_and_after_the_close_is_on_no_bill_of_the_account() -> None:
@@ -1004,8 +1020,17 @@ def test_a_second_version_prices_its_use_at_the_slab_of_the_whole_month() -> Non
 
 def test_a_three_phase_point_makes_a_three_phase_account_and_lacks_its_fees() -> None:
     version = {**FLAT, "ladder": SLAB, "fixed": {"by_slab": {"1": ["1", "2", "3"]}}}
-    with pytest.raises(CaseError, match="no fee by slab for 3 phases"):
+    with pytest.raises(CaseError, match=r"^T1: has no fee by slab for 3 phases"):
         story(version=version, point={"phases": 3})
+    nameless = {name: it for name, it in version.items() if name != "id"}
+    with pytest.raises(CaseError, match=r"^#1@2026-01-01: has no fee by slab for 3 phases"):
+        story(version=[{**FLAT, "effective_from": "2025-01-01"}, nameless], point={"phases": 3})
+
+
+def test_an_account_without_a_point_is_of_one_phase() -> None:
+    version = {**FLAT, "ladder": SLAB, "fixed": {"by_slab": {"1": ["31", "62", "93"]}}}
+    result = story(days("2026-03-01", "2026-03-02"), version=version, points=[])
+    assert charges(result) == {"2026-03": {"fixed": 200}}
 
 
 def bonus(start: str, kwh: str) -> Event:

@@ -1,5 +1,6 @@
 """The tariff of an account that changed its tariff."""
 
+from dataclasses import replace
 from datetime import date, timedelta
 from decimal import Decimal
 
@@ -60,6 +61,15 @@ def test_each_day_is_priced_as_the_piece_of_that_day_does(
 def test_a_single_tariff_is_as_it_is() -> None:
     one = tariff([FIRST, FIRST + timedelta(days=5)], 1)
     assert composed([(date.max, one)]) == one
+
+
+def test_versions_by_which_nothing_was_billed_stay_those_of_each_tariff() -> None:
+    one, two = tariff([FIRST], 1), tariff([FIRST], 2)
+    pieces = [
+        (FIRST, replace(one, unused=frozenset({1}))),
+        (FIRST, replace(two, unused=frozenset({2}))),
+    ]
+    assert composed(pieces).unused == {1, 2}
 
 
 def test_a_tariff_that_has_no_price_yet_on_its_day_is_refused() -> None:

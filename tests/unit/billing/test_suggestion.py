@@ -1,6 +1,7 @@
 """Suggested top-up, days left and warning threshold: money, section 13; R53."""
 
 from dataclasses import replace
+from datetime import date
 from fractions import Fraction
 
 import pytest
@@ -12,6 +13,7 @@ from daemon.billing.suggestion import (
     average_fen,
     days_left,
     suggested_fen,
+    usual_day_fen,
     warning_threshold_fen,
 )
 
@@ -34,6 +36,24 @@ def test_the_same_month_last_year_counts_where_it_was_more() -> None:
 
 def test_of_no_day_the_average_is_nothing() -> None:
     assert average_fen([]) == average_fen([None, None]) == 0
+
+
+@pytest.mark.parametrize(
+    ("since", "through", "cost"),
+    [
+        (date(2026, 2, 27), date(2026, 3, 2), Fraction(1_000, 3)),
+        (date(2026, 3, 1), date(2026, 3, 2), 1_000),
+        (date(2026, 3, 2), date(2026, 3, 2), 0),
+        (date(2026, 3, 3), date(2026, 3, 2), 0),
+        (None, date(2026, 3, 2), 0),
+        (date(2026, 3, 1), None, 0),
+        (None, None, 0),
+    ],
+)
+def test_what_a_usual_day_costs_is_by_the_days_that_were_billed(
+    since: date | None, through: date | None, cost: Fraction
+) -> None:
+    assert usual_day_fen(1_000, since, through) == cost
 
 
 def test_a_fen_a_day_is_use() -> None:

@@ -1,11 +1,13 @@
 """The verifier of a bill, part by part: what it reads, what it reckons, and what it tells is wrong."""
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import date
 from fractions import Fraction
 from functools import partial
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -124,6 +126,47 @@ def test_what_is_not_of_its_kind_is_told_with_its_place(
 def test_a_line_that_is_no_json_is_told() -> None:
     for line in (b"{", b"\xff", b"[" * 100_000):
         assert wrong(partial(verify.parsed, "f:1", line)) == ("f:1", "is not a line of JSON")
+
+
+# The container.
+
+
+def test_a_zip_is_read_as_far_as_it_goes() -> None:
+    nameless = b"PK\3\4" + bytes(26)
+    assert verify.unpacked(nameless) == {"": b""}
+    assert verify.unpacked(nameless[:-1]) == verify.unpacked(bytes(40)) == {}
+    whole = verify.packed({"é": b"x", "b": b""})
+    assert verify.unpacked(whole) == {"?": b"x", "b": b""}
+    assert verify.unpacked(whole.replace(b"?", b"\xff")) == {"\ufffd": b"x", "b": b""}
+    squeezed = b"PK\3\4" + bytes(14) + b"\1" + bytes(11)
+    assert verify.unpacked(whole[: whole.index(b"PK\1")] + squeezed) == verify.unpacked(whole)
+
+
+def test_the_first_byte_that_is_not_as_it_was_made_is_told() -> None:
+    files = {"a": b"0123456789"}
+    right = verify.packed(files)
+    verify.check_container("z", right, files)
+    for place in range(len(right)):
+        raw = right[:place] + bytes([right[place] ^ 1]) + right[place + 1 :]
+        told = wrong(partial(verify.check_container, "z", raw, files))
+        assert told == ("z", "byte {} is damaged, or the zip was packed anew", place)
+    for raw in (right[:-1], right + b"0"):
+        told = wrong(partial(verify.check_container, "z", raw, files))
+        assert told[-1] == min(len(raw), len(right))
+
+
+def test_how_many_lines_are_as_they_were_made_is_told(tmp_path: Path) -> None:
+    files = bill_files(bill_of_case("O01"))
+    (tmp_path / "bill.zip").write_bytes(verify.packed(files))
+    told: list[tuple[object, ...]] = []
+    verify.verify(str(tmp_path / "bill.zip"), lambda *it: told.append(it))
+    count = sum(len(files[name].splitlines()) for name in verify.NAMES[:-1])
+    assert told[0] == ("{} lines of {} files are as they were made", count, 7)
+
+
+def test_a_chinese_sentence_is_chinese_throughout() -> None:
+    for told in verify.ZH.values():
+        assert not re.search("[A-Za-z]", re.sub("JSON|whole_above_kwh", "", told)), told
 
 
 # The tariff.
@@ -521,3 +564,188 @@ def test_what_was_posted_to_another_account_is_told() -> None:
     place, *told = wrong(lambda: verify.verify_files(files, lambda *_: None))
     assert place.startswith("transactions.jsonl:")
     assert told == ["is not of account {}", "1"]
+
+
+# The files: each message with the line that it is about.
+
+
+def changed(name: str, change: Callable[[list[bytes]], object]) -> dict[str, bytes]:
+    """The files of O01, of one of which the lines are changed."""
+    files = bill_files(bill_of_case("O01"))
+    lines = files[name].splitlines(keepends=True)
+    change(lines)
+    return {**files, name: b"".join(lines)}
+
+
+def cut_end(lines: list[bytes]) -> None:
+    lines[-1] = lines[-1].removesuffix(b"\n")
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "told"),
+    [
+        ("manifest.jsonl", lambda it: it.pop(), ("manifest.jsonl:6", "the line is missing")),
+        ("manifest.jsonl", lambda it: it.clear(), ("manifest.jsonl:1", "the line is missing")),
+        (
+            "manifest.jsonl",
+            lambda it: it.reverse(),
+            ("manifest.jsonl:1", "must be about {}", "README.txt"),
+        ),
+        (
+            "manifest.jsonl",
+            lambda it: it.append(it[0]),
+            ("manifest.jsonl:7", "the line is damaged"),
+        ),
+        ("manifest.jsonl", cut_end, ("manifest.jsonl:6", "the line is damaged")),
+        (
+            "transactions.jsonl",
+            lambda it: it.append(it[0]),
+            ("transactions.jsonl:7", "the line is damaged"),
+        ),
+        (
+            "transactions.jsonl",
+            lambda it: it.pop(),
+            ("transactions.jsonl:5", "the file is damaged here, or cut off"),
+        ),
+        (
+            "transactions.jsonl",
+            cut_end,
+            ("transactions.jsonl:6", "the file is damaged here, or cut off"),
+        ),
+    ],
+)
+def test_a_file_that_is_not_as_the_manifest_says_is_told(
+    name: str, change: Callable[[list[bytes]], object], told: tuple[object, ...]
+) -> None:
+    assert wrong(lambda: verify.check_manifest(changed(name, change))) == told
+
+
+def edited(number: int, **values: Any) -> Callable[[list[bytes]], object]:
+    def edit(lines: list[bytes]) -> None:
+        lines[number] = json.dumps({**json.loads(lines[number]), **values}).encode() + b"\n"
+
+    return edit
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "told"),
+    [
+        (
+            "transactions.jsonl",
+            edited(1, name="x"),
+            ("transactions.jsonl:2", "is not what was sealed in block {}", 1),
+        ),
+        (
+            "seals.jsonl",
+            edited(5, block=9),
+            ("transactions.jsonl:6", "is not what was sealed in block {}", 9),
+        ),
+        (
+            "seals.jsonl",
+            edited(-1, after=1),
+            ("seals.jsonl:8", "is not the head of the block with this hash"),
+        ),
+        (
+            "seals.jsonl",
+            edited(-2, block=2),
+            ("seals.jsonl:7", "block {} is not among those before block {}", 2, 2),
+        ),
+        (
+            "seals.jsonl",
+            edited(-2, hash="0" * 64),
+            ("seals.jsonl:7", "block {} is not among those before block {}", 1, 2),
+        ),
+    ],
+)
+def test_a_line_that_was_not_sealed_so_is_told(
+    name: str, change: Callable[[list[bytes]], object], told: tuple[object, ...]
+) -> None:
+    assert wrong(lambda: verify.sealed(changed(name, change))) == told
+
+
+def test_a_line_without_a_seal_is_told_and_so_is_one_that_comes_twice() -> None:
+    files = changed("seals.jsonl", lambda it: it.clear())
+    assert wrong(lambda: verify.sealed(files)) == ("transactions.jsonl:1", "has no seal")
+    files = changed("transactions.jsonl", lambda it: it.insert(1, it[0]))
+    seals = files["seals.jsonl"].splitlines(keepends=True)
+    files["seals.jsonl"] = b"".join([seals[0], *seals])
+    told = wrong(lambda: verify.sealed(files))
+    assert told == ("transactions.jsonl:2", "is out of order, or comes twice")
+    assert verify.sealed({"transactions.jsonl": b"", "seals.jsonl": b""}) == ([], {})
+
+
+NAMED = [
+    {"account": 1, "name": "customer:A:prepaid"},
+    {"account": -2, "name": "revenue:energy"},
+    {"stream": 3, "month": "2026-03", "component": "energy"},
+]
+POSTED: dict[str, Any] = {
+    "value_date": "2026-03-05",
+    "accounts": [1, -2],
+    "fen": [-5, 5],
+    "streams": [None, 3],
+}
+
+
+def transactions(**change: Any) -> list[verify.Transaction]:
+    posted = Fact("f:4", {**POSTED, **change})
+    return verify.transactions_of([*(Fact("f:1", it) for it in NAMED), posted])
+
+
+def test_a_transaction_is_told_with_the_names_of_its_accounts_and_streams() -> None:
+    stream = date(2026, 3, 1), "energy"
+    legs = [
+        verify.Leg("customer:A:prepaid", -5, None),
+        verify.Leg("revenue:energy", 5, stream),
+    ]
+    assert transactions() == [verify.Transaction("f:4", date(2026, 3, 5), legs)]
+    assert transactions(streams=None)[0].legs[1].stream is None
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"fen": [-5, 6]}, "the legs do not sum to zero"),
+        ({"fen": [None, 5]}, "the legs do not sum to zero"),
+        ({"fen": [-5, 5, 0]}, "the legs do not sum to zero"),
+        ({"streams": [None]}, "the legs do not sum to zero"),
+        ({"accounts": [1, 2]}, "an account or a stream of it has no name here"),
+        ({"streams": [None, 4]}, "an account or a stream of it has no name here"),
+    ],
+)
+def test_legs_that_can_not_be_are_told(change: dict[str, Any], message: str) -> None:
+    assert wrong(lambda: transactions(**change)) == ("f:4", message)
+
+
+def test_a_charge_of_a_month_that_is_not_explained_is_told() -> None:
+    lines = bill_files(bill_of_case("O01"))["bill.jsonl"].splitlines()
+    number = next(it for it, line in enumerate(lines) if b"rated_month" in line)
+    files = changed("bill.jsonl", edited(number, month="2026-02"))
+    place, message = wrong(lambda: verify.verify_files(files, lambda *_: None))
+    assert place.startswith("transactions.jsonl:")
+    assert message == "is of a month that the bill does not explain"
+
+
+def test_what_is_no_bill_is_told_by_its_name(tmp_path: Path) -> None:
+    missing = str(tmp_path / "none.zip")
+    told = wrong(lambda: verify.read_bill(missing))
+    assert told == (missing, "cannot be read: {}", "No such file or directory")
+    assert wrong(lambda: verify.read_bill(str(tmp_path)))[1] == "cannot be read: {}"
+    other = tmp_path / "other.zip"
+    other.write_bytes(verify.packed({"a": b""}))
+    told = wrong(lambda: verify.verify(str(other), print))
+    assert told == ("other.zip", "must hold {}", ", ".join(verify.NAMES))
+
+
+def test_each_bill_is_told_and_the_exit_code_says_whether_all_are_right(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good, bad = tmp_path / "good.zip", tmp_path / "bad.zip"
+    good.write_bytes(verify.packed(bill_files(bill_of_case("O01"))))
+    bad.write_bytes(b"")
+    assert verify.main([str(bad), str(good)]) == 1
+    told = capsys.readouterr().out.splitlines()
+    assert told[0] == "INVALID bad.zip bad.zip: byte 0 is damaged, or the zip was packed anew"
+    assert told[-1] == "VALID account 10010301, 2026-03"
+    assert verify.main([str(good), "--language", "zh"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "有效 户号 10010301，2026-03"

@@ -262,6 +262,7 @@ def test_an_account_is_cut_by_its_own_policy() -> None:
     assert guard_trip(replace(EXHAUSTED, profile="strict"), strict, NOW).policy == Policy()
     assert guard_trip(replace(EXHAUSTED, profile="other"), strict, NOW).policy == LENIENT
     assert guard_trip(EXHAUSTED, strict, NOW).policy == LENIENT
+    assert guard_trip(replace(EXHAUSTED, profile="other"), AUTHORITY, NOW).policy == LENIENT
 
 
 @pytest.mark.parametrize(

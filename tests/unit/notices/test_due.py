@@ -569,6 +569,16 @@ def test_holidays_and_makeup_workdays_move_it() -> None:
     assert next_window(at(13, 9), saturday, ZONE) == at(13, 9)
 
 
+def test_a_moment_that_is_announced_is_round_to_the_second() -> None:
+    asked = at(9, 10, 5) + timedelta(seconds=20, microseconds=5)
+    assert next_window(asked, STRICT, ZONE) == at(9, 10, 30)
+
+
+def test_where_nobody_is_ever_cut_what_is_announced_is_two_months_away() -> None:
+    never = replace(STRICT, holidays=frozenset(at(1).date() + n * DAY for n in range(99)))
+    assert next_window(at(9, 10), never, ZONE) == at(9, 10) + 60 * DAY
+
+
 def test_a_window_until_midnight() -> None:
     policy = replace(STRICT, window_start=time(0), window_end=time.max)
     assert next_window(at(9, 23, 30), policy, ZONE) == at(9, 23, 30)
