@@ -45,4 +45,6 @@ class Authority:
 
     def policy_for(self, profile: str | None) -> Policy:
         """Of an account with this profile; the site's where there is none of the name."""
-        return self.policy if profile is None else self.profiles.get(profile, self.policy)
+        if profile is None:
+            return self.policy
+        return self.profiles.get(profile, self.policy)
