@@ -20,8 +20,9 @@ class DoubtRow:
     `held_from`: where the use begins that ends here and is held. `before`, `behind`: what stands
     next to it. `waiting`: the decision about it that waits for somebody else. `said_day`,
     `said_total`: the nearest value that a person released. `found`: the command of a finding about
-    the meter. `limit_basis`: what the limit follows from that holds now, of a spike. What stands
-    behind `since` is known where a person has to act."""
+    the meter. `limit_basis`: what the limit follows from that holds now, of a spike. `document`:
+    the last one that told a register inside use that is held as a spike. What stands behind `since`
+    is known where a person has to act."""
 
     point: str
     account: str | None
@@ -51,6 +52,7 @@ class DoubtRow:
     said_total: int | None
     found: str | None
     limit_basis: str | None
+    document: int | None
 
     def kwh(self, steps: int | None) -> str | None:
         """A register as persons write it."""

@@ -5,7 +5,7 @@ SELECT p.number AS point, a.number AS account, m.address AS meter, m.line, d.day
        behind.day AS behind_day, behind.total AS behind, behind.state = 'substituted' AS behind_is_substitute,
        waits.id AS waiting, waits.maker AS waiting_maker, waits.action AS waiting_action, waits.total AS waiting_total,
        r.clock_skew_s AS skew_s, said.day AS said_day, said.total AS said_total, found.command AS found,
-       n.basis AS limit_basis
+       n.basis AS limit_basis, told.document_id AS document
 FROM doubt d
 JOIN slot s ON (s.day, s.point_id, s.kind) = (d.day, d.point_id, d.kind)
 JOIN point p ON p.id = d.point_id
@@ -41,6 +41,11 @@ LEFT JOIN LATERAL (SELECT f.active, f.detail ->> 'command' AS command FROM findi
                    WHERE d.codes && '{V03}' AND f.point_id = d.point_id AND f.code = 'V03'
                    ORDER BY f.found_at DESC, f.rev DESC LIMIT 1) found ON found.active
 LEFT JOIN LATERAL limit_now(d.point_id) n ON d.codes && '{V08}'
+LEFT JOIN LATERAL (SELECT y.document_id FROM (SELECT document_id, first_day AS day FROM installation WHERE point_id = d.point_id
+                                              UNION ALL
+                                              SELECT document_id, from_day FROM point_ratio WHERE point_id = d.point_id) y
+                   WHERE y.day > d.day - abs(s.link_days) AND y.day <= d.day AND y.document_id IS NOT NULL
+                   ORDER BY y.document_id DESC LIMIT 1) told ON d.hold = 'spike'
 WHERE d.kind = 1
   AND (s.state IN ('suspect', 'rejected') OR d.hold IS NOT NULL AND is_released IS NULL
        -- What was used before the account began is on no bill.

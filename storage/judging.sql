@@ -175,7 +175,8 @@ SELECT point_id, 'finding', jsonb_build_object('code', code, 'first', from_day, 
 FROM finding WHERE point_id = ANY(%(points)s) AND code <> ALL ('{V09,V12,V14,V15,V26}')
 UNION ALL
 SELECT point_id, 'decision', jsonb_build_object('action', action, 'day', day, 'total', total, 'number', rev,
-                                                'rolled_over', rolled_over, 'method', method, 'rates', rates)
+                                                'rolled_over', rolled_over, 'method', method, 'rates', rates,
+                                                'at', made_at)
 FROM decision WHERE point_id = ANY(%(points)s) AND action <> 'release_link' AND takes_effect
 UNION ALL
 SELECT id, 'number', to_jsonb(number) FROM point WHERE id = ANY(%(points)s)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Final, Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
+from daemon.quality.links import moment
 from daemon.quality.verdict import DayState, Held, Link, Verdict
 
 DAY: Final = timedelta(days=1)
@@ -38,6 +39,15 @@ class Use(NamedTuple):
     account: str | None
 
 
+class Beyond(NamedTuple):
+    """More use than the limit allows, to a register that only a person stands behind."""
+
+    kwh: Decimal
+    allowed_kwh: Decimal
+    days: float
+    until: date
+
+
 class ChangedDay(NamedTuple):
     """A day that is shown otherwise than before; None where it is not shown at all."""
 
@@ -58,7 +68,7 @@ class Picture:
     def uses(self) -> tuple[Use, ...]:
         """The use of the point, each with who is billed for it."""
         return tuple(
-            Use(link.start, link.end, link.kwh, link.held, self._account_of(link))
+            Use(link.start, link.end, link.kwh, link.hold, self._account_of(link))
             for link in self.verdict.links
         )
 
@@ -78,7 +88,7 @@ class Effect:
 
     `gone` and `come`: use that is no longer so, and what is instead of it. `moved`: billed days
     whose use or account changes. `given_back`: those of them for which nobody is billed any more,
-    or somebody else."""
+    or somebody else. `beyond`: what was not so before of more use than the limit allows."""
 
     days: tuple[ChangedDay, ...]
     gone: tuple[Use, ...]
@@ -88,6 +98,7 @@ class Effect:
     ended: tuple[Holding, ...]
     moved: frozenset[date]
     given_back: frozenset[date]
+    beyond: tuple[Beyond, ...] = ()
 
     @property
     def is_empty(self) -> bool:
@@ -131,7 +142,17 @@ def effect(before: Picture, after: Picture, billed: Iterable[tuple[date, date]])
         ended=tuple(it for it in before.holdings if it not in after.holdings),
         moved=frozenset(moved),
         given_back=frozenset(given_back),
+        beyond=tuple(_beyond(before, after)),
     )
+
+
+def _beyond(before: Picture, after: Picture) -> Iterator[Beyond]:
+    for link in after.verdict.links:
+        if link.kwh is None or link.allowed_kwh is None or link in before.verdict.links:
+            continue
+        start, end = (moment(it, after.zone) for it in (link.start, link.end))
+        length = end.astimezone(UTC) - start.astimezone(UTC)
+        yield Beyond(link.kwh, link.allowed_kwh, length / DAY, _day(link.end, after.zone))
 
 
 def in_words(point: str, found: Effect) -> list[str]:
@@ -166,6 +187,12 @@ def _of_use(point: str, found: Effect) -> Iterator[str]:
         yield f"{point}: {come} kWh of use come to light"
     elif gone != come:
         yield f"{point}: use of {gone} kWh becomes {come} kWh"
+    for it in found.beyond:
+        yield (
+            f"{point}: {it.kwh:f} kWh in {it.days:.1f} days, up to {it.until}, are more than the "
+            f"{it.allowed_kwh:f} kWh that its limit allows; they are billed when two persons "
+            "released them"
+        )
 
 
 def _of_days(point: str, found: Effect) -> Iterator[str]:

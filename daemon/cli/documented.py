@@ -60,17 +60,23 @@ def run_document(make: Callable[[ZoneInfo], Document], saying: Mapping[str, Any]
 def _outcome(filed: Filed, site_path: Path) -> str:
     at = "" if site_path == Path("meterd.toml") else f" -c {site_path}"
     match filed.state:
-        case "tried" if filed.moved:
-            return "dry run, nothing was written; it moves billed days and needs a second person"
+        case "tried" if filed.needs_another:
+            return f"dry run, nothing was written; it {_why(filed)} and needs a second person"
         case "tried":
             return "dry run, nothing was written"
         case "waits":
             return (
-                f"document {filed.number} waits, because it moves days that are billed "
-                f"({filed.moved}); a second person has to agree:\n"
+                f"document {filed.number} waits, because it {_why(filed)}; "
+                "a second person has to agree:\n"
                 f"  meterd document approve {filed.number} --actor NAME{at}"
             )
     return f"document {filed.number} counts"
+
+
+def _why(filed: Filed) -> str:
+    if filed.moved:
+        return f"moves days that are billed ({filed.moved})"
+    return "tells more use than the limit allows"
 
 
 def print_filed(filed: Filed, zone: ZoneInfo) -> None:

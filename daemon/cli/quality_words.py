@@ -98,6 +98,7 @@ def doubtful_of(row: DoubtRow) -> Doubtful:
         confirmed=said,
         found=row.found,
         limit_basis=row.limit_basis or TOLD,
+        document=row.document,
     )
 
 

@@ -35,7 +35,7 @@ CODES: Final[Mapping[str, str]] = {
 HOLDS: Final[Mapping[str, str]] = {
     "span": "too many days without a value to be billed without a person",
     "ratio": "the ratio changed inside, and no register was written down",
-    "spike": "the jump took place in less time than the limit allows",
+    "spike": "it is more than the limit allows in that time",
     "final_lost": "the last register of the old meter is lost",
     "initial_lost": "the first register of the meter is not known",
     "backward": "two confirmed values contradict one another",

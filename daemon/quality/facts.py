@@ -115,7 +115,8 @@ class Decision:
     """What a person said about a value, or put in its place.
 
     For the same day and total (of a substitute: the same day) the highest `number` counts.
-    `rates`: of a substitute that tells them, as in `Registers`."""
+    `rates`: of a substitute that tells them, as in `Registers`. `at`: when it was said, where that
+    is known."""
 
     action: Action
     day: date
@@ -124,6 +125,7 @@ class Decision:
     rolled_over: bool = False
     method: str | None = None
     rates: tuple[tuple[str, Decimal], ...] = ()
+    at: datetime | None = None
 
     @property
     def registers(self) -> Registers:

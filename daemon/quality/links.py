@@ -18,7 +18,7 @@ from daemon.quality.facts import Ratio
 from daemon.quality.in_force import InForce
 from daemon.quality.judged_run import JudgedRun
 from daemon.quality.runs import Run
-from daemon.quality.values import FREEZE, Value
+from daemon.quality.values import Value
 from daemon.quality.verdict import ChainValue, Held, Link
 
 EXACT: Final = Context(prec=64)
@@ -50,7 +50,7 @@ def _links(runs: Sequence[JudgedRun], facts: InForce) -> Iterator[Link]:
             yield Link(reached, values[0].at, None, "initial_lost")
         ratios = _Ratios(judged.run, facts.ratios)
         for earlier, later in pairwise(chain):
-            yield from _link(judged, earlier, later, ratios)
+            yield from _link(judged, earlier, later, ratios, facts)
         if values:
             reached = values[-1].at
         ended = judged.run.ended
@@ -142,16 +142,16 @@ def _beside(
         held = "span"
     elif ratios.changes(earlier.at_s, later.at_s):
         held = "ratio"
-    # The register of a document bills however far it is.
-    elif later.order == FREEZE and _is_jump(run, earlier, later, facts):
+    elif advance > _allowed(run, earlier, later, facts):
         held = "spike"
     kwh = EXACT.multiply(run.kwh(advance), ratio)
     return Link(earlier.at, later.at, kwh, held, ratio)
 
 
-def _is_jump(run: Run, earlier: Value, later: Value, facts: InForce) -> bool:
+def _allowed(run: Run, earlier: Value, later: Value, facts: InForce) -> int:
+    """The most steps that one follows the other by where nobody confirmed it."""
     (most,) = Capacity(run, (earlier, later), facts).between(FIRST, SECOND)
-    return bool((later.steps[0] - earlier.steps[0]) % run.modulus > most)
+    return min(int(most), (run.modulus - 1) // 4)
 
 
 class _Ratios:
@@ -175,7 +175,9 @@ class _Ratios:
         return any(ratio != self.at(start_s) for ratio in self._ratios[first:last])
 
 
-def _link(judged: JudgedRun, earlier: int, later: int, ratios: _Ratios) -> Iterator[Link]:
+def _link(
+    judged: JudgedRun, earlier: int, later: int, ratios: _Ratios, facts: InForce
+) -> Iterator[Link]:
     start = judged.values[earlier]
     end = judged.values[later]
     delta = end.steps[0] - start.steps[0]
@@ -189,7 +191,28 @@ def _link(judged: JudgedRun, earlier: int, later: int, ratios: _Ratios) -> Itera
         return
     ratio = ratios.at(start.at_s)
     kwh = EXACT.multiply(judged.run.kwh(delta), ratio)
-    yield Link(start.at, end.at, kwh, _held(judged, earlier, later, ratios), ratio)
+    allowed_kwh = None
+    if end.is_confirmed and not _was_seen(start, end, facts):
+        allowed = _allowed(judged.run, start, end, facts)
+        if delta > allowed:
+            allowed_kwh = EXACT.multiply(judged.run.kwh(allowed), ratio)
+    held = _held(judged, earlier, later, ratios)
+    yield Link(start.at, end.at, kwh, held, ratio, allowed_kwh)
+
+
+def _was_seen(start: Value, end: Value, facts: InForce) -> bool:
+    """Whether who confirmed the end saw the use up to it.
+
+    Who released it, or closed the period, saw the value before it, unless that came later. A
+    document tells what a register showed, and nothing of the one before it."""
+    if end.candidate is None:
+        return False
+    if start.candidate is None or start.is_confirmed:
+        return True
+    if (end.day, end.candidate.registers) in facts.named:
+        return False
+    release = facts.decisions[end.day, end.candidate.registers.total]
+    return release.at is None or start.candidate.read_at <= release.at
 
 
 def _held(judged: JudgedRun, earlier: int, later: int, ratios: _Ratios) -> Held | None:

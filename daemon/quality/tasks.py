@@ -22,7 +22,7 @@ NEAR_ZERO = 20
 """A register that fell to less than a twentieth was restarted, rather than exchanged."""
 EXCHANGED = "it was exchanged and no value before that is wrong"
 BEGAN_ANEW = "it began anew and no value before that is wrong"
-"""The final register that is told bills what the old meter went since those values, however far."""
+"""The final register that is told bills what the old meter went since those values."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,8 @@ class Doubtful:
     where it begins. `confirmed`: a day and the register that a person released there, which stands
     against it. `skew_s`: how far the meter's clock was off. `held_from`: where the use begins that
     is held and ends at `first_day`. `found`: the command that a finding about the meter names.
-    `limit_basis`: what the point's limit follows from, in the words of the files."""
+    `limit_basis`: what the point's limit follows from, in the words of the files. `document`: it
+    told a register inside the use that is held."""
 
     point: str
     first_day: date
@@ -70,6 +71,7 @@ class Doubtful:
     confirmed: Shown | None = None
     found: str | None = None
     limit_basis: str = TOLD
+    document: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +192,16 @@ def _held(doubtful: Doubtful, hold: str) -> Task:
     if hold == "span":
         text = f"{text}; the missing days are read, a wrong end is taken back, or it is released"
         return Task("two persons", text, (*_read(doubtful), *ends, exchange, release))
-    return Task("two persons", text, (*ends, exchange, release, _show(doubtful)))
+    return Task("two persons", text, (*_told(doubtful), *ends, exchange, release, _show(doubtful)))
+
+
+def _told(doubtful: Doubtful) -> Iterator[Step]:
+    """A register that a document told wrongly is told again."""
+    if doubtful.document is not None:
+        yield Step(
+            f"meterd document show {doubtful.document}",
+            when="a register of it is wrong, tell it again for the same moment",
+        )
 
 
 def _ends(doubtful: Doubtful) -> tuple[Shown, ...]:

@@ -7,7 +7,7 @@ from the last (judgement.md 7, quality.md 7). Pure."""
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from itertools import pairwise, zip_longest
@@ -68,8 +68,8 @@ def _cut(verdict: Verdict, substitutes: Sequence[date], zone: ZoneInfo) -> Itera
         shares = _shares(link, totals, link.kwh)
         for (begin, until), kwh in zip(pairwise(moments), shares, strict=True):
             is_long = _length(begin, until, zone) > timedelta(days=verdict.max_auto_span_days)
-            held = None if link.held == "span" and not is_long else link.held
-            yield Link(begin, until, kwh, held, link.ratio)
+            whole = link if is_long or link.held != "span" else replace(link, held=None)
+            yield Link(begin, until, kwh, whole.hold, link.ratio)
 
 
 def _is_told(link: Link, verdict: Verdict, zone: ZoneInfo) -> bool:
@@ -125,7 +125,7 @@ def _use(links: Sequence[Link], end: date, zone: ZoneInfo) -> Use:
 
 def _first_hold(links: Sequence[Link]) -> Held | None:
     """What no register shows comes first: whoever releases the rest must not forget it."""
-    holds = [it.held for it in links if it.held is not None]
+    holds = [it.hold for it in links if it.hold is not None]
     return min(holds, key=lambda it: it not in NOT_SHOWN, default=None)
 
 

@@ -40,13 +40,20 @@ class Link:
     """The use between two neighbours; `kwh` is None where no register shows it.
 
     `held`: why it is not billed by itself (judgement.md section 7.2). `ratio`: by which the advance
-    of the register was multiplied."""
+    of the register was multiplied. `allowed_kwh`: where the use is more than the limit of its time
+    allows and is no spike only because its end is confirmed: so much the limit allows."""
 
     start: date | datetime
     end: date | datetime
     kwh: Decimal | None
     held: Held | None = None
     ratio: Decimal = Decimal(1)
+    allowed_kwh: Decimal | None = None
+
+    @property
+    def hold(self) -> Held | None:
+        """Why nobody is billed for it by itself: a register that is believed is no use that is."""
+        return "spike" if self.held is None and self.allowed_kwh is not None else self.held
 
 
 @dataclass(frozen=True, slots=True)

@@ -203,6 +203,7 @@ def _decision(content: Mapping[str, Any], facts: PointFacts) -> Decision:
         rolled_over=content["rolled_over"],
         method=content["method"],
         rates=told.rates,
+        at=_instant(content["at"]),
     )
 
 

@@ -72,8 +72,10 @@ def migrate(url: str, owner_url: str | None = None) -> int:
     What was already applied is only compared. What was not commits together with its entries in
     `schema_version`. Where TimescaleDB is preloaded at the first time, readings and slots become
     hypertables. SchemaError if the database is newer than the program or a migration was changed
-    afterwards; psycopg.errors.InsufficientPrivilege, with what to do, if a role lacks something."""
+    afterwards, or if it is not of UTF8; psycopg.errors.InsufficientPrivilege, with what to do, if a
+    role lacks something."""
     with psycopg.connect(owner_url or url, autocommit=True) as connection:
+        _confirm_encoding(connection)
         daemon = None if owner_url is None else _other_role(url, connection)
         if owner_url is None and not _may_change(connection):
             return _check_privileges(connection)
@@ -126,6 +128,19 @@ async def confirm_version(connection: Connection) -> None:
     if await fetch_row(connection, TABLE) != IS_THERE:
         raise SchemaError(NO_SCHEMA)
     _confirmed(_ours(await fetch_rows(connection, APPLIED)))
+
+
+def _confirm_encoding(connection: psycopg.Connection[TupleRow]) -> None:
+    """Names of persons are compared by what their letters mean, and customers are called 王."""
+    # Asked in SQL it would be bytes where it is SQL_ASCII.
+    encoding = connection.info.parameter_status("server_encoding")
+    if encoding != "UTF8":
+        name = connection.info.dbname
+        raise SchemaError(
+            f"the database {name} keeps text as {encoding}, and meterd needs UTF8: make another "
+            "one, CREATE DATABASE name ENCODING 'UTF8' TEMPLATE template0, and name it in "
+            "database.url"
+        )
 
 
 def _confirmed(applied: set[int]) -> int:

@@ -75,6 +75,11 @@ class Filed:
         """How many billed days it moves."""
         return sum(len(effect.moved) for effect in self.effects.values())
 
+    @property
+    def needs_another(self) -> bool:
+        """Whether it is not one person's to say."""
+        return bool(self.moved) or any(effect.beyond for effect in self.effects.values())
+
 
 async def file_document(
     connection: AsyncConnection[Any],
@@ -84,7 +89,8 @@ async def file_document(
     *,
     is_trial: bool = False,
 ) -> Filed:
-    """Write a document down; it counts at once, unless it moves days that are billed.
+    """Write a document down; it counts at once, unless it moves days that are billed or tells more
+    use than the limit of the point allows.
 
     Then it waits for a second person. The same again, from somebody who got no answer, does not
     wait twice, nor count twice. A trial changes nothing. DocumentRefused."""
@@ -94,7 +100,7 @@ async def file_document(
         found = await _tried(connection, document, points, now, with_money=is_trial)
         if is_trial:
             return found
-        waits = bool(found.moved)
+        waits = found.needs_another
         before = await _said_before(connection, document, said)
         if before is not None:
             return Filed(before, "waits", found.effects)

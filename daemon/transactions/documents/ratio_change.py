@@ -45,15 +45,15 @@ class RatioChange:
                 f"{desk.point} has no meter on {self.from_day}; tell a day on which it has one "
                 "(the first day stands in meters.csv)",
             )
-        if self.ratio == _ratio_on(desk, self.from_day):
-            refuse(
-                "nothing_changes",
-                f"the ratio of {desk.point} is {self.ratio} on {self.from_day} already",
-            )
         steps = None
         if self.register is not None:
             steps = desk.steps(self.register, meter.decimals, meter.modulus, "the register")
         told = Ratio(self.from_day, self.ratio, LAST, registers_of(steps, meter.decimals))
+        if self.ratio == _ratio_on(desk, self.from_day) and not _is_told_again(desk, told):
+            refuse(
+                "nothing_changes",
+                f"the ratio of {desk.point} is {self.ratio} on {self.from_day} already",
+            )
         refuse_overturned(desk, desk.facts, told)
         _refuse_disproved(desk, told)
         await installations.add_ratio(
@@ -72,6 +72,12 @@ def _refuse_disproved(desk: Desk, told: Ratio) -> None:
             "it again, or take the published value back first: "
             f"meterd quality withdraw {desk.point} {day} {total} --reason WHY",
         )
+
+
+def _is_told_again(desk: Desk, told: Ratio) -> bool:
+    """Whether that day's register was told, and was another one."""
+    was = [it.register for it in in_force(desk.facts).ratios if it.at == told.at]
+    return told.register is not None and was not in ([], [None], [told.register])
 
 
 def _ratio_on(desk: Desk, day: date) -> Decimal | None:

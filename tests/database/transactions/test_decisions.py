@@ -1,6 +1,7 @@
 """What persons say of values: what counts at once, what waits for another, what is refused."""
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import date
 from decimal import Decimal
 from itertools import pairwise
@@ -14,6 +15,7 @@ from daemon.transactions.collect import settle_marked
 from daemon.transactions.decisions import Decided, DecisionRefused, Order, approve, decide, refuse
 from storage import decisions, history
 from storage.archive import SiteMeter
+from storage.supply import database_clock
 from tests.database.small_site import (
     DAY,
     NOW,
@@ -84,6 +86,24 @@ def test_a_spike_that_one_person_releases_is_billed_once(database_url: str) -> N
         assert await balance(connection, "A1") == -20_500, "Q2: 410 kWh at 0.50"
 
     story_of(database_url, story)
+
+
+def test_a_value_collected_after_a_release_is_no_beginning_that_anybody_saw(
+    database_url: str,
+) -> None:
+    """The first value of a point was released; a false 0 of the day before it comes later."""
+
+    async def story(connection: AsyncConnection[Any]) -> None:
+        meter = await told(connection, {1: "5000", 2: "5005"})
+        await decide(connection, order("release", 1, "5000"))
+        late = freeze(meter, OPEN, "0")
+        tomorrow = await database_clock(connection) + DAY
+        late = replace(late, freeze=replace(late.freeze, arrived_at=tomorrow))
+        await store(connection, late, authority=SHADOW)
+        spans = await rows(connection, "SELECT from_day, hold FROM link ORDER BY 1")
+        assert spans == [(OPEN, "spike"), (OPEN + DAY, None)]
+
+    on(database_url, story)
 
 
 def test_the_journal_names_who_released(database_url: str) -> None:

@@ -179,6 +179,61 @@ def test_an_exchange_bills_by_the_registers_of_both_meters(database_url: str) ->
     on(database_url, story)
 
 
+def test_a_register_beyond_the_limit_needs_a_second_person_and_is_billed_by_two_more_words(
+    database_url: str,
+) -> None:
+    """131.20 typed as 13120: no billed day moves, and one person alone would bill it."""
+
+    async def story(connection: AsyncConnection[Any]) -> None:
+        site = await billed(connection)
+        mistyped = replace(EXCHANGED, old_final=kwh("13120"))
+        tried = await filed(connection, mistyped, is_trial=True)
+        assert (tried.moved, tried.needs_another) == (0, True)
+        assert in_words("P1", tried.effects["P1"])[-1] == (
+            "P1: 12995.00 kWh in 1.4 days, up to 2026-03-07, are more than the 542.29 kWh that its "
+            "limit allows; they are billed when two persons released them"
+        )
+        done = await filed(connection, mistyped)
+        assert done.state == "waits"
+        assert done.number is not None
+        await approve(connection, done.number, WANG, NOW)
+        site.meters[0]["address"] = NEW
+        meter = (await site.take_over(connection))["P1"]
+        await store(connection, freeze(meter, OPEN + 7 * DAY, "6.10"))
+        await settle_marked(connection, ARMED, NOW)
+        span = (OPEN + 5 * DAY, OPEN + 7 * DAY)
+        assert (await links(connection, "P1"))[-1] == (*span, "held")
+        assert await balance(connection, "A1") == -1250
+        # Told again as it was, it is billed; nobody has to release anything.
+        done = await filed(connection, EXCHANGED)
+        assert done.state == "counts"
+        assert (await links(connection, "P1"))[-1] == (*span, "billed")
+        assert await balance(connection, "A1") == -1710
+        assert await intact(connection)
+
+    on(database_url, story)
+
+
+def test_a_register_at_a_ratio_that_was_mistyped_is_told_again(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        await billed(connection)
+        day = OPEN + 7 * DAY
+        done = await filed(connection, RatioChange("P1", day, Decimal(80), kwh("12600")))
+        assert (done.state, done.number) == ("waits", 1)
+        await approve(connection, 1, WANG, NOW)
+        again = RatioChange("P1", day, Decimal(80), kwh("126"))
+        assert (await filed(connection, again)).state == "counts"
+        with pytest.raises(DocumentRefused, match="nothing_changes"):
+            await file_document(connection, replace(again, register=None), LI, NOW)
+        meter = (await meters(connection))["P1"]
+        await store(connection, freeze(meter, day + DAY, "127"))
+        # 25 and 1 kWh at a ratio of 1, and 1 kWh at 80.
+        assert await balance(connection, "A1") == -50 * (25 + 1 + 80)
+        assert await intact(connection)
+
+    on(database_url, story)
+
+
 def test_what_both_meters_told_is_billed_over_the_exchange(database_url: str) -> None:
     async def story(connection: AsyncConnection[Any]) -> None:
         site = await billed(connection)

@@ -73,6 +73,7 @@ DOUBTS = [
     replace(DOUBT, state="published", next_step=None, codes=("V33",)),
     *(replace(HELD, hold=hold) for hold in ("span", "ratio", "spike", "backward")),
     *(replace(HELD, hold=hold) for hold in ("final_lost", "initial_lost")),
+    replace(HELD, hold="spike", document=7),
     *(replace(DOUBT, codes=(code,)) for code in ("V07", "V27", "V31")),
     replace(DOUBT, before=Beside(date(2026, 3, 2), "110.00", is_substitute=True)),
     replace(DOUBT, waiting=Waiting(7, "Li", "substitute", "12.50")),

@@ -114,6 +114,11 @@ SPIKE = Doubtful("P1", DAY, DAY, "suspect", "9105.00", ("V08",), "person", befor
             "meterd quality release-link P1 2026-02-20 2026-03-03",
         ),
         (
+            {"hold": "spike", "held_from": date(2026, 2, 20), "document": 7},
+            "two persons",
+            "meterd document show 7 (if a register of it is wrong, tell it again",
+        ),
+        (
             {"state": "rejected", "codes": (), "next_step": "recollect"},
             "daemon",
             "meterd collect P1 --day 2026-03-03",

@@ -211,25 +211,24 @@ def test_outside_the_chain_a_change_of_the_ratio_is_held_too() -> None:
 
 
 def exchanged(number: int, hour: int) -> Point:
-    """Of the old meter only what a person said, and its final register, however far, at a ratio of
-    10."""
+    """Of the old meter only what a person said, and its final register, at a ratio of 10."""
     point = Point().ratio(1, "10").says("substitute", 1, 5000).says("substitute", 2, 5010)
-    return point.exchange(point.midnight(number, hour), initial=kwh(0), final=kwh(6010))
+    return point.exchange(point.midnight(number, hour), initial=kwh(0), final=kwh(5210))
 
 
 def test_a_substitute_leads_to_the_final_register_of_a_meter_without_a_reading() -> None:
     point = exchanged(3, 12).values(2, 3, first=4)
-    assert uses(point) == {2: Use(1), 4: Use(2, None, Decimal(10_000 + 20)), 5: Use(1)}
+    assert uses(point) == {2: Use(1), 4: Use(2, None, Decimal(2000 + 20)), 5: Use(1)}
 
 
 def test_a_meter_that_began_at_the_midnight_of_a_reading_ends_the_use_of_the_one_before() -> None:
     point = exchanged(3, 0).values(0, 3, first=3)
-    assert uses(point) == {2: Use(1), 3: Use(1, None, Decimal(10_000)), 4: Use(1)}
+    assert uses(point) == {2: Use(1), 3: Use(1, None, Decimal(2000)), 4: Use(1)}
 
 
 def test_a_meter_that_began_at_the_midnight_of_a_substitute_does_so_too() -> None:
     point = exchanged(3, 0).values(1, 3, first=4).says("substitute", 3, 0)
-    assert uses(point) == {2: Use(1), 3: Use(1, None, Decimal(10_000)), 4: Use(1), 5: Use(1)}
+    assert uses(point) == {2: Use(1), 3: Use(1, None, Decimal(2000)), 4: Use(1), 5: Use(1)}
 
 
 def test_a_substitute_goes_on_from_the_initial_register_of_a_meter_without_a_reading() -> None:
@@ -339,3 +338,68 @@ def test_a_use_leads_from_each_value_to_the_next_and_is_held_where_a_register_is
         start, end = (point.midnight((it - MARCH).days + 1) for it in (before, day))
         is_lost = lost_with_meters([*point.facts.installations], start, end)
         assert (found[day].hold in NOT_SHOWN) == is_lost
+
+
+# --- more than the limit allows, to a register that only a person stands behind -------------------
+
+
+def exchanged_far(*totals: int | None) -> Point:
+    """A meter was exchanged at noon of day 3, and its final register was typed as 6000."""
+    point = Point(limit="40").values(*totals)
+    point.exchange(point.midnight(3, 12), initial=kwh(0), final=kwh(6000))
+    return point.values(2, 4, first=4)
+
+
+@pytest.mark.parametrize("totals", [(590, 595, 598), (None, None, 0)])
+def test_a_final_register_that_is_too_far_bills_nobody(totals: tuple[int | None, ...]) -> None:
+    """Mistyped, or behind a first value that was a false 0. What the judge says is not changed."""
+    point = exchanged_far(*totals)
+    assert [held for *_, held in point.links()] == [None] * len(point.links())
+    found = uses(point)
+    assert (found[4].hold, found[5].hold) == ("spike", None)
+
+
+def test_a_final_register_is_too_far_by_a_step_and_not_before() -> None:
+    def hold(final: str) -> Held | None:
+        point = Point(limit="40").values(590, 595, 598)
+        point.exchange(point.midnight(3, 12), initial=kwh(0), final=kwh(final))
+        return uses(point.values(2, 4, first=4))[4].hold
+
+    assert (hold("618.00"), hold("618.01")) == (None, "spike")
+
+
+def test_a_ratio_register_that_is_too_far_bills_nobody() -> None:
+    point = Point(limit="40").ratio(1, "10").values(100, 105).ratio(3, "80", kwh(5000))
+    link = point.verdict.links[-1]
+    assert (link.kwh, link.held, link.hold) == (Decimal(48950), None, "spike")
+    assert link.allowed_kwh == 400
+
+
+def test_a_value_that_was_released_is_billed_from_the_one_that_stood_before_it() -> None:
+    said = noon(3, 9)
+    point = Point(limit="40").values(100, 105, 500).says("release", 3, 500, at=said)
+    assert uses(point)[3] == Use(1)
+    # Nobody who released the first value of a point saw a false 0 that was collected later.
+    point = Point(limit="40").value(3, 500).value(4, 505).says("release", 3, 500, at=said)
+    assert uses(point) == {4: Use(1)}
+    point.value(2, 0, after_h=72)
+    assert uses(point) == {3: Use(1, "spike"), 4: Use(1)}
+
+
+def test_what_a_closing_named_is_not_billed_from_a_value_that_came_later() -> None:
+    point = Point(limit="40").values(500, 505, first=3).closed(4)
+    point.value(2, 0, after_h=72)
+    assert uses(point) == {3: Use(1, "spike"), 4: Use(1)}
+
+
+def test_a_limit_that_was_lowered_holds_nothing_that_was_closed() -> None:
+    point = Point(limit="40").values(100, 130, 160).closed(3).max_daily(1, "10", rev=1)
+    assert uses(point) == {2: Use(1), 3: Use(1)}
+
+
+def test_a_substitute_holds_no_less_of_a_long_link_that_is_too_far() -> None:
+    point = Point(limit="40").values(100, 105)
+    point.exchange(point.midnight(14, 12), initial=kwh(0), final=kwh(6000)).values(2, first=15)
+    point.says("substitute", 9, 150)
+    found = uses(point)
+    assert (found[9], found[15].hold) == (Use(7, "spike"), "spike")
