@@ -80,6 +80,20 @@ def test_a_schema_that_is_not_ours_is_refused(owner_url: str, statement: str, to
     assert (schema(owner_url), applied(owner_url)) == before
 
 
+@pytest.mark.parametrize("encoding", ["SQL_ASCII", "LATIN1"])
+def test_a_database_in_which_names_cannot_be_compared_is_refused(
+    server: Server, encoding: str
+) -> None:
+    name = f"test_{encoding.lower()}"
+    server.execute(f"CREATE DATABASE {name} TEMPLATE template0 ENCODING '{encoding}' LOCALE 'C'")
+    try:
+        with pytest.raises(SchemaError, match=f"{name} keeps text as {encoding}, and meterd needs"):
+            migrate(server.url(name))
+        assert schema(server.url(name)) == []
+    finally:
+        server.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
 def test_a_database_without_a_schema_says_what_to_do(empty_database_url: str) -> None:
     told = "holds no meterd schema; `meterd migrate` sets it up"
     with psycopg.connect(empty_database_url) as connection, pytest.raises(SchemaError, match=told):
