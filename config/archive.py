@@ -160,12 +160,12 @@ class Archive:
 class Around:
     """What the tables may refer to outside of them; paths in them are relative to `base`.
 
-    `tariffs`: their versions by name, None when that file is wrong itself. `one_phase_kwh`: the
-    limit of a phase of which nothing is known."""
+    `gateways`: by name the family. `tariffs`: their versions by name, None when that file is wrong
+    itself. `one_phase_kwh`: the limit of a phase of which nothing is known."""
 
     base: Path
     lines: Collection[str]
-    gateways: Collection[str]
+    gateways: Mapping[str, str]
     tariffs: Tariffs | None
     one_phase_kwh: int = ONE_PHASE_60_A_KWH
 

@@ -323,7 +323,9 @@ def _archive(
     around = Around(
         file.base,
         lines=file.names("line") | _lines_of(terminals),
-        gateways=file.names("gateway"),
+        gateways={
+            str(it.get("name")): str(it.get("family", "meterd")) for it in file.tables("gateway")
+        },
         tariffs=tariffs,
         one_phase_kwh=quality.max_daily_kwh,
     )

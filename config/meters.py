@@ -25,6 +25,7 @@ from config.problems import ConfigError, Mistakes, did_you_mean
 from config.profiles import load_profile, shipped_profiles
 from config.table import REQUIRED, Columns, Keys, read_table
 from protocols.modbus.profile import Profile
+from protocols.mqtt.zigbee2mqtt import OWN_LEVELS
 from protocols.reading import Quantity
 
 DLT645: Final = ("dlt645-2007", "dlt645-1997")
@@ -83,10 +84,11 @@ class Meter:
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """What a row of meters.csv may name: lines, gateways, and the points of points.csv."""
+    """What a row of meters.csv may name: lines, gateways with the family of each, and the points of
+    points.csv."""
 
     lines: Collection[str]
-    gateways: Collection[str]
+    gateways: Mapping[str, str]
     points: Keys
 
 
@@ -164,8 +166,8 @@ class Meters:
         if meter.protocol == MQTT:
             kind = "[[gateway]]"
             kinds = kind
-            fitting = named.gateways
-            others = named.lines
+            fitting: Collection[str] = named.gateways
+            others: Collection[str] = named.lines
         else:
             kind = "[[line]]"
             kinds = f"{kind} or terminal"
@@ -203,8 +205,24 @@ class Meters:
             message = f"{meter.device} is {self._devices[device]} already on {meter.line}"
             self.mistakes.tell("device", message)
         self._devices[device] = meter.address
-        if not set("+#/").isdisjoint(meter.device):
-            self.mistakes.tell("device", "is part of a topic: it must not hold +, # or /")
+        self._check_topic(meter)
+
+    def _check_topic(self, meter: Meter) -> None:
+        """What a gateway calls a meter stands in topics."""
+        levels = meter.device.split("/")
+        if not set("+#").isdisjoint(meter.device):
+            self.mistakes.tell("device", "is part of a topic: it must not hold + or #")
+        elif self.named.gateways.get(meter.line) == "zigbee2mqtt":
+            if not {"", *OWN_LEVELS}.isdisjoint(levels):
+                own = ", ".join(OWN_LEVELS)
+                message = f"is the end of a topic: no level may be empty or one of {own}"
+                self.mistakes.tell("device", message)
+        elif len(levels) > 1:
+            message = (
+                "is one level of a topic: it must not hold /, which only the friendly names of "
+                'family = "zigbee2mqtt" may'
+            )
+            self.mistakes.tell("device", message)
 
     def _check_serial(self, meter: Meter, profile: Profile | None) -> None:
         serial = meter.serial

@@ -27,6 +27,8 @@ from protocols.reading import Quantity
 
 PREFIX: Final = "zigbee2mqtt"
 """The base topic unless it was changed."""
+OWN_LEVELS: Final = ("availability", "bridge", "get", "request", "set")
+"""No level of a friendly name: topics beside those of the devices have them."""
 _MEASURED: Final = (
     ("power", Quantity.ACTIVE_POWER, -WH_PER_KWH),
     ("voltage", Quantity.VOLTAGE, 0),
@@ -52,6 +54,7 @@ class Zigbee2Mqtt:
 
     def __init__(self, devices: Sequence[str], prefix: str = PREFIX) -> None:
         self._prefix = prefix
+        self._devices = frozenset(devices)
         self.subscriptions = tuple(
             topic
             for device in devices
@@ -86,15 +89,16 @@ class Zigbee2Mqtt:
 
     def events(self, topic: str, payload: bytes) -> list[Event]:
         """See Family."""
-        rest = topic.removeprefix(f"{self._prefix}/")
-        device, _, last = rest.partition("/")
-        if rest == topic:
+        name = topic.removeprefix(f"{self._prefix}/")
+        if name == topic:
             return []
-        if last == "availability":
+        if name in self._devices:
+            return _told(topic, name, json_object(topic, payload))
+        # A friendly name may have levels itself: floor/kitchen.
+        device, _, last = name.rpartition("/")
+        if last == "availability" and device in self._devices:
             return [PresenceReport(device, _is_online(topic, payload))]
-        if last:
-            return []
-        return _told(topic, device, json_object(topic, payload))
+        return []
 
     def _to(self, device: str, verb: str, content: dict[str, str], answer: str) -> Outgoing:
         payload = msgspec.json.encode(content)

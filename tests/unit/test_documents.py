@@ -223,7 +223,7 @@ def test_the_defaults_of_columns_on_the_page_are_the_programs(tmp_path: Path) ->
                 f"{','.join(row)}\n{','.join(row.values())}\n", encoding="utf-8"
             )
         loaded.append(
-            load_archive(folder, Around(tmp_path, {"gate-1"}, set(), {"home": Versions(())}))
+            load_archive(folder, Around(tmp_path, {"gate-1"}, {}, {"home": Versions(())}))
         )
     assert loaded[0][1] == loaded[1][1] == []
     assert loaded[0][0] == loaded[1][0]

@@ -26,11 +26,17 @@ name = "plugs"
 broker = { host = "127.0.0.1" }
 family = "tasmota"
 """
+ZIGBEE = """
+[[gateway]]
+name = "zigbee"
+broker = { host = "127.0.0.1" }
+family = "zigbee2mqtt"
+"""
 HEAD = "address,line,point,installed_on,protocol,profile,relay,device"
 
 
 def site(folder: Path, *meters: str, reconnect: str = "close", head: str = HEAD) -> LoadedSite:
-    (folder / "meterd.toml").write_text(SITE)
+    (folder / "meterd.toml").write_text(SITE + ZIGBEE)
     (folder / "tariffs.toml").write_text(
         '[[tariff.home.version]]\neffective_from = 2020-01-01\nprice = "0.5"\n'
     )
@@ -48,13 +54,13 @@ def test_meters_of_every_protocol_find_their_routes(tmp_path: Path) -> None:
         "000000000001,hall,P1,2026-01-01,,,,",
         "7,hall,P2,2026-01-01,modbus-rtu,hiking-dds238-4w,yes,",
         "000000000003,hall,P3,2026-01-01,dlt645-1997,,,",
-        "000000000004,plugs,P4,2026-01-01,mqtt,,yes,plug-4",
+        "000000000004,zigbee,P4,2026-01-01,mqtt,,yes,cellar/plug 4",
     ).archive
     assert [(m.address, m.relay, m.device) for m in found.meters] == [
         ("000000000001", True, "000000000001"),
         ("hall/7", True, "hall/7"),
         ("000000000003", False, "000000000003"),
-        ("000000000004", True, "plug-4"),
+        ("000000000004", True, "cellar/plug 4"),
     ]
     assert (found.meters[1].modulus_kwh, found.meters[1].decimals) == (Decimal("42949672.96"), 2)
     assert list(found.profiles) == ["hiking-dds238-4w"]
@@ -101,7 +107,17 @@ def test_meters_of_every_protocol_find_their_routes(tmp_path: Path) -> None:
             ["000000000001,hall,P1,2026-01-01,,,,x"],
             "only a gateway calls its meters by names of its own",
         ),
-        (["000000000004,plugs,P1,2026-01-01,mqtt,,,a/b"], "it must not hold +, # or /"),
+        (["000000000004,plugs,P1,2026-01-01,mqtt,,,a+"], "it must not hold + or #"),
+        (["000000000004,plugs,P1,2026-01-01,mqtt,,,a/b"], "it must not hold /, which only"),
+        (["000000000004,zigbee,P1,2026-01-01,mqtt,,,a#/b"], "it must not hold + or #"),
+        (
+            ["000000000004,zigbee,P1,2026-01-01,mqtt,,,a//b"],
+            "no level may be empty or one of availability",
+        ),
+        (
+            ["000000000004,zigbee,P1,2026-01-01,mqtt,,,a/get"],
+            "no level may be empty or one of availability",
+        ),
         (
             [
                 "000000000004,plugs,P1,2026-01-01,mqtt,,,a",

@@ -457,6 +457,21 @@ def test_zigbee2mqtt_tells_who_is_there(payload: bytes) -> None:
         Z2M.events(topic, b"maybe")
 
 
+def test_friendly_names_with_slashes_are_levels_of_the_topic() -> None:
+    """Also where one name is the beginning of another."""
+    family = Zigbee2Mqtt(["cellar", "cellar/pump 1"])
+    (told,) = family.events("zigbee2mqtt/cellar/pump 1", b'{"energy":3.5}')
+    assert isinstance(told, RegisterReport)
+    assert (told.device, told.token) == ("cellar/pump 1", "cellar/pump 1/energy")
+    assert family.read_registers("cellar/pump 1", "t", EXPIRES).token == told.token
+    for device in ("cellar", "cellar/pump 1"):
+        topic = f"zigbee2mqtt/{device}/availability"
+        assert topic in family.subscriptions
+        assert family.events(topic, b"online") == [PresenceReport(device, True)]
+    assert family.events("zigbee2mqtt/cellar/pump 1/get", b'{"energy":""}') == []
+    assert family.events("zigbee2mqtt/cellar/pump 2/availability", b"online") == []
+
+
 def test_zigbee2mqtt_is_asked_and_moved_by_topics_of_the_device() -> None:
     other = Zigbee2Mqtt(["plug-3"], "z2m/floor-1")
     question = other.read_registers("plug-3", "t", EXPIRES)
