@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from functools import lru_cache
@@ -30,6 +30,8 @@ AMPERES: Final = ("0.5", "200")
 VOLTS: Final = ("50", "1000")
 """From 57.7 V behind transformers to the highest low voltage."""
 KILOWATTS: Final = ("0.1", "1000000")
+_LONGEST_NUMBER: Final = 12
+"""A third of an hour has no end."""
 _SMALL: Final = frozenset("⁰¹²³⁴⁵⁶⁷⁸⁹₀₁₂₃₄₅₆₇₈₉½¼¾")
 _RATE_NAME: Final = re.compile(r"[\w-]+")
 _NUMBER: Final = re.compile(r"[+-]?[0-9]+(\.[0-9]*)?|[+-]?\.[0-9]+")
@@ -38,6 +40,26 @@ _THOUSANDS: Final = re.compile(r"[+-]?[0-9]{1,3}(,[0-9]{3})+(\.[0-9]*)?")
 """1,000 is a thousand; 60,5 is a half more than 60."""
 _LABEL: Final = re.compile(r"[0-9.]+\(([0-9.]+)\) ?A?")
 """Of a meter: basic and highest current, 5(60) A."""
+_MEASURED: Final = re.compile(r"(¥?) ?([+-]?[0-9]+(?:\.[0-9]+)?) ?([^\W\d_]*)")
+_PER_KWH: Final = re.compile(r" ?/ ?(kWh|度)", re.IGNORECASE)
+_SIZES: Final[Sequence[Mapping[str, Decimal]]] = [
+    {word: Decimal(size) for size, words in sizes.items() for word in words.split()}
+    for sizes in (
+        {
+            "0.001": "ms 毫秒",
+            "1": "s sec second seconds 秒",
+            "60": "min minute minutes 分钟",
+            "3600": "h hour hours 小时",
+            "86400": "d day days 天 日",
+        },
+        {"0.001": "wh", "1": "kwh 度 千瓦时", "1000": "mwh"},
+        {"0.001": "w va", "1": "kw kva 千瓦 千伏安", "1000": "mw mva"},
+        {"0.001": "ma", "1": "a 安", "1000": "ka"},
+        {"1": "v 伏", "1000": "kv"},
+        {"0.01": "fen 分", "0.1": "角", "1": "yuan 元 ¥ 块 rmb cny"},
+    )
+]
+"""By what people call them, units of one kind and how large each is."""
 _ROUNDED: Final = re.compile(r"[0-9]+([.,][0-9]+)?[eE][+-]?[0-9]+")
 """As a spreadsheet shows a long number: 1.2E+11."""
 _YEAR_FIRST: Final = re.compile(
@@ -190,9 +212,11 @@ def _day_of(year: int, month: int, day_of_month: int) -> date | None:
 
 
 @lru_cache(OFTEN)
-def positive(cell: str) -> Decimal:
-    """A number above zero of a size that can be meant: at most a billion, at most 8 decimals."""
-    value = _number(cell, "number")
+def positive(cell: str, unit: str = "") -> Decimal:
+    """A number above zero of a size that can be meant: at most a billion, at most 8 decimals.
+
+    `unit`: of what it is a number."""
+    value = _number(cell, "number", unit)
     if value <= 0:
         raise ValueError(f"{cell} is not greater than zero")
     exponent = value.as_tuple().exponent
@@ -201,16 +225,32 @@ def positive(cell: str) -> Decimal:
     return value
 
 
-def _number(cell: str, what: str) -> Decimal:
+def _number(cell: str, what: str, unit: str) -> Decimal:
     """A number as people write it, and no other that Python takes: 1_0, 1e3, NaN, ١٢."""
     if not _NUMBER.fullmatch(cell):
-        raise ValueError(f'"{cell}" is no {what}{how_to_write_number(cell)}')
+        raise ValueError(f'"{cell}" is no {what}{how_to_write_number(cell, unit)}')
     return Decimal(cell)
 
 
-def how_to_write_number(cell: str) -> str:
+def without_unit(written: str, unit: str) -> str | None:
+    """The number alone of what is written with a unit, in the unit that is wanted: 600 of 10 min
+    where seconds are. None where it has no unit, or one of something else."""
+    plain = _PER_KWH.sub("", _plain_width(written)) if unit == "yuan" else _plain_width(written)
+    found = _MEASURED.fullmatch(plain.strip())
+    sizes = next((it for it in _SIZES if unit in it), {})
+    if found is None or (found[1] or found[3]).lower() not in sizes:
+        return None
+    number = Decimal(found[2]) * sizes[(found[1] or found[3]).lower()] / sizes[unit]
+    meant = f"{number.normalize():f}"
+    return meant if len(meant) <= _LONGEST_NUMBER else None
+
+
+def how_to_write_number(cell: str, unit: str = "") -> str:
     """Behind what is no number: the one that was meant, where that is clear."""
     plain = _plain_width(cell)
+    meant = without_unit(cell, unit)
+    if meant is not None:
+        return f": write {meant} without a unit"
     parted = re.fullmatch(r"([0-9]+)/([0-9]+)A?", plain)
     if parted and int(parted[2]) and not int(parted[1]) % int(parted[2]):
         return f": write {int(parted[1]) // int(parted[2])}"
@@ -221,9 +261,14 @@ def how_to_write_number(cell: str) -> str:
     return ": write digits with one point"
 
 
+def kilowatt_hours(cell: str) -> Decimal:
+    """An energy above zero."""
+    return positive(cell, "kwh")
+
+
 def modulus(cell: str) -> Decimal:
     """Where a register starts again at zero: a power of ten, or of two times its smallest step."""
-    value = positive(cell)
+    value = kilowatt_hours(cell)
     if not _is_power(value):
         full = 10 ** len(str(int(value)))
         raise ValueError(
@@ -273,6 +318,7 @@ def amperes(cell: str) -> Decimal:
     return _within(
         cell,
         AMPERES,
+        "a",
         "A: write the most that the meter carries by its label, as 60 of 5(60) A, and behind "
         "current transformers 6 of 1.5(6) A",
     )
@@ -283,6 +329,7 @@ def volts(cell: str) -> Decimal:
     return _within(
         cell,
         VOLTS,
+        "v",
         "V: write the voltage at the meter, as 220 of one phase or 380 between two of three, and "
         "behind voltage transformers 100",
     )
@@ -290,15 +337,15 @@ def volts(cell: str) -> Decimal:
 
 def kilowatts(cell: str) -> Decimal:
     """A power that a connection can have."""
-    return _within(cell, KILOWATTS, "kW or kVA: write the power of the connection")
+    return _within(cell, KILOWATTS, "kw", "kW or kVA: write the power of the connection")
 
 
 @lru_cache(OFTEN)
-def _within(cell: str, bounds: tuple[str, str], unit: str) -> Decimal:
-    value = positive(cell)
+def _within(cell: str, bounds: tuple[str, str], unit: str, hint: str) -> Decimal:
+    value = positive(cell, unit)
     least, most = map(Decimal, bounds)
     if not least <= value <= most:
-        raise ValueError(f"{cell} is not between {least} and {most} {unit}")
+        raise ValueError(f"{cell} is not between {least} and {most} {hint}")
     return value
 
 
@@ -312,7 +359,7 @@ def decimals(cell: str) -> int:
 @lru_cache(OFTEN)
 def fen(cell: str) -> int:
     """An amount in yuan with at most two decimals, to integer fen."""
-    value = _number(cell, "amount in yuan")
+    value = _number(cell, "amount in yuan", "yuan")
     if abs(value) > BILLION:
         raise ValueError(f"{cell} yuan is out of reason")
     if value.scaleb(2) != int(value.scaleb(2)):

@@ -14,6 +14,7 @@ from itertools import pairwise
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple, TypeVar
 
+from config.cells import without_unit
 from config.problems import did_you_mean, quoted
 from config.tariff_version import (
     PRICE_DECIMALS,
@@ -192,7 +193,9 @@ class _Form:
         elif isinstance(found, int | float | Decimal) and not isinstance(found, bool):
             message = f'must be a number as a text, "{found}": money is never a binary fraction'
         elif not isinstance(found, str) or not _NUMBER.fullmatch(found):
-            message = f'{_quoted(found)} is not a number such as "{example}"'
+            unit = "kwh" if most == MOST_KWH else "yuan"
+            meant = without_unit(found, unit) if isinstance(found, str) else None
+            message = f'{_quoted(found)} is not a number such as "{meant or example}"'
         elif len(found.partition(".")[2].rstrip("0")) > PRICE_DECIMALS:
             message = f"has more than {PRICE_DECIMALS} decimals"
         elif Decimal(found) > most:

@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import AfterValidator, BeforeValidator, ValidationInfo
 
 from config.calendars import country_days
+from config.cells import without_unit
 from config.database_url import mistake_in
 from config.endpoints import endpoint
 from config.secret import Secret, read_secret
@@ -139,9 +140,13 @@ def _yuan(value: object) -> int:
     if not isinstance(value, str) or not _YUAN.fullmatch(value):
         raise ValueError(
             f"{value!r} is no amount in yuan with at most two decimals; "
-            'write it as a string: "5.00"'
+            f'write it as a string: "{_without_unit(value, "yuan") or "5.00"}"'
         )
     return int(Decimal(value).scaleb(2))
+
+
+def _without_unit(value: object, unit: str) -> str | None:
+    return without_unit(value, unit) if isinstance(value, str) else None
 
 
 def _duration(unit: timedelta, name: str, least: float = 0) -> BeforeValidator:
@@ -151,7 +156,9 @@ def _duration(unit: timedelta, name: str, least: float = 0) -> BeforeValidator:
             or not isinstance(value, int | float)
             or not 0 <= value <= LONGEST / unit
         ):
-            raise ValueError(f"{value!r} is no number of {name}")
+            meant = _without_unit(value, name)
+            hint = f": write {meant} without a unit" if meant else ""
+            raise ValueError(f"{value!r} is no number of {name}{hint}")
         if value < least:
             raise ValueError(f"{value!r} is too small: at least {least}")
         return value * unit

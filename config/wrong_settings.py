@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from config.cells import without_unit
 from config.problems import did_you_mean
 
 _NUMBER: Final = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?")
@@ -20,7 +21,8 @@ def in_words(mistake: Mapping[str, Any]) -> str:
     sentence = _SENTENCES.get(mistake["type"])
     if sentence is None:
         return str(mistake["msg"]).removeprefix("Value error, ")
-    return sentence(mistake["input"], mistake.get("ctx", {}))
+    unit = str(mistake["loc"][-1]).rpartition("_")[2] if mistake["loc"] else ""
+    return sentence(mistake["input"], {**mistake.get("ctx", {}), "unit": unit})
 
 
 def _shown(value: object) -> str:
@@ -49,10 +51,14 @@ def _as_text(value: object) -> str:
     return f': write "{_shown(value)}"'
 
 
-def _unquoted(value: object) -> str:
-    if isinstance(value, str) and _NUMBER.fullmatch(value):
+def _unquoted(value: object, unit: str = "") -> str:
+    """`unit`: with which the key ends."""
+    if not isinstance(value, str):
+        return ""
+    if _NUMBER.fullmatch(value):
         return f": write {value} without quotation marks"
-    return ""
+    meant = without_unit(value, unit)
+    return f": write {meant} without quotation marks and unit" if meant else ""
 
 
 def _truth(value: object) -> str:
@@ -79,8 +85,12 @@ _SENTENCES: Final[Mapping[str, Callable[[Any, Mapping[str, Any]], str]]] = {
     "string_too_short": lambda _, __: "is empty",
     "string_too_long": lambda _, rule: f"has more than {rule['max_length']} characters",
     "too_short": lambda _, rule: f"lists too little: at least {rule['min_length']}",
-    "int_type": lambda value, _: f"{_shown(value)} is no whole number{_unquoted(value)}",
-    "float_type": lambda value, _: f"{_shown(value)} is no number{_unquoted(value)}",
+    "int_type": lambda value, rule: (
+        f"{_shown(value)} is no whole number{_unquoted(value, rule['unit'])}"
+    ),
+    "float_type": lambda value, rule: (
+        f"{_shown(value)} is no number{_unquoted(value, rule['unit'])}"
+    ),
     "greater_than_equal": lambda value, rule: (
         f"{value} is too small: at least {_plain(rule['ge'])}"
     ),

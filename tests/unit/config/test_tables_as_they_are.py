@@ -186,6 +186,44 @@ def test_a_number_has_ascii_digits_and_one_point(tmp_path: Path, written: str, h
     assert hint in mistake
 
 
+@pytest.mark.parametrize(
+    ("column", "written", "number"),
+    [
+        ("i_max_a", "60A", "60"),
+        ("i_max_a", "６０ Ａ", "60"),
+        ("u_n_v", "0.22 kV", "220"),
+        ("contract_kw", "5 kW", "5"),
+        ("contract_kw", "5500W", "5.5"),
+        ("transformer_kva", "1.25MVA", "1250"),
+        ("max_daily_kwh", "30度", "30"),
+    ],
+)
+def test_a_number_with_its_unit_is_told_as_the_number_that_is_wanted(
+    tmp_path: Path, column: str, written: str, number: str
+) -> None:
+    (mistake,) = told(tmp_path, points=f"point,account,{column}\nP1,A1,{written}\nP2,A2,\n")
+    assert mistake.endswith(f'"{written}" is no number: write {number} without a unit')
+
+
+@pytest.mark.parametrize(
+    ("column", "written"),
+    [("i_max_a", "60 kW"), ("ratio", "30A"), ("contract_kw", "5 horses"), ("contract_kw", "kW")],
+)
+def test_a_number_of_something_else_is_none(tmp_path: Path, column: str, written: str) -> None:
+    (mistake,) = told(tmp_path, points=f"point,account,{column}\nP1,A1,{written}\nP2,A2,\n")
+    assert mistake.endswith(f'"{written}" is no number: write digits with one point')
+
+
+@pytest.mark.parametrize(
+    ("amount", "yuan"), [("30元", "30"), ("￥30", "30"), ("3050分", "30.5"), ("30 kWh", None)]
+)
+def test_money_with_its_unit_is_told_in_yuan(tmp_path: Path, amount: str, yuan: str | None) -> None:
+    accounts = f"account,tariff,warn_yuan\nA1,home,{amount}\nA2,home,\n"
+    (mistake,) = told(tmp_path, accounts=accounts)
+    hint = "digits with one point" if yuan is None else f"{yuan} without a unit"
+    assert mistake.endswith(f'"{amount}" is no amount in yuan: write {hint}')
+
+
 @pytest.mark.parametrize("amount", ["1_000", "1e3", "２００", "30元"])
 def test_money_has_ascii_digits_too(tmp_path: Path, amount: str) -> None:
     accounts = f"account,tariff,warn_yuan\nA1,home,{amount}\nA2,home,\n"

@@ -171,7 +171,14 @@ def test_what_money_md_describes_can_be_written(written: Mapping[str, Any]) -> N
             'energy.price: must be a number as a text, "0.5"',
         ),
         ({"energy": {"mode": "flat", "price": 1}}, "energy.price: must be a number as a text"),
-        ({"energy": {"mode": "flat", "price": "0.5283元"}}, "energy.price: '0.5283元' is not"),
+        (
+            {"energy": {"mode": "flat", "price": "0.53元/kWh"}},
+            "energy.price: '0.53元/kWh' is not a number such as \"0.53\"",
+        ),
+        (
+            {"energy": {"mode": "flat", "price": "53 kWh"}},
+            "energy.price: '53 kWh' is not a number such as \"0.5283\"",
+        ),
         ({"energy": {"mode": "flat", "price": "1_0.5"}}, "energy.price: '1_0.5' is not"),
         ({"energy": {"mode": "flat", "price": "-0.5"}}, "energy.price: '-0.5' is not"),
         ({"energy": {"mode": "flat", "price": "0.123456789"}}, "energy.price: has more than 8"),
