@@ -71,6 +71,7 @@ FUNCTION_NAMES: Final = {
     24: "read_fifo_queue",
     43: "encapsulated_interface",
 }
+COIL_VALUES: Final = (b"\x00\x00", b"\xff\x00")
 EXCEPTION_NAMES: Final = {
     1: "illegal_function",
     2: "illegal_data_address",
@@ -173,11 +174,19 @@ def _content(frame: Frame) -> tuple[str | None, list[Value], dict[str, Any] | No
     data = frame.pdu[1:]
     if frame.is_request or frame.function not in REGISTER_READS | BIT_READS:
         identifier, values = _fields(frame.function, data)
-        return identifier, values, None
+        return identifier, values, _wrong_coil(frame.function, data[2:4])
     values = [_data(data[1:])]
     if frame.function in REGISTER_READS:
         values.append(_value("registers", " ".join(map(str, message.registers))))
     return None, values, None
+
+
+def _wrong_coil(function: int, written: bytes) -> dict[str, Any] | None:
+    """MODBUS Application Protocol V1.1b3, section 6.5: every other value is illegal."""
+    if function != WRITE_COIL or written in COIL_VALUES:
+        return None
+    shown = written.hex().upper()
+    return {"bits": [], "text": f"{shown} is no value of a coil: 0000 is off, FF00 is on"}
 
 
 def _refusal(code: int) -> dict[str, Any]:

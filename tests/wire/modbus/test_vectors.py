@@ -79,3 +79,20 @@ def test_a_request_that_no_meter_can_serve_is_told_as_wrong() -> None:
     assert told == {"skipped": "0300000000", "reason": "noise"}
     (told,) = describe_tcp(bytes.fromhex("0001000000060103000000FF"))
     assert "do not fit" in told["error"]["text"]
+
+
+@pytest.mark.parametrize(
+    ("pdu", "error"),
+    [
+        ("050001FF00", None),
+        ("0500010000", None),
+        ("0500011234", "1234 is no value of a coil: 0000 is off, FF00 is on"),
+        ("05000100FF", "00FF is no value of a coil: 0000 is off, FF00 is on"),
+        ("0600011234", None),
+    ],
+)
+def test_a_coil_that_is_written_with_neither_of_its_values_is_told(
+    pdu: str, error: str | None
+) -> None:
+    (told,) = describe_pdu(bytes.fromhex(pdu))
+    assert (told["error"] and told["error"]["text"]) == error
