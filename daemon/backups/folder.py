@@ -28,7 +28,6 @@ UNFINISHED_FOR: Final = timedelta(days=2)
 """No backup takes so long."""
 FORM: Final = 1
 NAME: Final = "%Y%m%dT%H%M%SZ"
-CHUNK: Final = 2**20
 
 
 class NotWhole(MeterdError):

@@ -19,8 +19,3 @@ def converted_fen(
     Only the energy is rounded. Negative where the overdraft is larger: then it is owed."""
     energy_fen = nearest_fen(remaining_kwh * price_yuan_per_kwh * 100)
     return energy_fen + remaining_fen + unloaded_orders_fen - overdraft_fen
-
-
-def conversion_key(old_meter: str, exchange_document: int) -> str:
-    """One conversion a meter and exchange document: the same again moves nothing."""
-    return f"cnv:{old_meter}:{exchange_document}"

@@ -238,12 +238,6 @@ def postings(
     return moved
 
 
-def tax_inside_fen(total: Fraction, rate: Decimal) -> int:
-    """The tax that a period's total holds where prices include it; no stream of the ledger
-    (section 11)."""
-    return rounded_fen(total * Fraction(rate) / (1 + Fraction(rate)))
-
-
 def used_of_cycles(terms: Terms, uses: Sequence[Use]) -> dict[str, Fraction]:
     """U of every cycle: the use of the account under versions with a ladder of that cycle."""
     used = {cycle: terms.elsewhere(cycle) for cycle in terms.used_elsewhere}

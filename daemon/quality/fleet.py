@@ -1,22 +1,20 @@
-"""Many points at once: arrays prove which are clean, the others are judged one by one.
+"""Many points at once: arrays prove which are clean; the others have to be judged one by one.
 
 A point is clean when all its checks pass, each day has one candidate and each value follows the one
 before it. All weights are positive, so the whole set is the chain (judgement.md section 8)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from daemon.quality.facts import MAX_AUTO_SPAN_DAYS, Facts
-from daemon.quality.judge import judge
+from daemon.quality.facts import MAX_AUTO_SPAN_DAYS
 from daemon.quality.local_time import DAY_S
 from daemon.quality.marks import UNCHANGED_DAYS
-from daemon.quality.verdict import Verdict
 
 Integers = NDArray[np.int64]
 Registers = NDArray[np.signedinteger[Any]]
@@ -74,14 +72,6 @@ class CleanPoints:
     """[points, days]: V10."""
     spans: Flags
     """[points, days]: the link that ends there is too long and is held."""
-
-
-def judge_many(
-    freezes: Freezes, facts_of: Callable[[int], Facts]
-) -> tuple[CleanPoints, dict[int, Verdict]]:
-    """Clean points as arrays; the verdicts of all others by their number."""
-    proved = clean_points(freezes)
-    return proved, {int(n): judge(facts_of(int(n))) for n in np.flatnonzero(~proved.clean)}
 
 
 def clean_points(freezes: Freezes) -> CleanPoints:

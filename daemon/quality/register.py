@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date
 from decimal import Decimal
 
 
@@ -17,14 +16,6 @@ class Register:
     modulus: int
     max_daily: Decimal
     decimals: int = 2
-
-
-@dataclass(frozen=True, slots=True)
-class ChainPoint:
-    """The published register `total` (smallest step) frozen at `day` 00:00 local."""
-
-    day: date
-    total: int
 
 
 def in_steps(registers: Sequence[Decimal | None], decimals: int) -> tuple[int, tuple[int, ...]]:

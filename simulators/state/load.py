@@ -24,8 +24,6 @@ DAY_ZERO: Final = date(2020, 1, 1).toordinal()
 RATE_OF_HOUR: Final = tuple(map(int, "444444433222333332211133"))
 """Which rate counts in each hour of the day: 1 sharp, 2 peak, 3 flat, 4 valley."""
 RATES: Final = 4
-WIDEST_DAILY_SPREAD: Final = 500
-"""In permille. Above it a day's energy could become negative."""
 
 _HOUR_US: Final = 3_600_000_000
 _FOUR_YEARS: Final = 1461
@@ -118,8 +116,8 @@ SHAPES: Final = {
 class LoadCurve:
     """The use of one customer: a mean, a shape, and a random difference from day to day.
 
-    `key` is the customer's series of random numbers; `daily_spread_permille` is at most
-    WIDEST_DAILY_SPREAD of the mean."""
+    `key` is the customer's series of random numbers; above 500
+    `daily_spread_permille` of the mean a day's energy could become negative."""
 
     mwh_per_day: int
     shape: Shape = SHAPES["home"]

@@ -53,7 +53,7 @@ OVER_A_NETWORK: Final = Tolerance(0.5, 0.02)
 def usual_range(known_s: Delays, tolerance: Tolerance) -> tuple[Delays, Delays]:
     """The bounds between which a delay, or each of many, is the usual one; NaN where none is
     known."""
-    return tolerance[0] * known_s, known_s + tolerance[1]
+    return tolerance.share * known_s, known_s + tolerance.slack_s
 
 
 class ReplyTimeouts:

@@ -36,8 +36,6 @@ FEW_VALUES: Final = 4
 """A wire that is torn down says the same bytes again and again."""
 HALF: Final = 0.5
 MOST_NAMED: Final = 5
-SLOW_S: Final = 0.5
-"""A meter begins to answer within 20 to 500 ms (DL/T 645-2007)."""
 ENERGY_ANSWER_L: Final = 8
 MODBUS_ANSWER_BYTES: Final = 9
 """Two registers with unit, function, length and CRC."""

@@ -4,7 +4,7 @@ from fractions import Fraction
 
 import pytest
 
-from daemon.billing.conversion import conversion_key, converted_fen
+from daemon.billing.conversion import converted_fen
 
 PRICE = Fraction("0.5283")
 
@@ -22,7 +22,3 @@ def test_energy_money_and_orders_less_the_overdraft(
 def test_only_the_energy_is_rounded_ties_away_from_zero() -> None:
     assert converted_fen(Fraction("0.5"), Fraction("0.01")) == 1
     assert converted_fen(Fraction("-0.5"), Fraction("0.01"), 10) == 9
-
-
-def test_one_exchange_converts_once() -> None:
-    assert conversion_key("000000000042", 7) == "cnv:000000000042:7"

@@ -19,7 +19,6 @@ from daemon.billing.pricing import (
     amounts,
     postings,
     rounded_fen,
-    tax_inside_fen,
 )
 from daemon.billing.use import USE_DECIMALS, Use, gathered
 from tests.unit.billing.exact_account import Story, bill
@@ -157,8 +156,3 @@ def test_an_account_is_of_one_phase_unless_it_is_said() -> None:
     march = Stream(date(2026, 3, 1), "fixed")
     day = [date(2026, 3, 1)]
     assert amounts(Terms(Versions((version,))), [], day).charged[march] == Fraction(6, 31)
-
-
-def test_tax_inside_prices_is_of_the_total_of_a_period() -> None:
-    assert tax_inside_fen(Fraction("113"), Decimal("0.13")) == 1300
-    assert tax_inside_fen(Fraction("1.695"), Decimal("0.13")) == 20
