@@ -232,10 +232,10 @@ def read_identity(address: str) -> Exchange[Frame, MeterIdentity]:
     """The meter number (04000402), or the asset number (04000403) where there is none.
 
     And whether the meter deducts by itself (bits 8-9 of status word 3)."""
-    data = yield from _read_if_known(address, "04000402")
+    data = yield from read_if_known(address, "04000402")
     serial = meter_number(data)
     if serial is None:
-        data = yield from _read_if_known(address, "04000403")
+        data = yield from read_if_known(address, "04000403")
         serial = asset_number(data)
     try:
         word = yield from read_status_word_3(address)
@@ -246,7 +246,7 @@ def read_identity(address: str) -> Exchange[Frame, MeterIdentity]:
     return MeterIdentity(serial, PREPAYMENT_MODES.get(word.meter_type))
 
 
-def _read_if_known(address: str, identifier: str) -> Exchange[Frame, bytes]:
+def read_if_known(address: str, identifier: str) -> Exchange[Frame, bytes]:
     """The data behind the identifier; none for a meter that knows no such data."""
     try:
         return (yield from read(address, identifier))

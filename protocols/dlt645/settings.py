@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from protocols.dlt645 import functions
 from protocols.dlt645.bcd import ENERGY_WIDTH, Registers, decode_bcd, decode_registers, is_missing
-from protocols.dlt645.exchanges import read
+from protocols.dlt645.exchanges import read_if_known
 from protocols.dlt645.frame import Frame
-from protocols.errors import FrameError, MeterRefused
+from protocols.errors import FrameError
 from protocols.exchange import Exchange
 
 CURRENT_RATIO: Final = "04000306"
@@ -48,19 +47,19 @@ def read_settings(address: str) -> Exchange[Frame, MeterSettings]:
     rates = yield from _number(address, NUMBER_OF_RATES, RATES_WIDTH)
     settles_at = []
     for identifier in SETTLEMENT_DAYS:
-        data = yield from _read_if_known(address, identifier)
+        data = yield from read_if_known(address, identifier)
         if data and not is_missing(data):
             settles_at += _moment(address, identifier, data)
     data = b""
     if settles_at:
-        data = yield from _read_if_known(address, LAST_SETTLEMENT)
+        data = yield from read_if_known(address, LAST_SETTLEMENT)
     if settles_at and not data:
-        data = yield from _read_if_known(address, LAST_SETTLEMENT_TOTAL)
+        data = yield from read_if_known(address, LAST_SETTLEMENT_TOTAL)
     return MeterSettings(ratio or None, rates or None, tuple(settles_at), _settled(address, data))
 
 
 def _number(address: str, identifier: str, width: int) -> Exchange[Frame, int | None]:
-    data = yield from _read_if_known(address, identifier)
+    data = yield from read_if_known(address, identifier)
     if not data or is_missing(data):
         return None
     _check_width(address, identifier, data, width)
@@ -88,13 +87,3 @@ def _check_width(address: str, identifier: str, data: bytes, width: int) -> None
         raise FrameError(
             f"meter {address} answered {identifier} with {len(data)} bytes, not {width}"
         )
-
-
-def _read_if_known(address: str, identifier: str) -> Exchange[Frame, bytes]:
-    """The data behind the identifier; none for a meter that knows no such data."""
-    try:
-        return (yield from read(address, identifier))
-    except MeterRefused as refusal:
-        if not refusal.word & functions.NO_SUCH_DATA:
-            raise
-        return b""

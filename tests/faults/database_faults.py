@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Final
@@ -100,21 +100,34 @@ def slow(played: Scene) -> Iterator[None]:
 
 
 @contextmanager
-def read_only(played: Scene) -> Iterator[None]:
-    """As its administrator, or a fail-over to a standby, makes it; sessions begin anew each time."""
-    name = played.database_name
-    statement(played, f"ALTER DATABASE {name} SET default_transaction_read_only = on", OTHERS_OUT)
+def setting(
+    played: Scene, of: str, name: str, value: str, *, last: Sequence[str] = (OTHERS_OUT,)
+) -> Iterator[None]:
+    """Meanwhile it is so for new sessions of a role or database; those that are there end.
+    `last`: what is done besides when it is over."""
+    statement(played, f"ALTER {of} SET {name} = {value}", OTHERS_OUT)
     yield
-    statement(played, f"ALTER DATABASE {name} RESET default_transaction_read_only", OTHERS_OUT)
+    statement(played, f"ALTER {of} RESET {name}", *last)
 
 
-@contextmanager
-def read_only_in_silence(played: Scene) -> Iterator[None]:
+def whole(played: Scene) -> str:
+    """The database, for `setting`."""
+    return f"DATABASE {played.database_name}"
+
+
+def role(played: Scene) -> str:
+    """The daemon's role in it, likewise."""
+    return f"ROLE {DAEMON} IN {whole(played)}"
+
+
+def read_only(played: Scene) -> AbstractContextManager[None]:
+    """As its administrator, or a fail-over to a standby, makes it."""
+    return setting(played, whole(played), "default_transaction_read_only", "on")
+
+
+def read_only_in_silence(played: Scene) -> AbstractContextManager[None]:
     """Likewise, but nobody ends the sessions that began while it was read-only."""
-    name = played.database_name
-    statement(played, f"ALTER DATABASE {name} SET default_transaction_read_only = on", OTHERS_OUT)
-    yield
-    statement(played, f"ALTER DATABASE {name} RESET default_transaction_read_only")
+    return setting(played, whole(played), "default_transaction_read_only", "on", last=())
 
 
 @contextmanager
@@ -138,13 +151,9 @@ def too_many(played: Scene) -> Iterator[None]:
     played.server.execute(f"ALTER ROLE {DAEMON} CONNECTION LIMIT -1")
 
 
-@contextmanager
-def impatient(played: Scene) -> Iterator[None]:
+def impatient(played: Scene) -> AbstractContextManager[None]:
     """Its statement_timeout is too short for anything."""
-    name = played.database_name
-    statement(played, f"ALTER DATABASE {name} SET statement_timeout = '1ms'", OTHERS_OUT)
-    yield
-    statement(played, f"ALTER DATABASE {name} RESET statement_timeout", OTHERS_OUT)
+    return setting(played, whole(played), "statement_timeout", "'1ms'")
 
 
 @contextmanager
@@ -163,28 +172,19 @@ def locked(played: Scene) -> Iterator[None]:
         yield
 
 
-@contextmanager
-def setting(played: Scene, setting: str, value: str) -> Iterator[None]:
-    """Meanwhile it is so for the role; sessions begin anew each time."""
-    where = f"ALTER ROLE {DAEMON} IN DATABASE {played.database_name}"
-    statement(played, f"{where} SET {setting} = {value}", OTHERS_OUT)
-    yield
-    statement(played, f"{where} RESET {setting}", OTHERS_OUT)
-
-
 def hasty(played: Scene) -> AbstractContextManager[None]:
     """No transaction may last."""
-    return setting(played, "transaction_timeout", "'1ms'")
+    return setting(played, role(played), "transaction_timeout", "'1ms'")
 
 
 def without_names(played: Scene) -> AbstractContextManager[None]:
     """No table is found by its name."""
-    return setting(played, "search_path", "nowhere")
+    return setting(played, role(played), "search_path", "nowhere")
 
 
 def strict(played: Scene) -> AbstractContextManager[None]:
     """Every transaction is serializable: many lose a race."""
-    return setting(played, "default_transaction_isolation", "serializable")
+    return setting(played, role(played), "default_transaction_isolation", "serializable")
 
 
 @contextmanager
