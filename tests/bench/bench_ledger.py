@@ -120,8 +120,8 @@ async def posted(url: str, writer: Writer, transactions: int, writers: int) -> N
 async def bare(connection: AsyncConnection[Any], writer: int, numbers: range) -> None:
     """The rows alone with their indexes, made by PostgreSQL: no check, no balance."""
     await connection.execute(
-        "INSERT INTO bare (value_date, kind, accounts, amounts, streams) "
-        "SELECT %s::date, 1, ARRAY[n, -1, -2], ARRAY[-100, 99, 1], ARRAY[1, 1, 2] "
+        "INSERT INTO bare (value_date, kind, account, leg_accounts, leg_amounts, leg_streams) "
+        "SELECT %s::date, 1, n, ARRAY[n, -1, -2], ARRAY[-100, 99, 1], ARRAY[1, 1, 2] "
         "FROM generate_series(%s::int, %s::int) n",
         (MARCH, 1 + writer * ACCOUNTS, writer * ACCOUNTS + len(numbers)),
     )

@@ -30,7 +30,9 @@ REFERRING: Final = """
     JOIN pg_attribute a ON a.attrelid = f.conrelid AND a.attnum = f.conkey[1]
     JOIN pg_attribute b ON b.attrelid = f.confrelid AND b.attnum = f.confkey[1]
     WHERE f.contype = 'f' AND cardinality(f.conkey) = 1
-    UNION ALL VALUES ('journal', 'reverses', 'journal', 'id'), ('link', 'billed_by', 'journal', 'id'),
+    UNION ALL VALUES ('journal', 'account', 'ledger_account', 'id'), ('journal', 'other_account', 'ledger_account', 'id'),
+                     ('journal', 'stream', 'posting_stream', 'id'),
+                     ('journal', 'reverses', 'journal', 'id'), ('link', 'billed_by', 'journal', 'id'),
                      ('past_link', 'billed_by', 'journal', 'id'), ('old_charge', 'transaction_id', 'journal', 'id')"""
 OF_THE_RUN: Final = frozenset({"horizon"})
 """Which transaction wrote a row."""
@@ -52,12 +54,6 @@ def whole(url: str, began: datetime) -> dict[str, list[str]]:
     orders = {column: _order(found[column[0]], column[1]) for column in numbered}
     accounts, streams = orders["ledger_account", "id"], orders["posting_stream", "id"]
     for row in found["journal"]:
-        for name, places in (
-            ("account", accounts),
-            ("other_account", accounts),
-            ("stream", streams),
-        ):
-            row[name] = row[name] and places[row[name]]
         for name, places in (("leg_accounts", accounts), ("leg_streams", streams)):
             row[name] = row[name] and [places[it] for it in row[name]]
     shown = {}
