@@ -73,6 +73,7 @@ def doubts_of(site: LoadedSite, today: date) -> Doubts:
     doubts.warnings += _points_without_meter(site)
     doubts.warnings += _parts_of_devices(site)
     doubts.warnings += _notices(site)
+    doubts.warnings += _on_call(site)
     doubts.warnings += _calendar(site, today)
     return doubts
 
@@ -348,6 +349,29 @@ def _notices(site: LoadedSite) -> Iterator[Problem]:
     if lacking:
         message = f"{_some(lacking)}: fewer than {ENOUGH} ways to reach them with their consent"
         yield _in_archive(site, CONTACTS, "account", message)
+
+
+def _on_call(site: LoadedSite) -> Iterator[Problem]:
+    """Areas of whose alarms nobody is told, or nobody in between."""
+    on_call = site.settings.on_call
+    if not on_call:
+        return
+    areas = sorted({it.area for it in site.archive.points})
+    levels = {area: {it.level for it in on_call if it.is_for(area)} for area in areas}
+    gaps = {
+        area: sorted(set(range(1, max(of_area))) - of_area)
+        for area, of_area in levels.items()
+        if of_area
+    }
+    nobody = [area for area in areas if not levels[area]]
+    skipped = [f"{area}: {missing[0]}" for area, missing in gaps.items() if missing]
+    file = SettingsFile.read(site.path)
+    if nobody:
+        message = f"nobody is on call for areas {_some(nobody)}: of their alarms nobody is told"
+        yield file.problem(("on_call",), "on_call", message)
+    if skipped:
+        message = f"areas without a level below another: {_some(skipped)}"
+        yield file.problem(("on_call",), "on_call", message)
 
 
 def _calendar(site: LoadedSite, today: date) -> Iterator[Problem]:

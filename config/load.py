@@ -76,6 +76,7 @@ def load_site(path: Path, known: LoadedSite | None = None) -> LoadedSite:
     if settings is not None:
         problems += _unsaid(file, settings, {it.language for it in contacts})
     if settings is not None:
+        problems += _unknown_places(file, settings, archive)
         problems += _closing_at_once(archive, settings, file.base)
     if settings is None or problems:
         raise ConfigError(problems)
@@ -121,6 +122,21 @@ def _unsaid(file: SettingsFile, settings: Site, languages: Collection[str]) -> I
             if getattr(settings.notices, key) is None:
                 message = "is missing: a notice of a disconnection has to say it"
                 yield file.problem(("notices",), f"notices.{key}", message)
+
+
+def _unknown_places(file: SettingsFile, settings: Site, archive: Archive) -> Iterator[Problem]:
+    """Channels and areas of who is on call that there are not."""
+    channels = {it.name for it in settings.notice_channel}
+    areas = {it.area for it in archive.points}
+    for index, somebody in enumerate(settings.on_call):
+        where = f"on_call.{somebody.name}"
+        if somebody.channel not in channels:
+            hint = did_you_mean(somebody.channel, channels)
+            message = f"no [[notice_channel]] {somebody.channel} in meterd.toml{hint}"
+            yield file.problem(("on_call", index, "channel"), f"{where}.channel", message)
+        for area in sorted(set(somebody.areas) - areas if archive.points else ()):
+            message = f"no point of points.csv is in area {area}{did_you_mean(area, areas)}"
+            yield file.problem(("on_call", index, "areas"), f"{where}.areas", message)
 
 
 # --- meterd.toml

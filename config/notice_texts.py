@@ -97,6 +97,28 @@ COMMAND: Final[Mapping[str, frozenset[str]]] = dict.fromkeys(
     frozenset(),
 )
 """What may have become of a command (R108)."""
+STAFF_CALL: Final = frozenset({"number", "what", "count", "area", "which", "since", "level", "how"})
+"""The blanks of what is told those on call (R78)."""
+STAFF_ALARM: Final[Mapping[str, frozenset[str]]] = dict.fromkeys(
+    (
+        "reconnect_late",
+        "trip_unverified",
+        "cut_on_disabled_line",
+        "cut_on_silent_line",
+        "cut_not_seen",
+        "cut_in_shadow",
+        "order_not_done",
+        "breaker_open",
+        "job_overdue",
+        "job_restore",
+        "job_trip",
+        "job_foreign_open",
+        "job_foreign_closed",
+        "job_notice",
+    ),
+    frozenset(),
+)
+"""What they may be told of."""
 HOW_TO_RESTORE: Final[Mapping[str, frozenset[str]]] = {
     "allow_close": frozenset(),
     "close": frozenset(),
@@ -108,6 +130,8 @@ _TABLES: Final[Mapping[str, Mapping[str, frozenset[str]]]] = {
     "why": WHY,
     "evidence": EVIDENCE,
     "command": COMMAND,
+    "staff_call": {"title": STAFF_CALL, "text": STAFF_CALL},
+    "staff_alarm": STAFF_ALARM,
 }
 """By table and key the blanks that there are."""
 

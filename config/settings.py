@@ -17,6 +17,7 @@ from config.values import (
     DatabaseUrl,
     Days,
     Endpoint,
+    EscalationMinutes,
     HeartbeatAnswer,
     HeartbeatForm,
     Hours,
@@ -48,6 +49,10 @@ MOST_PAUSE_MS = 5000
 """Of silence before each question, for meters and converters that need it to turn round."""
 MOST_PIPELINED = 16
 """So many questions at once; more than a concentrator can have in its buffer."""
+
+
+MOST_LEVELS = 5
+"""Of who is on call: the last one is told 40 minutes after the first."""
 
 
 DunningDay = Annotated[int, Field(ge=0, le=365)]
@@ -471,6 +476,31 @@ class NoticeChannelSection(NamedSection):
         return self
 
 
+class OnCallSection(Section):
+    """Somebody of the staff who is told of alarms. `areas`: of points.csv, without any: of all.
+
+    `level`: the lower is told first, the next one when nobody says that he has it."""
+
+    name: str = Field(min_length=1)
+    areas: tuple[str, ...] = Field(default=(), strict=False)
+    level: int = Field(default=1, ge=1, le=MOST_LEVELS)
+    channel: str
+    address: str = Field(min_length=1, repr=False)
+    language: Literal["zh", "en"] = "zh"
+
+    def is_for(self, area: str) -> bool:
+        """What is of no area is for everybody."""
+        return not (area and self.areas) or area in self.areas
+
+
+class AlarmsSection(Section):
+    """How soon what nobody acknowledges is told the next level."""
+
+    escalate_after: EscalationMinutes = Field(
+        default=timedelta(minutes=10), alias="escalate_after_min"
+    )
+
+
 class QualitySection(Section):
     """What a site may say of how its readings are judged.
 
@@ -559,6 +589,8 @@ class Site(Section):
     notices: NoticesSection = Field(default_factory=NoticesSection)
     policy: tuple[PolicySection, ...] = Field(default=(), strict=False)
     notice_channel: tuple[NoticeChannelSection, ...] = Field(default=(), strict=False)
+    on_call: tuple[OnCallSection, ...] = Field(default=(), strict=False)
+    alarms: AlarmsSection = Field(default_factory=AlarmsSection)
     person: tuple[PersonSection, ...] = Field(default=(), strict=False)
     payment: PaymentSection = Field(default_factory=PaymentSection)
     health: HealthSection = Field(default_factory=HealthSection)

@@ -220,6 +220,8 @@ ReconnectSeconds = Annotated[timedelta, _duration(timedelta(seconds=1), "seconds
 """Who is asked again without a pause is flooded."""
 Hours = Annotated[timedelta, _duration(timedelta(hours=1), "hours")]
 Minutes = Annotated[timedelta, _duration(timedelta(minutes=1), "minutes")]
+EscalationMinutes = Annotated[timedelta, _duration(timedelta(minutes=1), "minutes", 0.1)]
+"""Whoever is told without a pause hears nothing any more."""
 RegistrationForm = Annotated[Registration, BeforeValidator(registration_form)]
 HeartbeatForm = Annotated[Heartbeat, BeforeValidator(_heartbeat_form)]
 Answer = Annotated[bytes, BeforeValidator(_answer)]

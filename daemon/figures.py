@@ -13,6 +13,7 @@ from typing import Any, Final, get_args
 from prometheus_client import Gauge
 from psycopg import AsyncConnection
 
+from config.settings import MOST_LEVELS
 from daemon import metrics
 from daemon.acquisition.line import Line
 from daemon.billing.credit import CreditStatus
@@ -60,6 +61,7 @@ MARKS: Final = (
 )
 SCOPES: Final = ("site", "area", "line", "tariff")
 JOBS: Final = ("restore", "trip", "foreign_open", "foreign_closed", "notice", "visit")
+LEVELS: Final = tuple(str(level) for level in range(MOST_LEVELS + 1))
 UNPUBLISHED: Final = ("suspect", "rejected", "lost")
 LEDGER_FAULTS: Final = (
     "unbalanced_transactions",
@@ -102,6 +104,7 @@ def begin() -> None:
     metrics.born(metrics.FIELD_JOBS, JOBS)
     metrics.born(metrics.ALARMS, ALARMS)
     metrics.born(metrics.ALARM_AGE, ALARMS)
+    metrics.born(metrics.STAFF_ALARMS, LEVELS)
 
 
 def show_now(pipeline: Pipeline, authority: Authority, lag: LoopLag) -> None:

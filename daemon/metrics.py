@@ -231,6 +231,11 @@ ALARMS = Gauge(
 ALARM_AGE = Gauge(
     "meterd_supply_alarm_oldest_seconds", "Age of the oldest of them; 0 without one.", ["alarm"]
 )
+STAFF_ALARMS = Gauge(
+    "meterd_staff_alarms",
+    "What nobody on call has acknowledged, by the level that was told last; 0: nobody was.",
+    ["level"],
+)
 NOTICES = Counter(
     "meterd_notices_total",
     "Notices by what became of them: sent, not taken by the channel, given up; and receipts.",

@@ -25,14 +25,15 @@ from daemon import metrics
 from daemon.acquisition.line import Line
 from daemon.acquisition.lines import Lines
 from daemon.billing.standstill import REASONS, REMEMBERED, oldest_unwanted
-from daemon.control.alarms import ALARMS, news
+from daemon.control.alarms import ALARMS, alarms_of, news
 from daemon.control.authority import Authority
-from daemon.figures import Recent, show_totals
+from daemon.figures import LEVELS, Recent, show_totals
 from daemon.health import WorkDone
 from daemon.quality.gap import gap_day
 from daemon.runtime.purposes import Achieved
 from daemon.runtime.supervision import Supervisor
 from daemon.sending.outbox import Outbox
+from daemon.site.assembly import staff_of
 from daemon.site.listeners import Listener
 from daemon.site.reload import Configuration, thresholds_of
 from daemon.transactions.day_close import close_days, first_open_day
@@ -44,6 +45,7 @@ from daemon.transactions.soft_findings import (
     look_at_settings,
     look_at_uses,
 )
+from daemon.transactions.staff_alarms import call_staff
 from daemon.transactions.supply_cases import open_cases, supply_alarms
 from daemon.transactions.sweep import sweep
 from storage import figures, gaps, ledger, retention, settling, standstill, supply
@@ -61,6 +63,7 @@ FAILURES_S = 5
 DAY_CLOSE_S = 60
 SEAL_S = 10
 NOTICES_S = 10
+CALLS_S = 5
 ALARMS_S = 15
 WARNINGS_S = 60 * 60
 AUDIT_S = 60 * 60
@@ -147,7 +150,7 @@ async def ticking(
         Tick("figures", Recent(pool, lines, listeners, work.achieved).look, FIGURES_S),
         Tick("totals", partial(show_totals, pool, authority), TOTALS_S),
         Tick("doubts", configuration.look_for_doubts, DOUBTS_S),
-        Tick("alarms", _Alarms(pool, authority, lines, work).run, ALARMS_S),
+        Tick("alarms", _Alarms(pool, authority, lines, configuration, work).run, ALARMS_S),
         Tick("failures", partial(_write_failures, pool, lines), FAILURES_S),
         Tick("seal", partial(_seal, pool), SEAL_S),
         Tick(
@@ -188,9 +191,11 @@ async def ticking(
 
 @asynccontextmanager
 async def telling(outbox: Outbox, work: WorkDone) -> AsyncIterator[None]:
-    """Run the ticks that tell customers something while the context is open."""
+    """Run the ticks that tell customers and staff something while the context is open."""
     ticks = [
         Tick("notices", outbox.look, NOTICES_S),
+        # By itself: whoever is on call does not wait until all customers were told.
+        Tick("calls", outbox.send_calls, CALLS_S),
         # Of all accounts, when the start is over.
         Tick("warnings", outbox.look_ahead, WARNINGS_S, first_after_s=5 * 60),
     ]
@@ -376,18 +381,22 @@ class _Alarms:
     pool: Pool
     authority: Authority
     lines: Lines
+    configuration: Configuration
     work: WorkDone
 
     async def run(self) -> None:
+        staff = staff_of(self.configuration.site)
         async with self.pool.connection(lasts_s=LONG_USE_S) as connection:
             now = await supply.database_clock(connection)
             await open_cases(connection, now)
-            found = await supply_alarms(
+            rows = await supply_alarms(
                 connection,
                 [line.name for line in self.lines],
                 now,
                 shadow_mode=self.authority.shadow_mode,
             )
+            levels = await call_staff(connection, staff, rows, now) if staff.persons else {}
+        found = alarms_of(rows, now)
         more, over = news(self.work.alarms, found)
         self.work.alarms = found
         for alarm in more:
@@ -398,6 +407,8 @@ class _Alarms:
             alarm_now = found.get(kind)
             metrics.ALARMS.labels(kind).set(alarm_now.count if alarm_now else 0)
             metrics.ALARM_AGE.labels(kind).set(alarm_now.oldest_s if alarm_now else 0)
+        for level in LEVELS:
+            metrics.STAFF_ALARMS.labels(level).set(levels.get(int(level), 0))
 
 
 async def close_over_days(

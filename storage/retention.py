@@ -11,7 +11,15 @@ from typing import Final
 from storage.sql import Connection, fetch_records, fetch_row, fetch_rows, load
 
 SQL = load("retention")
-BY_ROWS: Final = ("attempt", "chain_change", "dead_letter", "guard_verdict", "slot_journal")
+BY_ROWS: Final = (
+    "attempt",
+    "chain_change",
+    "dead_letter",
+    "guard_verdict",
+    "slot_journal",
+    "staff_alarm",
+    "staff_call",
+)
 """Tables whose rows go one by one; readings and slots go by whole months."""
 
 

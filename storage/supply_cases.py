@@ -74,7 +74,8 @@ async def alarms(
     *,
     shadow_mode: bool,
 ) -> list[dict[str, Any]]:
-    """What a person has to know now: kind, point, account, line, since, detail.
+    """What a person has to know now: kind, point, account, line, since, detail, area, has_job
+    (a job in the field is open for it).
 
     `lines`: those that run, or would. In shadow mode whoever is cut stays so."""
     values = {

@@ -140,6 +140,8 @@ def copy_site(
     content = _absolute(content, site.path.parent.resolve())
     content.pop("database", None)
     content.pop("listener", None)
+    # Whoever is on call has nothing to do with meters that are simulated.
+    content.pop("on_call", None)
     terminals = (line for line in _terminals(site) if line["name"] in places)
     content["line"] = [_line(line, places) for line in chain(content.get("line", []), terminals)]
     content["site"] |= {"data_directory": "data", "archive": "archive"}

@@ -70,6 +70,7 @@ RIGHTS: Final[Mapping[str, Roles]] = {
     "notice receipt": TOLD,
     "job assign": TASKS,
     "job close": TASKS,
+    "supply acknowledge": TASKS,
     "dispute open": ANYBODY,
     "dispute close": CUSTOMERS,
     "protect add": ANYBODY,

@@ -14,7 +14,7 @@ from daemon.cli.breaker import breaker
 from daemon.cli.on_site import on_database
 from daemon.cli.output import as_json, fail, print_columns, print_json, print_json_rows
 from daemon.cli.site_option import site_option
-from daemon.cli.supply_alarms import alarms
+from daemon.cli.supply_alarms import acknowledge, alarms, calls
 from daemon.cli.supply_holds import amnesty, hold, holds, lock, release
 from daemon.cli.supply_order import order
 from daemon.cli.supply_plan import plan
@@ -31,7 +31,10 @@ def supply() -> None:
     """Look at supply states and commands; hold cuts, restore."""
 
 
-for command in (trip, order, restore, hold, lock, amnesty, release, holds, plan, alarms, breaker):
+for command in (
+    *(trip, order, restore, hold, lock, amnesty, release, holds, plan),
+    *(alarms, calls, acknowledge, breaker),
+):
     supply.add_command(command)
 
 

@@ -17,12 +17,14 @@ from daemon.runtime.supervision import in_thread
 from daemon.sending.signature import SIGNATURE, TIMESTAMP, signature
 from protocols.errors import MeterdError
 from storage.notices import NoticeToSend
+from storage.staff_alarms import CallToSend
 
 if TYPE_CHECKING:
     from apprise import Apprise
 
-Send = Callable[[NoticeToSend], Awaitable[None]]
-"""Returns when the channel took the notice; NotTaken otherwise."""
+ToSend = NoticeToSend | CallToSend
+Send = Callable[[ToSend], Awaitable[None]]
+"""Returns when the channel took it; NotTaken otherwise."""
 BUSY: Final = (408, 425, 429)
 """HTTP: refused now, and perhaps not in a moment."""
 CLIENT_ERRORS: Final = range(400, 500)
@@ -52,13 +54,13 @@ def _channel(section: NoticeChannelSection) -> Send:
         call = partial(_notify, section.apprise, section.timeout_s)
         _service(section.apprise, "0", section.name)
 
-    async def send(notice: NoticeToSend) -> None:
+    async def send(notice: ToSend) -> None:
         await in_thread(partial(call, notice))
 
     return send
 
 
-def _post(url: Secret, key: Secret, timeout_s: float, notice: NoticeToSend) -> None:
+def _post(url: Secret, key: Secret, timeout_s: float, notice: ToSend) -> None:
     # With the first notice: a tenth of a second of every start else.
     import requests
 
@@ -88,9 +90,23 @@ def _post(url: Secret, key: Secret, timeout_s: float, notice: NoticeToSend) -> N
         raise NotTaken(f"webhook answered {status}", is_final=is_final)
 
 
-def webhook_content(notice: NoticeToSend) -> dict[str, object]:
-    """What a webhook gets. `notice` is the same when it is sent again."""
+def webhook_content(notice: ToSend) -> dict[str, object]:
+    """What a webhook gets. `notice`, of staff `call`, is the same when it is sent again."""
     title, text = notice.text.split("\n", 1)
+    if isinstance(notice, CallToSend):
+        return {
+            "call": notice.number,
+            "try": notice.tries,
+            "kind": notice.kind,
+            "area": notice.area,
+            "level": notice.level,
+            "name": notice.name,
+            "channel": notice.channel,
+            "address": notice.address,
+            "language": notice.language,
+            "title": title,
+            "text": text,
+        }
     return {
         "notice": notice.notice_id,
         "try": notice.tries + 1,
@@ -107,7 +123,7 @@ def webhook_content(notice: NoticeToSend) -> dict[str, object]:
     }
 
 
-def _notify(url: Secret, timeout_s: float, notice: NoticeToSend) -> None:
+def _notify(url: Secret, timeout_s: float, notice: ToSend) -> None:
     title, text = notice.text.split("\n", 1)
     service = _service(url, notice.address, notice.channel)
     if not service.notify(body=text, title=title, timeout=timeout_s):

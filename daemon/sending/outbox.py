@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -12,11 +13,18 @@ import structlog
 
 from daemon import metrics
 from daemon.runtime.supervision import together
-from daemon.sending.channels import NotTaken, Send
-from daemon.transactions.notices import Telling, make_notices, not_sent, release_notice
-from storage import notices, supply
+from daemon.sending.channels import NotTaken, Send, ToSend
+from daemon.transactions.notices import (
+    PAUSES,
+    Telling,
+    make_notices,
+    not_sent,
+    release_notice,
+)
+from storage import notices, staff_alarms, supply
 from storage.database import LONG_USE_S, Pool
 from storage.notices import NoticeToSend
+from storage.staff_alarms import CallToSend
 
 log = structlog.get_logger("notices")
 
@@ -93,6 +101,16 @@ class Outbox:
         for start in range(0, len(due), SENT_AT_ONCE):
             await together(self._send(*it) for it in due[start : start + SENT_AT_ONCE])
 
+    async def send_calls(self) -> None:
+        """Tell who is on call what was made for them, at any hour."""
+        if not self.send:
+            return
+        async with self.pool.connection() as connection:
+            now = await supply.database_clock(connection)
+            due = await staff_alarms.release_calls(connection, now, PAUSES, MOST_A_TICK)
+        for start in range(0, len(due), SENT_AT_ONCE):
+            await together(map(self._send_call, due[start : start + SENT_AT_ONCE]))
+
     def condition(self) -> dict[str, Any]:
         """What /healthz shows of it."""
         return {
@@ -125,7 +143,29 @@ class Outbox:
             else:
                 await self._note(connection, to_send, error)
 
-    async def _error_of(self, notice: NoticeToSend) -> NotTaken | None:
+    async def _send_call(self, call: CallToSend) -> None:
+        error = await self._error_of(call)
+        is_given_up = error is not None and (error.is_final or call.tries > len(PAUSES))
+        async with self.pool.connection() as connection:
+            if error is None:
+                now = await supply.database_clock(connection)
+                await staff_alarms.mark_sent(connection, call.number, now)
+            elif is_given_up:
+                now = await supply.database_clock(connection)
+                await staff_alarms.give_up(connection, call.number, str(error), now)
+            else:
+                await staff_alarms.note_error(connection, call.number, str(error))
+        outcome = "sent" if error is None else "failed" if is_given_up else "not_taken"
+        metrics.NOTICES.labels(call.channel, outcome).inc()
+        log.log(
+            logging.INFO if error is None else logging.ERROR,
+            f"call {outcome.replace('_', ' ')}",
+            call=call.number,
+            name=call.name,
+            channel=call.channel,
+        )
+
+    async def _error_of(self, notice: ToSend) -> NotTaken | None:
         send = self.send.get(notice.channel)
         if send is None:
             return NotTaken("the channel is not configured any more", is_final=True)

@@ -42,6 +42,7 @@ from daemon.pipeline.pipeline import Pipeline
 from daemon.site.listeners import Listener
 from daemon.transactions.line_commands import LineCommands
 from daemon.transactions.notices import Telling
+from daemon.transactions.staff_alarms import Staff
 from protocols.channels import Channel
 from protocols.channels.conversation import Timing
 from protocols.channels.serial import SerialChannel
@@ -295,3 +296,9 @@ def telling_of(site: LoadedSite, authority: Authority) -> Telling:
         site.texts,
         words,
     )
+
+
+def staff_of(site: LoadedSite) -> Staff:
+    """Who is told of alarms, and how."""
+    settings = site.settings
+    return Staff(settings.on_call, settings.alarms.escalate_after, site.texts, settings.site.zone)

@@ -28,7 +28,9 @@ APPLIED = frozenset(
     f"{section}.{key}"
     for section, model in (("collection", LineCollectionSection), ("quality", QualitySection))
     for key in file_keys(model).values()
-) | frozenset({"site.archive", "site.tariffs", "log.level", "log.trace_lines"})
+) | frozenset(
+    {"site.archive", "site.tariffs", "log.level", "log.trace_lines", "alarms.escalate_after_min"}
+)
 """Keys outside of the sections of lines that need no restart.
 
 Those of `[control]` do on purpose: a start is followed by `startup_hold_min` without trips, in
@@ -96,6 +98,7 @@ def difference(old: LoadedSite, new: LoadedSite) -> Difference:
             *listeners.applied,
             *_changed_callers(old, new),
             *_changed_channels(old.settings, new.settings),
+            *_changed_on_call(old.settings, new.settings),
         ),
         needs_restart=(*settings.needing_restart, *listeners.needing_restart),
     )
@@ -332,6 +335,15 @@ def _changed_channels(old: Site, new: Site) -> Iterator[str]:
     for name in [name for name in was if name in now]:
         for key in _differing(was[name], now[name]):
             yield f"notice_channel.{name}.{key}"
+
+
+def _changed_on_call(old: Site, new: Site) -> Iterator[str]:
+    """Who is told of alarms: on_call.NAME of everybody who comes, goes or is told otherwise."""
+    names = dict.fromkeys(it.name for it in (*old.on_call, *new.on_call))
+    for name in names:
+        was, now = ([it for it in of.on_call if it.name == name] for of in (old, new))
+        if was != now:
+            yield f"on_call.{name}"
 
 
 def _changed_callers(old: LoadedSite, new: LoadedSite) -> Iterator[str]:

@@ -9,7 +9,7 @@ from typing import Any, Final
 import structlog
 from psycopg import AsyncConnection
 
-from daemon.control.alarms import SILENT, TRIP_LATE, UNSEEN, Alarm, alarms_of
+from daemon.control.alarms import SILENT, TRIP_LATE, UNSEEN
 from daemon.control.cases import CASE_LASTS, HeldSupply, case_of, is_proven_dark
 from daemon.control.commands import RECONNECT_LATE
 from storage import ledger, supply_cases
@@ -50,14 +50,7 @@ async def open_cases(connection: AsyncConnection[Any], now: datetime) -> None:
 
 async def supply_alarms(
     connection: AsyncConnection[Any], lines: Iterable[str], now: datetime, *, shadow_mode: bool
-) -> dict[str, Alarm]:
-    """What a person has to know of supply now, by kind. `lines`: those that run."""
-    rows = await supply_alarm_rows(connection, lines, now, shadow_mode=shadow_mode)
-    return alarms_of(rows, now)
-
-
-async def supply_alarm_rows(
-    connection: AsyncConnection[Any], lines: Iterable[str], now: datetime, *, shadow_mode: bool
 ) -> list[dict[str, Any]]:
-    """The same one by one: kind, point, account, line, since, detail."""
+    """What a person has to know of supply now, one by one: kind, point, account, line, since,
+    detail, area, has_job. `lines`: those that run."""
     return await supply_cases.alarms(connection, lines, AGES, now, shadow_mode=shadow_mode)

@@ -2029,6 +2029,56 @@ COMMENT ON TABLE field_job_owner IS 'who has a job; of one job the last counts';
 CREATE TRIGGER field_job_owner_is_never_changed BEFORE UPDATE OR DELETE ON field_job_owner
     FOR EACH ROW EXECUTE FUNCTION refuse_change();
 
+-- What the staff has to take in hand, each thing by itself: one that comes while others are had asks anew (R78).
+CREATE TABLE staff_alarm (
+    id              bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    kind            text NOT NULL CHECK (kind <> ''),
+    about           text NOT NULL CHECK (about <> ''),
+    area            text NOT NULL,
+    since           timestamptz NOT NULL,
+    opened_at       timestamptz NOT NULL,
+    over_at         timestamptz,
+    level           smallint NOT NULL DEFAULT 0 CHECK (level >= 0),
+    told_at         timestamptz,
+    has_failed      boolean NOT NULL DEFAULT false,
+    acknowledged_at timestamptz,
+    acknowledged_by text CHECK (acknowledged_by <> ''),
+    CHECK ((level = 0) = (told_at IS NULL)),
+    CHECK (num_nulls(acknowledged_at, acknowledged_by) IN (0, 2))
+);
+CREATE UNIQUE INDEX one_open_staff_alarm ON staff_alarm (kind, about) WHERE over_at IS NULL;
+CREATE INDEX staff_alarms_that_are_over ON staff_alarm (over_at, kind, about) WHERE over_at IS NOT NULL;
+COMMENT ON TABLE staff_alarm IS 'one thing that is wrong, until it is over; a job in the field (kind job_...) is over when somebody has it';
+COMMENT ON COLUMN staff_alarm.level IS 'that was told last, at told_at; 0: none yet. has_failed: somebody of it could not be reached';
+CREATE TRIGGER staff_alarm_stays_acknowledged BEFORE UPDATE OF acknowledged_at, acknowledged_by ON staff_alarm FOR EACH ROW
+    WHEN (OLD.acknowledged_at IS NOT NULL) EXECUTE FUNCTION refuse_change();
+
+CREATE TABLE staff_call (
+    id              bigint PRIMARY KEY,
+    alarms          bigint[] NOT NULL CHECK (cardinality(alarms) > 0),
+    kind            text NOT NULL CHECK (kind <> ''),
+    area            text NOT NULL,
+    level           smallint NOT NULL CHECK (level > 0),
+    name            text NOT NULL CHECK (name <> ''),
+    channel         text NOT NULL CHECK (channel <> ''),
+    address         text NOT NULL CHECK (address <> ''),
+    language        text NOT NULL CHECK (language IN ('zh', 'en')),
+    text            text NOT NULL CHECK (text <> ''),
+    made_at         timestamptz NOT NULL,
+    next_at         timestamptz NOT NULL,
+    tries           integer NOT NULL DEFAULT 0,
+    error           text NOT NULL DEFAULT '',
+    sent_at         timestamptz,
+    failed_at       timestamptz,
+    CHECK (sent_at IS NULL OR failed_at IS NULL)
+);
+CREATE INDEX staff_calls_by_time ON staff_call (made_at);
+CREATE INDEX staff_calls_to_send ON staff_call (next_at) WHERE sent_at IS NULL AND failed_at IS NULL;
+COMMENT ON TABLE staff_call IS 'what one person of the staff was told, of all alarms of one kind in one area whose time had come; the address belongs in no log';
+COMMENT ON COLUMN staff_call.id IS 'what is acknowledged by: it stands in the text. No sequence';
+CREATE TRIGGER staff_call_that_ended_stays BEFORE UPDATE ON staff_call FOR EACH ROW
+    WHEN (OLD.sent_at IS NOT NULL OR OLD.failed_at IS NOT NULL) EXECUTE FUNCTION refuse_change();
+
 CREATE TABLE breaker (
     id              bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     scope           text NOT NULL CHECK (scope IN ('site', 'area', 'line', 'tariff')),
@@ -2086,7 +2136,8 @@ CREATE TABLE retention (
     table_name  text PRIMARY KEY,
     keep        interval CHECK (keep > interval '0'),
     reason      text NOT NULL,
-    CHECK (keep IS NULL OR table_name IN ('reading', 'slot', 'slot_journal', 'guard_verdict', 'dead_letter', 'attempt', 'chain_change')),
+    CHECK (keep IS NULL OR table_name IN ('reading', 'slot', 'slot_journal', 'guard_verdict', 'dead_letter', 'attempt', 'chain_change',
+                                             'staff_alarm', 'staff_call')),
     CHECK (keep >= interval '3 years' OR table_name NOT IN ('reading', 'slot', 'slot_journal'))
 );
 COMMENT ON COLUMN retention.keep IS 'at least so long; NULL: for ever';
@@ -2098,6 +2149,8 @@ INSERT INTO retention (table_name, keep, reason) VALUES
     ('dead_letter', '1 year', 'from the day it was replayed or dropped; one that waits for somebody stays'),
     ('attempt', '400 days', 'why a day was missing explains the bill of a year'),
     ('chain_change', '3 days', 'whoever remembers chains looks more often, or forgets them'),
+    ('staff_alarm', '1 year', 'from the day it was over: who had it, and how fast'),
+    ('staff_call', '1 year', 'who was told; the last one stays, for its number'),
     ('outage', NULL, 'a row ends with its outage'),
     ('contact', NULL, 'who was told'),
     ('notice_to_send', NULL, 'a row ends when its notice was sent'),
@@ -2247,6 +2300,13 @@ BEGIN
         WHEN 'dead_letter' THEN
             DELETE FROM dead_letter WHERE ctid = ANY (ARRAY(
                 SELECT ctid FROM dead_letter WHERE coalesce(replayed_at, dropped_at) < cut LIMIT most FOR UPDATE SKIP LOCKED));
+        WHEN 'staff_alarm' THEN
+            DELETE FROM staff_alarm WHERE ctid = ANY (ARRAY(
+                SELECT ctid FROM staff_alarm WHERE over_at < cut ORDER BY over_at LIMIT most));
+        WHEN 'staff_call' THEN
+            DELETE FROM staff_call WHERE ctid = ANY (ARRAY(
+                SELECT ctid FROM staff_call WHERE made_at < cut AND id < (SELECT max(id) FROM staff_call)
+                ORDER BY made_at LIMIT most));
         ELSE
             RAISE EXCEPTION 'no row of % is deleted one by one', of_table USING ERRCODE = 'invalid_parameter_value';
     END CASE;
@@ -2335,6 +2395,8 @@ INSERT INTO daemon_privilege (table_name, privileges) VALUES
     ('supply_mark', 'INSERT, UPDATE (lift_actor, lift_reason, lift_asked_at, lift_second, lifted_at)'),
     ('field_job', 'INSERT, UPDATE (closed_at, closed_by, result)'),
     ('field_job_owner', 'INSERT'),
+    ('staff_alarm', 'INSERT, UPDATE (over_at, level, told_at, has_failed, acknowledged_at, acknowledged_by)'),
+    ('staff_call', 'INSERT, UPDATE (next_at, tries, error, sent_at, failed_at)'),
     ('breaker', 'INSERT, UPDATE (reset_actor, reset_reason, reset_asked_at, reset_second, reset_at)'),
     ('command', 'INSERT, UPDATE'),
     ('command_event', ''),

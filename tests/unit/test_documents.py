@@ -71,6 +71,7 @@ LISTS: dict[str, dict[str, Any]] = {
     },
     "policy": {"name": "market"},
     "person": {"name": "li", "roles": ["finance"]},
+    "on_call": {"name": "li", "channel": "app", "address": "1"},
     "notice_channel": {"name": "app", "apprise": {"file": "tests/data/notice-url"}},
 }
 SECTIONS = {name: f"`[[{name}]]`" if name in LISTS else f"`[{name}]`" for name in Site.model_fields}

@@ -12,11 +12,16 @@ import psycopg
 import pytest
 from psycopg import AsyncConnection
 
+from config.notice_texts import shipped_texts
+from config.settings import OnCallSection
+from daemon.transactions.staff_alarms import Staff, call_staff
+from daemon.transactions.supply_cases import supply_alarms
 from daemon.transactions.sweep import open_restore_jobs, sweep
 from storage import field_jobs
 from storage.site_lock import SITE_LOCK
+from storage.supply import database_clock
 from tests.database.cli.test_document_commands import Place, pytestmark
-from tests.database.small_site import CUT_AT_ANY_TIME, NOW, SHADOW, on, pay
+from tests.database.small_site import CUT_AT_ANY_TIME, NOW, SHADOW, ZONE, on, pay
 from tests.database.transactions.test_control_facts import reasons
 from tests.database.transactions.test_supply import exhausted
 
@@ -65,6 +70,36 @@ def test_what_is_wrong_with_supply_is_told_from_the_tables(place: Place) -> None
     assert (found["kind"], found["point"], found["account"]) == ("cut_in_shadow", "P1", "A1")
     words = said(place, "supply", "alarms")
     assert "points are cut, and in shadow mode nobody is restored" in words
+
+
+def test_who_was_told_is_shown_and_acknowledged_by_the_number(place: Place) -> None:
+    staff = Staff(
+        [OnCallSection(name="Li", channel="sms", address="1", language="en")],
+        timedelta(minutes=10),
+        shipped_texts(),
+        ZONE,
+    )
+
+    async def called(connection: AsyncConnection[Any]) -> None:
+        now = await database_clock(connection)
+        rows = await supply_alarms(connection, [], now, shadow_mode=True)
+        await call_staff(connection, staff, rows, now)
+
+    assert said(place, "supply", "calls", "--json") == ""
+    on(place.url, _p1_is_cut)
+    on(place.url, called)
+    first, second = map(json.loads, said(place, "supply", "calls", "--json").splitlines())
+    assert (first["number"], first["level"], first["name"], first["state"]) == (1, 1, "Li", "waits")
+    assert (first["about"], first["acknowledged_by"], first["waiting"]) == ("P1", None, 1)
+    taken = told(place, "supply", "acknowledge", str(first["number"]), "--actor", "li")
+    assert (taken["about"], taken["acknowledged_by"]) == (["P1"], "li")
+    again = said(place, "supply", "acknowledge", str(first["number"]), code=1)
+    assert "is over, or somebody has it" in again
+    assert "no call 99" in said(place, "supply", "acknowledge", "99", code=1)
+    shown = said(place, "supply", "calls")
+    assert "acknowledged by" in shown
+    assert "Li" in shown
+    assert second["acknowledged_by"] is None
 
 
 def test_the_last_verdict_and_look_are_told_with_their_times(place: Place) -> None:

@@ -14,6 +14,7 @@ from psycopg import AsyncConnection
 from psycopg.errors import LockNotAvailable
 
 from daemon.audit.second_guard import second_opinion
+from daemon.control.alarms import alarms_of
 from daemon.control.authority import Authority
 from daemon.control.facts import ORDERS
 from daemon.control.guard import Cause, Policy
@@ -352,7 +353,7 @@ def test_what_is_ordered_off_and_on_all_the_same_is_an_alarm(database_url: str) 
         await ask_for_order(connection, "P1", "theft", SAID)
         assert await alarmed(connection) == {}
         number = await ordered(connection)
-        assert await supply_alarms(connection, ["line"], soon(0), shadow_mode=False) == {}
+        assert await supply_alarms(connection, ["line"], soon(0), shadow_mode=False) == []
         assert await alarmed(connection) == {
             "order_not_done": f"point P1, line line, safety order {number}"
         }
@@ -609,7 +610,7 @@ def test_what_is_kept_off_is_no_reconnect_that_failed(database_url: str) -> None
 async def alarmed(connection: AsyncConnection[Any]) -> dict[str, str]:
     """Twenty minutes later."""
     found = await supply_alarms(connection, ["line"], soon(20), shadow_mode=False)
-    return {kind: it.first for kind, it in found.items()}
+    return {kind: it.first for kind, it in alarms_of(found, soon(20)).items()}
 
 
 def test_an_order_is_asked_for_anew_after_four_hours_and_replaced_while_it_waits(

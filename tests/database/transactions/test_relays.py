@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from psycopg import AsyncConnection
 
-from daemon.control.alarms import Alarm
+from daemon.control.alarms import Alarm, alarms_of
 from daemon.quality.arrival import RelayRead
 from daemon.transactions.observe import take_answer
 from daemon.transactions.relays import take_relays
@@ -81,7 +81,7 @@ async def alarms(
     at: datetime = NOW,
     shadow_mode: bool = False,
 ) -> dict[str, Alarm]:
-    return await supply_alarms(connection, lines, at, shadow_mode=shadow_mode)
+    return alarms_of(await supply_alarms(connection, lines, at, shadow_mode=shadow_mode), at)
 
 
 # --- what is kept ---------------------------------------------------------------------------------

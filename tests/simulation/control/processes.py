@@ -25,7 +25,7 @@ from daemon.runtime.host_clock import HostClock
 from daemon.transactions.line_commands import LineCommands, LineCommandStep
 from daemon.transactions.relays import take_relays
 from daemon.transactions.release import resume
-from daemon.transactions.supply_cases import supply_alarm_rows
+from daemon.transactions.supply_cases import supply_alarms
 from daemon.transactions.sweep import sweep
 from protocols.errors import LineDown, NoReply
 from storage import supply
@@ -189,7 +189,7 @@ class Daemon:
                     at = await supply.database_clock(cast("Any", connection))
                     self.authority.clocks.see(self.now(), at)
                     await sweep(cast("Any", connection), self.authority, self.now())
-                    rows = await supply_alarm_rows(
+                    rows = await supply_alarms(
                         cast("Any", connection),
                         self.lines,
                         self.database.now(),

@@ -294,6 +294,55 @@ def test_a_channel_beside_the_whole_of_its_device_is_a_warning(
     ]
 
 
+CHANNEL = '[[notice_channel]]\nname = "sms"\napprise = { file = "url" }\n'
+
+
+def on_call(*persons: tuple[str, int]) -> tuple[str, str]:
+    tables = "".join(
+        f'[[on_call]]\nname = "li"\nareas = {areas}\nlevel = {level}\nchannel = "sms"\n'
+        'address = "1"\n'
+        for areas, level in persons
+    )
+    return "[site]", f"{CHANNEL}{tables}[site]"
+
+
+@pytest.mark.parametrize(
+    ("persons", "told"),
+    [
+        ([], []),
+        ([("[]", 1)], []),
+        ([("[]", 1), ('["T2"]', 2)], []),
+        (
+            [('["T2"]', 1)],
+            ["nobody is on call for areas 1 (T1): of their alarms nobody is told"],
+        ),
+        (
+            [("[]", 1), ('["T2"]', 3)],
+            ["areas without a level below another: 1 (T2: 2)"],
+        ),
+        (
+            [('["T2"]', 2)],
+            [
+                "nobody is on call for areas 1 (T1): of their alarms nobody is told",
+                "areas without a level below another: 1 (T2: 1)",
+            ],
+        ),
+    ],
+)
+def test_areas_that_nobody_is_on_call_for_are_named(
+    tmp_path: Path, persons: list[tuple[str, int]], told: list[str]
+) -> None:
+    (tmp_path / "url").write_text("json://host/{address}")
+    (tmp_path / "url").chmod(0o600)
+    _, warnings = doubts(
+        tmp_path,
+        meterd=on_call(*persons),
+        points="point,account,area\nP1,A1,T1\nP2,A2,T2\n",
+    )
+    found = [it for it in warnings if ": on_call: " in it]
+    assert [it.split(": on_call: ")[1] for it in found] == told
+
+
 def test_a_price_of_nothing_is_a_warning(tmp_path: Path) -> None:
     mistakes, (warning, _) = doubts(tmp_path, tariffs=("0.5283", "0"))
     assert not mistakes

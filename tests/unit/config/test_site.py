@@ -686,3 +686,19 @@ def test_check_warns_of_a_daemon_that_may_own_its_tables(tmp_path: Path) -> None
         assert done.exit_code == 0
         told.append("database.migration_url is not given" in done.stderr)
     assert told == [True, False]
+
+
+def test_who_is_on_call_has_a_channel_and_areas_that_there_are(tmp_path: Path) -> None:
+    (tmp_path / "url").write_text("json://host/{address}")
+    tables = (
+        '[[notice_channel]]\nname = "sms"\napprise = { file = "url" }\n'
+        '[[on_call]]\nname = "li"\nareas = ["T22"]\nchannel = "smss"\naddress = "1"\n'
+        "[site]"
+    )
+    told = mistakes(
+        tmp_path, meterd=("[site]", tables), points="point,account,area\nP1,A1,T1\nP2,A2,T2\n"
+    )
+    assert [it.split(": ", 1)[1] for it in told] == [
+        "on_call.li.areas: no point of points.csv is in area T22 (did you mean T2?)",
+        "on_call.li.channel: no [[notice_channel]] smss in meterd.toml (did you mean sms?)",
+    ]

@@ -233,6 +233,29 @@ def test_ways_for_notices_are_taken_over_and_named_by_their_keys_without_secrets
     assert difference(channels(), old).settings == ("notice_channel.sms", "notice_channel.mail")
 
 
+def test_who_is_on_call_is_taken_over_and_named(site: Callable[..., LoadedSite]) -> None:
+    def on_call(*named: tuple[str, int], minutes: int = 10) -> LoadedSite:
+        channel = '[[notice_channel]]\nname = "sms"\napprise = { file = "broker" }\n'
+        tables = "".join(
+            f'[[on_call]]\nname = "{name}"\nlevel = {level}\nchannel = "sms"\naddress = "1"\n'
+            for name, level in named
+        )
+        alarms = f"[alarms]\nescalate_after_min = {minutes}\n"
+        secret = ("broker", "broker-secret", "json://user:pass@host/{address}")
+        return site(in_meterd("[http]", f"{channel}{tables}{alarms}[http]"), secret)
+
+    old = on_call(("li", 1), ("li", 3), ("wu", 2), ("xu", 1))
+    new = on_call(("li", 1), ("wu", 2), ("xu", 2), ("yu", 1), minutes=5)
+    found = difference(old, new)
+    assert set(found.settings) == {
+        "alarms.escalate_after_min",
+        *("on_call.li", "on_call.xu", "on_call.yu"),
+    }
+    assert found.needs_restart == ()
+    applied = applicable(old, new).settings
+    assert (applied.on_call, applied.alarms) == (new.settings.on_call, new.settings.alarms)
+
+
 def test_what_needs_a_restart_stays_as_it_was_and_is_named_again(
     site: Callable[..., LoadedSite],
 ) -> None:

@@ -18,9 +18,10 @@ from click.testing import CliRunner
 from config.secret import Secret
 from config.settings import NoticeChannelSection
 from daemon.cli.check import check
-from daemon.sending.channels import NotTaken, open_channels
+from daemon.sending.channels import NotTaken, open_channels, webhook_content
 from daemon.sending.signature import SIGNATURE, TIMESTAMP, is_signed
 from storage.notices import NoticeToSend
+from storage.staff_alarms import CallToSend
 from tests.unit.config.test_site import write
 
 KEY = "both know it"
@@ -152,3 +153,31 @@ def test_a_url_that_apprise_does_not_know_is_refused_at_the_start(tmp_path: Path
     assert told.exit_code == 78
     mistake = f"meterd.toml:{line}: notice_channel.sms.apprise: apprise knows no such URL"
     assert mistake in told.stderr.splitlines()
+
+
+def test_a_webhook_gets_a_call_of_the_staff_by_its_own_number() -> None:
+    call = CallToSend(
+        number=17,
+        tries=2,
+        kind="job_restore",
+        area="T-1",
+        level=2,
+        name="Wu",
+        channel="app",
+        address="1",
+        language="en",
+        text="title\ntext",
+    )
+    assert webhook_content(call) == {
+        "call": 17,
+        "try": 2,
+        "kind": "job_restore",
+        "area": "T-1",
+        "level": 2,
+        "name": "Wu",
+        "channel": "app",
+        "address": "1",
+        "language": "en",
+        "title": "title",
+        "text": "text",
+    }
