@@ -13,11 +13,23 @@ from protocols.errors import MeterdError
 from storage import point_pricing, tariff_filing
 from storage.chains import act_as, lock_chains
 from storage.settling import ALL_DAYS, NO_DAYS, mark_accounts, mark_points
-from storage.sql import Connection, Row, fetch_dicts, fetch_records, fetch_row, fetch_rows, load
+from storage.sql import (
+    Connection,
+    Row,
+    fetch_dicts,
+    fetch_records,
+    fetch_row,
+    fetch_rows,
+    load,
+    table_text,
+)
 
 SQL = load("archive")
 BEGINNING: Final = date(2000, 1, 1)
 """The first day of a ratio or limit that was taken from the files: it always held."""
+
+COPIED_AT_ONCE: Final = 10_000
+"""Rows that are made text together."""
 
 
 class Conflict(NamedTuple):
@@ -531,7 +543,7 @@ async def points_of_account(connection: Connection, account: str) -> list[dict[s
     return await fetch_dicts(connection, SQL["points_of_account"], {"account": account})
 
 
-async def _copy(connection: Connection, table: str, rows: Iterable[Row]) -> None:
+async def _copy(connection: Connection, table: str, rows: Sequence[Row]) -> None:
     async with connection.cursor() as cursor, cursor.copy(f"COPY {table} FROM STDIN") as copy:
-        for row in rows:
-            await copy.write_row(row)
+        for begin in range(0, len(rows), COPIED_AT_ONCE):
+            await copy.write(table_text(rows[begin : begin + COPIED_AT_ONCE]))

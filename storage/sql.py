@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from importlib.resources import files
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from psycopg import AsyncConnection
 from psycopg.rows import class_row, dict_row
+
+from storage.texts import storable
 
 T = TypeVar("T")
 Connection = AsyncConnection[Any]
 """A connection whose rows are asked for in one of the ways below."""
 Row = tuple[Any, ...]
 Values = Mapping[str, Any]
+NULL: Final = "\\N"
+ESCAPES: Final = str.maketrans({"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r"})
+"""What means something to COPY."""
 _HEAD = re.compile(r"^-- (?P<name>\w+) -- .+$", re.MULTILINE)
 
 
@@ -47,6 +52,22 @@ def texts(values: Iterable[str]) -> str:
     """The same of texts."""
     quoted = [value.replace("\\", "\\\\").replace('"', '\\"') for value in values]
     return "{" + ",".join(f'"{value}"' for value in quoted) + "}"
+
+
+def table_text(rows: Sequence[Row]) -> str:
+    """Rows as COPY takes them, made of whole columns: a fraction of what each would take by itself.
+
+    What no text of the database can hold becomes U+FFFD."""
+    columns = map(_cells, zip(*rows, strict=True))
+    return "".join(["\t".join(row) + "\n" for row in zip(*columns, strict=True)])
+
+
+def _cells(column: tuple[Any, ...]) -> list[str]:
+    cells = [NULL if it is None else str(it) for it in column]
+    together = "".join(cells)
+    if together.isprintable() and together.count("\\") == column.count(None):
+        return cells  # nothing in it means anything to COPY
+    return [NULL if it is None else storable(str(it)).translate(ESCAPES) for it in column]
 
 
 async def fetch_rows(

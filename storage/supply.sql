@@ -190,11 +190,12 @@ GROUP BY 1, 3, 4
 -- look_at_relays -- lines look at these meters' relays at once
 SELECT pg_notify('meterd_relay', meter::text) FROM unnest(%(meters)s::int[]) AS meter
 
--- accounts_to_ask_about -- in their order the next accounts whose money asks for a trip of a point
+-- accounts_to_ask_about -- in their order the next accounts whose money asks for a trip of a point; each looked up by index, though
+-- without statistics nobody knows that they are few
 SELECT a.id FROM account a
 WHERE a.credit_state = 'exhausted' AND a.id > %(after)s
   AND EXISTS (SELECT FROM point_account x JOIN point_supply v ON v.point_id = x.point_id
-              WHERE x.account_id = a.id AND x.to_day IS NULL AND v.supply_state = 'energised')
+              WHERE x.account_id = a.id AND x.to_day IS NULL AND v.supply_state = 'energised' OFFSET 0)
 ORDER BY a.id LIMIT %(most)s
 
 -- accounts_that_may_be_cut -- of all whose money has run out those whom no column that is asked here saves; first those behind `after`

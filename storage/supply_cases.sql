@@ -1,16 +1,20 @@
--- held_supplies -- points that are cut, and those whose relay was seen open although we hold it closed
+-- held_supplies -- points that are cut, and those whose relay was seen open although we hold it closed; each looked up by index,
+-- though without statistics nobody knows that they are few
 WITH held AS (
     SELECT * FROM point_supply WHERE supply_state <> 'energised' AND supply_state = 'disconnected'
     UNION ALL
     SELECT * FROM point_supply WHERE relay_observed = 'open' AND supply_state = 'energised'
 )
-SELECT p.id AS point_id, p.number AS point, x.account_id, m.address, m.line, v.supply_state, v.relay_observed,
-       v.relay_observed_at, v.relay_evidence, i.decimals::integer, used.steps AS used
+SELECT p.id AS point_id, p.number AS point, p.account_id, p.address, p.line, v.supply_state, v.relay_observed,
+       v.relay_observed_at, v.relay_evidence, p.decimals::integer, used.steps AS used
 FROM held v
-JOIN point p ON p.id = v.point_id
-JOIN installation i ON i.point_id = p.id AND i.to_at IS NULL AND i.has_relay
-JOIN meter m ON m.id = i.meter_id
-LEFT JOIN point_account x ON x.point_id = p.id AND x.to_day IS NULL
+CROSS JOIN LATERAL (
+    SELECT y.id, y.number, x.account_id, m.address, m.line, i.decimals
+    FROM point y
+    JOIN installation i ON i.point_id = y.id AND i.to_at IS NULL AND i.has_relay
+    JOIN meter m ON m.id = i.meter_id
+    LEFT JOIN point_account x ON x.point_id = y.id AND x.to_day IS NULL
+    WHERE y.id = v.point_id OFFSET 0) p
 LEFT JOIN LATERAL (
     SELECT e.at FROM command c JOIN command_event e ON e.command_id = c.id AND e.state = 'verified'
     WHERE c.point_id = p.id AND c.action = 'trip' ORDER BY c.sequence DESC LIMIT 1) cut ON v.supply_state = 'disconnected'

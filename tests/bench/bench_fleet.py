@@ -12,14 +12,17 @@ takes on a machine with nothing else to do; the clock says what it took beside e
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import signal
+import struct
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from functools import partial
@@ -33,6 +36,9 @@ import psycopg
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from daemon.acquisition.planning.wanted import Wanted
+from storage import columns
+from storage.binary import HEADER, SINCE, TRAILER
+from storage.columns import Integers
 from tests.bench.bench_spool import server_cpu_s
 from tests.servers.ports import free_port
 from tests.servers.postgres import Server, embedded_server, timescale_server
@@ -48,33 +54,48 @@ NUMBER = "A0000007"
 """One of the accounts."""
 ONE_S = 0.4
 """What is asked of one account, whatever the size of the site."""
-FILL: Final = {
-    "begin": """
-        SET session_replication_role = replica;
+ROWS_AT_ONCE = 50_000
+"""Rows that are made in memory together."""
+SLOT: Final = {
+    "reading_id": "int8", "total": "int8", "point_id": "int4", "day": "date", "meter_id": "int4",
+    "kind": "int2", "rule_set": "int2", "link_days": "int2",
+}  # fmt: skip
+LINK: Final = {
+    "modulus": "int8", "end_total": "int8", "used_total": "int4", "point_id": "int4",
+    "account_id": "int4", "from_day": "date", "to_day": "date", "meter_id": "int4",
+    "decimals": "int2", "ratio": "numeric",
+}  # fmt: skip
+ONE: Final = struct.pack(">5h", 1, 0, 0, 0, 1)
+"""A numeric, as PostgreSQL sends it."""
+OF_POINTS: Final = """
+    SELECT point_id, i.meter_id, a.account_id
+    FROM installation i JOIN point_account a USING (point_id) ORDER BY point_id
+"""
+BEFORE: Final = {
+    "slot": """
         INSERT INTO chain SELECT id, 1, '{first}' FROM point;
         UPDATE account SET state = 'active';
-        TRUNCATE to_settle;
+        TRUNCATE to_settle, slot;
+    """,
+    "link": """
+        TRUNCATE link;
         ALTER TABLE link DROP CONSTRAINT link_pkey;
     """,
-    "day": """
-        INSERT INTO slot (day, point_id, meter_id, kind, rule_set, link_days, reading_id, total)
-        SELECT date '{first}' + {n}, point_id, meter_id, 1, 1, least(1, {n}), point_id, 1000 * {n}
-        FROM installation WHERE {n} < {days} - {lacked} OR point_id % {lacking} <> 0 ORDER BY point_id;
-        INSERT INTO link (point_id, account_id, from_day, to_day, meter_id, used_total, end_total, modulus, decimals, ratio)
-        SELECT point_id, account_id, s.day - 1, s.day, meter_id, 1000, total, 100000000, 2, 1
-        FROM slot s JOIN point_account USING (point_id) WHERE s.day = date '{first}' + {n} AND {n} > 0 ORDER BY point_id;
-    """,
-    "end": """
+}
+"""What is done before all days are loaded. Replica: references hold by the way it is made, and
+checking millions of them is not measured. A table that is emptied before is not logged."""
+AFTER: Final = {
+    "slot": "",
+    "link": """
+        SET LOCAL maintenance_work_mem = '1GB';
         ALTER TABLE link ADD CONSTRAINT link_pkey PRIMARY KEY (point_id, from_day) WITH (fillfactor = 67);
         ALTER INDEX link_pkey RESET (fillfactor);
         SELECT brin_summarize_new_values('links_by_day');
     """,
 }
-"""Replica: references hold by the way it is made, and checking millions of them is not measured.
-
-A key that grows day by day, at each point's end, has leaves that are two thirds full, 30.8 bytes a
-link after a year; made at once at the end, and so full, it has 30.2 of them. Pages of links are summarised by day as they fill, by
-autovacuum, which these servers do without."""
+"""And after. A key that grows day by day, at each point's end, has leaves that are two thirds full,
+30.8 bytes a link after a year; made at once at the end, and so full, it has 30.2 of them. Pages of
+links are summarised by day as they fill, by autovacuum, which these servers do without."""
 
 
 @dataclass(frozen=True)
@@ -123,11 +144,14 @@ class Report:
 
 @dataclass(frozen=True)
 class Fleet:
-    """A site of so many points in `folder`, with `days` days present up to `newest`."""
+    """A site of so many points in `folder`, with the days from `first_day` to `newest` present."""
 
     folder: Path
     points: int
-    days: int
+    loaded_days: int
+    """As it was made; a kept one has a day more with each day since."""
+    first_day: date
+    """The opening day of every account, and the first that is there."""
     newest: date
 
     @property
@@ -136,15 +160,14 @@ class Fleet:
         return self.folder / "meterd.toml"
 
     @property
-    def first_day(self) -> date:
-        """The opening day of every account, and the first that is there."""
-        return self.newest - timedelta(days=self.days - 1)
+    def days(self) -> int:
+        """How many there are up to the newest."""
+        return (self.newest - self.first_day).days + 1
 
-    def write(self, url: str) -> None:
-        """Its files; every account is open, each point is billed to one of its own."""
+    def settle_in(self, url: str) -> None:
+        """Its settings, for the server that runs now."""
         lines = range(-(-self.points // METERS_OF_A_LINE))
         (self.folder / "url").write_text(url)
-        (self.folder / "archive").mkdir()
         self.config.write_text(
             '[site]\nname = "fleet"\nzone = "Asia/Shanghai"\ndata_directory = "data"\n'
             'archive = "archive"\ntariffs = "tariffs.toml"\n'
@@ -153,6 +176,10 @@ class Fleet:
             f'[http]\nlisten = "127.0.0.1:{free_port()}"\n'
             + "".join(f'[[line]]\nname = "gate-{n}"\ntcp = "{_gateway(n)}"\n' for n in lines)
         )
+
+    def write(self) -> None:
+        """Its archive and prices; every account is open, each point is billed to one of its own."""
+        (self.folder / "archive").mkdir()
         (self.folder / "tariffs.toml").write_text(
             '[[tariff.T.version]]\neffective_from = 2020-01-01\nprice = "0.60"\n'
         )
@@ -189,24 +216,92 @@ class Fleet:
         path.write_text(text.replace(was, becomes))
         return text
 
-    def fill(self, url: str) -> None:
-        """Slots and links of every day, as if all had been read and settled; no statistics."""
-        months = {(self.first_day + timedelta(days=n)).replace(day=1) for n in range(self.days)}
-        said = {"first": self.first_day, "days": self.days}
-        said |= {"lacking": LACKING_ONE_IN, "lacked": LACKED_DAYS}
+    def fill(self, url: str, since: date) -> None:
+        """Slots and links of the days from `since` on, as if all had been read and settled; no
+        statistics."""
         with psycopg.connect(url) as connection:
-            connection.execute("SELECT make_partitions(%s)", ([*months],))
-            connection.execute(FILL["begin"].format(**said).encode())
-            for n in range(self.days):
-                connection.execute(FILL["day"].format(n=n, **said).encode())
-            connection.execute(FILL["end"].encode())
+            of_points = connection.execute(OF_POINTS, binary=True).fetchall()
+        points, meters, accounts = np.array(of_points, dtype=np.int64).T
+        days = range((since - self.first_day).days, self.days)
+        parts = [
+            (n, kept)
+            for n in days
+            for begin in range(0, len(points), ROWS_AT_ONCE)
+            if (kept := self._present(points, n, begin)).size
+        ]
+        slots = (self._slots(n, points[at], meters[at]) for n, at in parts)
+        links = (self._links(n, points[at], meters[at], accounts[at]) for n, at in parts if n > 0)
+        with ThreadPoolExecutor() as both:
+            for done in [
+                both.submit(self._load, url, "slot", SLOT, slots, is_all=days.start == 0),
+                both.submit(self._load, url, "link", LINK, links, is_all=days.start == 0),
+            ]:
+                done.result()
+
+    def _present(self, points: Integers, n: int, begin: int) -> Integers:
+        """Which of some points have a value of that day; one in a hundred lacks the last ones."""
+        at = np.arange(begin, min(begin + ROWS_AT_ONCE, len(points)))
+        lacks = n >= self.loaded_days - LACKED_DAYS
+        return at[points[at] % LACKING_ONE_IN != 0] if lacks else at
+
+    def _slots(self, n: int, points: Integers, meters: Integers) -> bytes:
+        column = {
+            "reading_id": points,
+            "total": 1000 * n,
+            "point_id": points,
+            "day": self._since_2000(n),
+            "meter_id": meters,
+            "kind": 1,
+            "rule_set": 1,
+            "link_days": min(1, n),
+        }
+        return columns.rows(SLOT, column, len(points))
+
+    def _links(self, n: int, points: Integers, meters: Integers, accounts: Integers) -> bytes:
+        column = {
+            "modulus": 100_000_000,
+            "point_id": points,
+            "account_id": accounts,
+            "from_day": self._since_2000(n - 1),
+            "to_day": self._since_2000(n),
+            "meter_id": meters,
+            "decimals": 2,
+            "ratio": ONE,
+            "end_total": 1000 * n,
+            "used_total": 1000,
+        }
+        return columns.rows(LINK, column, len(points))
+
+    def _since_2000(self, n: int) -> int:
+        return (self.first_day - SINCE).days + n
+
+    def _load(
+        self, url: str, table: str, types: Mapping[str, str], rows: Iterator[bytes], *, is_all: bool
+    ) -> None:
+        days = [self.first_day + timedelta(days=n) for n in range(self.days)]
+        with psycopg.connect(url) as connection:
+            connection.execute("SET session_replication_role = replica")
+            if table == "slot":
+                months = {day.replace(day=1) for day in days}
+                connection.execute("SELECT make_partitions(%s)", ([*months],))
+            if is_all:
+                connection.execute(BEFORE[table].format(first=self.first_day).encode())
+            into = f"COPY {table} ({', '.join(types)}) FROM STDIN (FORMAT BINARY)"
+            with connection.cursor() as cursor, cursor.copy(into.encode()) as copying:
+                copying.write(HEADER)
+                for some in rows:
+                    copying.write(some)
+                copying.write(TRAILER)
+            if is_all:
+                connection.execute(AFTER[table].encode())
 
     def darken(self, url: str) -> None:
         """Nothing of the newest day is there, of no point."""
         with psycopg.connect(url) as connection:
             connection.execute("SET session_replication_role = replica")
             connection.execute("DELETE FROM slot WHERE day = %s", (self.newest,))
-            connection.execute("DELETE FROM link WHERE to_day = %s", (self.newest,))
+            yesterday = self.newest - timedelta(days=1)
+            connection.execute("DELETE FROM link WHERE from_day = %s", (yesterday,))
         # As if they had never come: nobody has to pass by what was deleted. So few rows of a table
         # would stay in its indexes otherwise.
         with psycopg.connect(url, autocommit=True) as connection:
@@ -276,23 +371,29 @@ def running(config: Path, server: Server) -> Iterator[tuple[int, Cost]]:
         process.wait()
 
 
-def measure(fleet: Fleet, server: Server, url: str, report: Report) -> None:
-    """Everything, without statistics and with them."""
+def measure_start(fleet: Fleet, server: Server, database: str, report: Report) -> None:
+    """The take-over into a new database of this name."""
+    server.execute(f"CREATE DATABASE {database}")
+    fleet.settle_in(server.url(database))
     with running(fleet.config, server) as (_, cost):
-        report.row("first start, empty database", cost, None)
-    fleet.fill(url)
-    measure_filled(fleet, server, url, report)
+        report.row("first start, empty database", cost, most_of_start_s(fleet))
 
 
-def measure_filled(fleet: Fleet, server: Server, url: str, report: Report) -> None:
-    """All but the first start."""
+def most_of_start_s(fleet: Fleet) -> float:
+    """The goal of a start."""
     linear_s = 15 * fleet.points / 100_000
-    start_s = max(3.0, linear_s if fleet.points <= 100_000 else 120.0 * fleet.points / 1_000_000)
+    return max(3.0, linear_s if fleet.points <= 100_000 else 120.0 * fleet.points / 1_000_000)
+
+
+def measure_filled(
+    fleet: Fleet, server: Server, url: str, report: Report, *, is_kept: bool = False
+) -> None:
+    """All but the first start; without statistics, too, unless they were kept with the rest."""
+    start_s = most_of_start_s(fleet)
     at_once = max(1.0, fleet.points / 100_000)
-    for statistics in ("none", "fresh"):
+    for statistics in ("fresh",) if is_kept else ("none", "fresh"):
         if statistics == "fresh":
-            with psycopg.connect(url, autocommit=True) as connection:
-                connection.execute("VACUUM ANALYZE")
+            vacuum(url)
         told = f"statistics {statistics}: "
         with running(fleet.config, server) as (daemon, cost):
             report.row(f"{told}start, files unchanged", cost, start_s)
@@ -303,10 +404,8 @@ def measure_filled(fleet: Fleet, server: Server, url: str, report: Report) -> No
                 report.row(f"{told}plan, one meter changed", idle("plan"), 2 * at_once)
                 report.row(f"{told}reload, one meter changed", idle("reload"), 1 * at_once)
             report.row(f"{told}reload, changed back", idle("reload"), 1 * at_once)
-            paid = idle(*pay_in(f"{statistics}-daemon"))
-            report.row(f"{told}topup, by the daemon", paid, ONE_S)
-        paid = command(fleet, server, *pay_in(f"{statistics}-alone"))
-        report.row(f"{told}topup, no daemon runs", paid, ONE_S)
+            report.row(f"{told}topup, by the daemon", idle(*pay_in()), ONE_S)
+        report.row(f"{told}topup, no daemon runs", command(fleet, server, *pay_in()), ONE_S)
         report.row(f"{told}account show", command(fleet, server, "account", "show", NUMBER), ONE_S)
         report.row(f"{told}account list", command(fleet, server, "account", "list"), 1 * at_once)
         for name in ("gaps", "standstill"):
@@ -317,9 +416,24 @@ def measure_filled(fleet: Fleet, server: Server, url: str, report: Report) -> No
         report.row(f"{name} --json, all lack", command(fleet, server, name, "--json"), 2 * at_once)
 
 
-def pay_in(key: str) -> tuple[str, ...]:
-    """The words of a payment to one of the accounts."""
-    return ("topup", NUMBER, "10", "--key", key)
+def vacuum(url: str) -> None:
+    """Statistics of all that there is; of links, which are most of it, beside the rest."""
+    with ThreadPoolExecutor() as both:
+        for done in [
+            both.submit(_vacuum, url, "VACUUM ANALYZE link"),
+            both.submit(_vacuum, url, "VACUUM (ANALYZE, SKIP_LOCKED)"),
+        ]:
+            done.result()
+
+
+def _vacuum(url: str, statement: str) -> None:
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(statement.encode())
+
+
+def pay_in() -> tuple[str, ...]:
+    """The words of a further payment to one of the accounts."""
+    return ("topup", NUMBER, "10", "--key", f"bench-{time.time_ns()}")
 
 
 def scan_ms(meters: int) -> float:
@@ -346,25 +460,65 @@ def main() -> None:
     parser.add_argument(
         "--on-disk", action="store_true", help="100,000 points with a year take 13 GB"
     )
+    parser.add_argument(
+        "--keep", type=Path, metavar="FOLDER", help="leave the site and its database there; the "
+        "next run with the same FOLDER adds the days since and measures again"
+    )  # fmt: skip
     chosen = parser.parse_args()
     newest = datetime.now(ZONE).date()
     if datetime.now(ZONE).hour < 6:
         newest -= timedelta(days=1)
     report = Report()
-    print(f"{chosen.points:,} points with {chosen.days} days\n")
-    report.head()
-    with tempfile.TemporaryDirectory(prefix="meterd-", dir="/tmp") as folder:
-        fleet = Fleet(Path(folder), chosen.points, chosen.days, newest)
+    with ExitStack() as opened:
+        place = chosen.keep or Path(
+            opened.enter_context(tempfile.TemporaryDirectory(prefix="meterd-", dir="/tmp"))
+        )
         start = timescale_server if chosen.timescale else embedded_server
-        with start(on_disk=chosen.on_disk) as server:
-            server.execute("CREATE DATABASE fleet")
-            fleet.write(server.url("fleet"))
-            measure(fleet, server, server.url("fleet"), report)
+        kept = None if chosen.keep is None else place / "postgresql"
+        server = opened.enter_context(start(on_disk=chosen.on_disk, kept=kept))
+        run(place, chosen.points, chosen.days, newest, server, report)
     found_ms = scan_ms(1_000_000)
     print(f"\nscan of 1,000,000 meters x 62 days: {found_ms:.1f} ms of the processor (goal 20)")
     if found_ms > 20:
         report.missed.append("scan")
     print(f"missed: {', '.join(report.missed)}" if report.missed else "every goal reached")
+
+
+def run(place: Path, points: int, days: int, newest: date, server: Server, report: Report) -> None:
+    """All measurements of a site in `place`; of one that was loaded before, as it was made then."""
+    folder = place / "site"
+    loaded = place / "loaded"
+    is_kept = loaded.exists()
+    if is_kept:
+        made = json.loads(loaded.read_text())
+        points, days = made["points"], made["days"]
+        first_day = date.fromisoformat(made["first_day"])
+    else:
+        folder.mkdir()
+        first_day = newest - timedelta(days=days - 1)
+    fleet = Fleet(folder, points, days, first_day, newest)
+    print(
+        f"{points:,} points with {fleet.days} days, {datetime.now(ZONE):%Y-%m-%d}, load {os.getloadavg()[0]:.1f}\n"
+    )
+    report.head()
+    url = server.url("fleet")
+    if is_kept:
+        measure_start(fleet, server, "again", report)
+        server.execute("DROP DATABASE again")
+        fleet.settle_in(url)
+        with psycopg.connect(url) as connection:
+            ((newest_there,),) = connection.execute("SELECT max(day) FROM slot").fetchall()
+        since = newest_there + timedelta(days=1)
+    else:
+        fleet.write()
+        measure_start(fleet, server, "fleet", report)
+        since = first_day
+    began = time.monotonic()
+    fleet.fill(url, since)
+    print(f"| (loaded in {time.monotonic() - began:.0f} s) |", flush=True)
+    loaded.write_text(json.dumps({"points": points, "days": days, "first_day": f"{first_day}"}))
+    measure_filled(fleet, server, url, report, is_kept=is_kept)
+    print(f"\nload at the end: {os.getloadavg()[0]:.1f}")
 
 
 if __name__ == "__main__":

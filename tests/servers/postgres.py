@@ -12,7 +12,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +50,11 @@ DISPOSABLE_SETTINGS = {
     "fsync": "off",
     "full_page_writes": "off",
     "autovacuum": "off",
+}
+# What is loaded into an empty table goes into no log besides.
+UNLOGGED_LOADING_SETTINGS = {
+    "wal_level": "minimal",
+    "max_wal_senders": "0",
 }
 # PostgreSQL copies no database that a worker of TimescaleDB is connected to. The Apache edition has
 # no jobs of users that would need workers.
@@ -135,26 +140,28 @@ class Server:
 
 
 def embedded_server(
-    *, durable: bool = False, on_disk: bool = False, disk: Path | None = None
+    *,
+    durable: bool = False,
+    on_disk: bool = False,
+    disk: Path | None = None,
+    kept: Path | None = None,
 ) -> AbstractContextManager[Server]:
     """The PostgreSQL that meterd starts when no database is configured, as the wheel brings it.
 
     `durable`: keep promises as in the field (fsync, on the disk), for a bench that measures what
     they cost. `on_disk`: no promises, but more data than there is memory. `disk`: where its data
-    lies instead."""
-    return _running("embedded", wheel_installation(18), SETTINGS, durable, on_disk, disk)
+    lies instead. `kept`: the folder of its data, which is there before or made, and stays."""
+    settings = SETTINGS | (UNLOGGED_LOADING_SETTINGS if on_disk else {})
+    return _running("embedded", wheel_installation(18), settings, durable, on_disk, disk, kept)
 
 
 def timescale_server(
-    *, durable: bool = False, on_disk: bool = False
+    *, durable: bool = False, on_disk: bool = False, kept: Path | None = None
 ) -> AbstractContextManager[Server]:
     """A PostgreSQL with TimescaleDB. The first call on a machine builds it."""
+    settings = SETTINGS | TIMESCALEDB_SETTINGS | (UNLOGGED_LOADING_SETTINGS if on_disk else {})
     return _running(
-        "timescaledb",
-        timescaledb_installation(),
-        SETTINGS | TIMESCALEDB_SETTINGS,
-        durable,
-        on_disk,
+        "timescaledb", timescaledb_installation(), settings, durable, on_disk, kept=kept
     )
 
 
@@ -166,11 +173,15 @@ def _running(
     durable: bool,
     on_disk: bool,
     own_disk: Path | None = None,
+    kept: Path | None = None,
 ) -> Iterator[Server]:
     # Not the configured temporary folder: the path of a Unix socket has 107 bytes at most.
     disk = Path("/tmp")
     fast = disk if durable or on_disk else _fast_folder(disk)
-    with _temporary_folder(disk) as home, _temporary_folder(own_disk or fast) as data:
+    if kept is not None:
+        kept.mkdir(parents=True, exist_ok=True)
+    own_data = nullcontext(kept) if kept is not None else _temporary_folder(own_disk or fast)
+    with _temporary_folder(disk) as home, own_data as data:
         as_user = ["setpriv", "--pdeathsig", "INT"]  # a killed test run takes its server along
         if os.geteuid() == 0:
             # PostgreSQL refuses root, and another user may not look into root's folders: give it a
@@ -193,17 +204,20 @@ def _running(
             *INITDB_OPTIONS,
         ]
         postgres = [*as_user, str(pginstall / "bin" / "postgres"), "-D", str(data), *options]
-        made = subprocess.run(initdb, capture_output=True, text=True, check=False)
-        if made.returncode != 0:
-            raise RuntimeError(f"initdb failed:\n{made.stdout}{made.stderr}")
+        is_new = not (data / "PG_VERSION").exists()
+        if is_new:
+            made = subprocess.run(initdb, capture_output=True, text=True, check=False)
+            if made.returncode != 0:
+                raise RuntimeError(f"initdb failed:\n{made.stdout}{made.stderr}")
         server = Server(name, home, data, postgres)
         server.start()
         try:
-            for role in (OWNER, DAEMON):
+            for role in (OWNER, DAEMON) if is_new else ():
                 server.execute(f"CREATE ROLE {role} LOGIN")
             yield server
         finally:
-            server.end(signal.SIGQUIT)  # at once, without saving: the data goes with it
+            # At once, without saving, where the data goes with it.
+            server.end(signal.SIGQUIT if kept is None else signal.SIGINT)
 
 
 @contextmanager

@@ -284,3 +284,34 @@ def test_a_temporary_table_of_the_same_name_does_not_hide_what_overlaps(
             "INSERT INTO public.point_account (point_id, account_id, from_day) "
             "VALUES (1, 2, '2026-04-01')"
         )
+
+
+@pytest.mark.parametrize(
+    ("many", "insert", "table"),
+    [
+        (
+            "INSERT INTO point_account (point_id, account_id, from_day, to_day) "
+            "SELECT 1, 1, d, d + 1 FROM (SELECT date '2000-01-01' + n FROM generate_series(1, 60000) n) x (d)",
+            insert_holdings,
+            "point_account",
+        ),
+        (
+            "INSERT INTO installation "
+            "(point_id, meter_id, from_at, to_at, first_day, modulus, decimals, wire_decimals) "
+            "SELECT 1, 1, d, d + 1, d, 100, 2, 2 "
+            "FROM (SELECT date '2000-01-01' + n FROM generate_series(1, 60000) n) x (d)",
+            insert_installations,
+            "installation",
+        ),
+    ],
+)
+def test_one_beside_many_is_looked_up_by_index_though_nothing_is_known_of_their_number(
+    connection: psycopg.Connection[Any], many: str, insert: Any, table: str
+) -> None:
+    connection.execute(many.encode())
+    read = "SELECT seq_tup_read + idx_tup_fetch FROM pg_stat_xact_user_tables WHERE relname = %s"
+    with connection.transaction():
+        ((before,),) = connection.execute(read, (table,)).fetchall()
+        insert(connection, [Period(3, 3, 0, None)])
+        ((after,),) = connection.execute(read, (table,)).fetchall()
+    assert after - before < 10

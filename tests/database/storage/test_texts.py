@@ -2,8 +2,10 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
+from datetime import date, datetime, timedelta
+from decimal import Decimal
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from psycopg import AsyncConnection
@@ -12,7 +14,7 @@ from psycopg.types.json import Jsonb
 from storage import dead_letters, documents, settling
 from storage.database import connect
 from storage.documents import Said
-from storage.sql import fetch_rows
+from storage.sql import fetch_rows, table_text
 from tests.database.small_site import NOW, Site
 
 BAD = "a\x00b\udc80c电😀"
@@ -44,6 +46,27 @@ def test_a_text_is_stored_as_it_is_but_for_what_no_row_can_hold(
         async with connection.cursor() as cursor, cursor.copy("COPY copied FROM STDIN") as copy:
             await copy.write_row((text, Jsonb([text])))
         assert await fetch_rows(connection, "SELECT * FROM copied") == [(kept, [kept])]
+
+    on_session(database_url, story)
+
+
+def test_rows_made_of_columns_are_copied_as_they_are(database_url: str) -> None:
+    texts = [BAD, "\\N", "\\.", "", None, "a\\tb", "a\tb\nc\rd\v", "电 😀", "NULL", "\\"]
+    day = date(2026, 3, 29)
+    moment = datetime(2026, 3, 29, 3, 30, tzinfo=ZoneInfo("Europe/Berlin"))
+    others = (True, False, Decimal("1E+3"), Decimal("0.50"), -7, day, moment, None)
+    told = [(text, *others) for text in texts]
+
+    async def story(connection: AsyncConnection[Any]) -> None:
+        await connection.execute(
+            "CREATE TEMP TABLE copied (text text, yes boolean, no boolean, much numeric, "
+            "little numeric, count integer, day date, moment timestamptz, nothing text)"
+        )
+        async with connection.cursor() as cursor, cursor.copy("COPY copied FROM STDIN") as copy:
+            await copy.write(table_text(told[:5]) + table_text([]) + table_text(told[5:]))
+        found = await fetch_rows(connection, "SELECT * FROM copied")
+        assert found == [(KEPT if text == BAD else text, *others) for text, *_ in told]
+        assert f"{found[0][4]}" == "0.50"
 
     on_session(database_url, story)
 
