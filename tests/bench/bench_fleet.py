@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import signal
 import struct
 import subprocess
@@ -39,6 +40,7 @@ from daemon.acquisition.planning.wanted import Wanted
 from storage import columns
 from storage.binary import HEADER, SINCE, TRAILER
 from storage.columns import Integers
+from storage.migrations import migrations
 from tests.bench.bench_spool import server_cpu_s
 from tests.servers.ports import free_port
 from tests.servers.postgres import Server, embedded_server, timescale_server
@@ -373,6 +375,7 @@ def running(config: Path, server: Server) -> Iterator[tuple[int, Cost]]:
 
 def measure_start(fleet: Fleet, server: Server, database: str, report: Report) -> None:
     """The take-over into a new database of this name."""
+    server.execute(f"DROP DATABASE IF EXISTS {database}")
     server.execute(f"CREATE DATABASE {database}")
     fleet.settle_in(server.url(database))
     with running(fleet.config, server) as (_, cost):
@@ -485,21 +488,21 @@ def main() -> None:
 
 
 def run(place: Path, points: int, days: int, newest: date, server: Server, report: Report) -> None:
-    """All measurements of a site in `place`; of one that was loaded before, as it was made then."""
-    folder = place / "site"
-    loaded = place / "loaded"
-    is_kept = loaded.exists()
-    if is_kept:
-        made = json.loads(loaded.read_text())
-        points, days = made["points"], made["days"]
-        first_day = date.fromisoformat(made["first_day"])
+    """All measurements of a site in `place`. What was loaded there before is taken as it is, if it
+    is such a site and the schema is still the same."""
+    folder, loaded = place / "site", place / "loaded"
+    first_day = newest - timedelta(days=days - 1)
+    asked = {"points": points, "days": days, "schema": [it.checksum for it in migrations()]}
+    made = json.loads(loaded.read_text()) if loaded.exists() else {}
+    found = made.pop("first_day", None)
+    if is_kept := made == asked:
+        first_day = date.fromisoformat(found)
     else:
+        loaded.unlink(missing_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
-        first_day = newest - timedelta(days=days - 1)
     fleet = Fleet(folder, points, days, first_day, newest)
-    print(
-        f"{points:,} points with {fleet.days} days, {datetime.now(ZONE):%Y-%m-%d}, load {os.getloadavg()[0]:.1f}\n"
-    )
+    print(f"{points:,} points with {fleet.days} days, {newest}, load {os.getloadavg()[0]:.1f}\n")
     report.head()
     url = server.url("fleet")
     if is_kept:
@@ -516,7 +519,7 @@ def run(place: Path, points: int, days: int, newest: date, server: Server, repor
     began = time.monotonic()
     fleet.fill(url, since)
     print(f"| (loaded in {time.monotonic() - began:.0f} s) |", flush=True)
-    loaded.write_text(json.dumps({"points": points, "days": days, "first_day": f"{first_day}"}))
+    loaded.write_text(json.dumps(asked | {"first_day": f"{first_day}"}))
     measure_filled(fleet, server, url, report, is_kept=is_kept)
     print(f"\nload at the end: {os.getloadavg()[0]:.1f}")
 
