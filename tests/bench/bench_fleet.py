@@ -39,7 +39,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from daemon.acquisition.planning.wanted import Wanted
 from storage import columns
 from storage.binary import HEADER, SINCE, TRAILER
-from storage.columns import Integers
+from storage.columns import Column, Integers
 from storage.migrations import migrations
 from tests.bench.bench_spool import server_cpu_s
 from tests.servers.ports import free_port
@@ -224,30 +224,29 @@ class Fleet:
         with psycopg.connect(url) as connection:
             of_points = connection.execute(OF_POINTS, binary=True).fetchall()
         points, meters, accounts = np.array(of_points, dtype=np.int64).T
-        days = range((since - self.first_day).days, self.days)
-        parts = [
-            (n, kept)
-            for n in days
-            for begin in range(0, len(points), ROWS_AT_ONCE)
-            if (kept := self._present(points, n, begin)).size
-        ]
-        slots = (self._slots(n, points[at], meters[at]) for n, at in parts)
-        links = (self._links(n, points[at], meters[at], accounts[at]) for n, at in parts if n > 0)
+        first = (since - self.first_day).days
+        slots = (self._slots(n, points[at], meters[at]) for n, at in self._present(points, first))
+        links = (
+            self._links(n, points[at], meters[at], accounts[at])
+            for n, at in self._present(points, max(1, first))
+        )
         with ThreadPoolExecutor() as both:
             for done in [
-                both.submit(self._load, url, "slot", SLOT, slots, is_all=days.start == 0),
-                both.submit(self._load, url, "link", LINK, links, is_all=days.start == 0),
+                both.submit(self._load, url, "slot", SLOT, slots, is_all=first == 0),
+                both.submit(self._load, url, "link", LINK, links, is_all=first == 0),
             ]:
                 done.result()
 
-    def _present(self, points: Integers, n: int, begin: int) -> Integers:
-        """Which of some points have a value of that day; one in a hundred lacks the last ones."""
-        at = np.arange(begin, min(begin + ROWS_AT_ONCE, len(points)))
-        lacks = n >= self.loaded_days - LACKED_DAYS
-        return at[points[at] % LACKING_ONE_IN != 0] if lacks else at
+    def _present(self, points: Integers, first: int) -> Iterator[tuple[int, Integers]]:
+        """Of each day from that one on, which points have a value, some at a time."""
+        for n in range(first, self.days):
+            lack = n >= self.loaded_days - LACKED_DAYS
+            for begin in range(0, len(points), ROWS_AT_ONCE):
+                at = np.arange(begin, min(begin + ROWS_AT_ONCE, len(points)))
+                yield n, at[points[at] % LACKING_ONE_IN != 0] if lack else at
 
     def _slots(self, n: int, points: Integers, meters: Integers) -> bytes:
-        column = {
+        column: dict[str, Column] = {
             "reading_id": points,
             "total": 1000 * n,
             "point_id": points,
@@ -260,7 +259,7 @@ class Fleet:
         return columns.rows(SLOT, column, len(points))
 
     def _links(self, n: int, points: Integers, meters: Integers, accounts: Integers) -> bytes:
-        column = {
+        column: dict[str, Column] = {
             "modulus": 100_000_000,
             "point_id": points,
             "account_id": accounts,
