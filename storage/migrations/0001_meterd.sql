@@ -1965,7 +1965,8 @@ CREATE TRIGGER command_event_is_never_changed BEFORE UPDATE OR DELETE ON command
 
 -- 64 bits of what has a place above one and up to another, as PostgreSQL hashes arrays and records: quick, in any order.
 -- Of the journal: how much was moved, and which version of its row says so. Nobody changes any of a row's columns but by another
--- version, of a later database transaction; `sealer` is the age of the one that sealed these, and the distance stays.
+-- version, of a later database transaction; `sealer` is the age of the one that sealed these, and the distance stays. Only a
+-- column that is dropped and comes again with a default leaves each row as it was: it has another number then.
 CREATE FUNCTION checksum_of_places(above bigint, up_to bigint, sealer bigint) RETURNS bigint STABLE LANGUAGE sql AS $$
     SELECT coalesce((SELECT bit_xor(hash_array_extended(public.amounts(t), hashint8extended(t.id, age(t.xmin) - sealer)))
                      FROM public.journal t WHERE t.id > above AND t.id <= up_to), 0)
@@ -1976,6 +1977,8 @@ CREATE FUNCTION checksum_of_places(above bigint, up_to bigint, sealer bigint) RE
          # coalesce((SELECT bit_xor(hash_record_extended(ROW(e.place, e.command_id, e.at, e.state, e.detail, e.guard::text), 0))
                      FROM public.command_event e WHERE e.place > above AND e.place <= up_to), 0)
          # (SELECT bit_xor(hash_record_extended(ROW(k.id, k.kind), 0)) FROM public.transaction_kind k)
+         # (SELECT bit_xor(hash_record_extended(ROW(c.attnum, c.attname::text), 0)) FROM pg_catalog.pg_attribute c
+            WHERE c.attrelid = 'public.journal'::regclass AND c.attnum > 0 AND NOT c.attisdropped)
 $$;
 
 CREATE TABLE guard_verdict (

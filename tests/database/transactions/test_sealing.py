@@ -259,6 +259,25 @@ def test_a_charge_of_settlement_that_its_owner_changed_is_suspect(database_url: 
     on(as_owner(database_url), story)
 
 
+def test_a_column_that_comes_again_with_a_default_is_suspect(database_url: str) -> None:
+    """No row gets another version by it."""
+
+    async def story(connection: AsyncConnection[Any]) -> None:
+        await posted(connection, 3)
+        await seal(connection, NOW)
+        versions = "SELECT xmin::text FROM journal ORDER BY id"
+        before = await rows(connection, versions)
+        await tampered(connection, "ALTER TABLE journal ADD COLUMN note text DEFAULT 'x'")
+        await tampered(connection, "ALTER TABLE journal DROP COLUMN note")
+        assert await seals.first_suspect(connection, 1, 1) is None
+        await tampered(connection, "ALTER TABLE journal DROP COLUMN document CASCADE")
+        await tampered(connection, "ALTER TABLE journal ADD COLUMN document integer DEFAULT 7")
+        assert await rows(connection, versions) == before
+        assert await seals.first_suspect(connection, 1, 1) == 1
+
+    on(as_owner(database_url), story)
+
+
 TWO_LEGS_CHANGED = (
     "SET fen = fen + 1",
     "SET account = account + 1",
