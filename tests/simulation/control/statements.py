@@ -426,13 +426,17 @@ async def _agree(session: Session, values: Values) -> list[Any]:
 
 @answers(cut_orders.SQL["end_order"])
 async def _end_order(session: Session, values: Values) -> list[Any]:
-    await session.lock("order", values["number"])
-    row = session.get("order", values["number"])
-    if row is None or row["ended_at"] is not None:
+    return await _ended(session, "order", values["number"], "ended_at", ended_by=values["actor"])
+
+
+async def _ended(session: Session, table: str, number: int, when: str, **more: Any) -> list[Any]:
+    """What nobody has ended yet ends now. `when`: the column that says so."""
+    await session.lock(table, number)
+    row = session.get(table, number)
+    if row is None or row[when] is not None:
         return []
-    now = session.database.now()
-    await session.put("order", values["number"], ended_at=now, ended_by=values["actor"])
-    return [(values["number"],)]
+    await session.put(table, number, **{when: session.database.now()}, **more)
+    return [(number,)]
 
 
 @answers(cut_orders.SQL["end_former_orders"])
@@ -566,12 +570,7 @@ async def _add_request(session: Session, values: Values) -> list[Any]:
 
 @answers(cut_requests.SQL["withdraw_request"])
 async def _withdraw_request(session: Session, values: Values) -> list[Any]:
-    await session.lock("request", values["number"])
-    row = session.get("request", values["number"])
-    if row is None or row["withdrawn_at"] is not None:
-        return []
-    await session.put("request", values["number"], withdrawn_at=session.database.now())
-    return [(values["number"],)]
+    return await _ended(session, "request", values["number"], "withdrawn_at")
 
 
 @answers(cut_requests.SQL["request"])
