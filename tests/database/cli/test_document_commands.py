@@ -195,6 +195,28 @@ def test_a_swapped_meter_is_told_with_both_registers_and_a_restart_leaves_it_so(
     assert place.ask(serving) == [("000000000044",)]
 
 
+def test_a_final_register_that_is_too_far_is_told_as_such_and_counts_by_nobody_alone(
+    place: Place,
+) -> None:
+    place.read("P1", 100, 105, 110)
+    swap = [
+        *("meter", "exchange", "P1", "--at", "2026-03-03 14:30", "--new-address", "000000000044"),
+        *("--old-final", "11240", "--new-initial", "3.10", "--reason", "burnt", "--actor", "Li"),
+    ]
+    tried = place.done(*swap, "--dry-run")
+    assert "P1: 11130.00 kWh in 0.6 days, up to 2026-03-03, are more than the 2" in tried
+    assert (
+        "\ndry run, nothing was written; it tells more use than the limit allows and needs a second "
+        "person\n"
+    ) in tried
+    told = place.done(*swap)
+    assert (
+        "document 1 waits, because it tells more use than the limit allows; a second person has to "
+        "agree:\n  meterd document approve 1 --actor NAME"
+    ) in told
+    assert place.balance("A1") == -500
+
+
 def test_files_that_name_the_old_meter_are_told_and_undo_nothing(place: Place) -> None:
     place.read("P1", 100, 105, 110)
     told = place.done(
