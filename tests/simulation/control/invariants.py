@@ -201,6 +201,8 @@ class Watch:
         if owner.terms.shadow_mode:
             self.wrong(f"I16: the {row['action']} of P{point} was released in shadow mode")
         if row["action"] != "trip":
+            if self.database.now() >= row["expires_at"]:
+                self.wrong(f"the {row['action']} of P{point} was released and not renewed")
             return
         self._trip_released(session, owner, row)
 

@@ -20,6 +20,7 @@ from tests.mutation.in_place import codes_of, put_in_place
 from tests.simulation.control.lives import live, no_log
 from tests.simulation.control.moment_scenes import MOMENT_SCENES
 from tests.simulation.control.order_scenes import ORDER_SCENES
+from tests.simulation.control.relay_scenes import RELAY_SCENES
 from tests.simulation.control.scenes import SCENES, faults
 
 GUARD: Final = "daemon.control.guard"
@@ -408,7 +409,7 @@ def seen_by(spoil: Spoil, seeds: int) -> tuple[Spoil, str]:
             mistakes = faults(scene)
         if mistakes:
             return spoil, f"scene {mistakes[0]}"
-    for played in (*MOMENT_SCENES, *ORDER_SCENES):
+    for played in (*MOMENT_SCENES, *RELAY_SCENES, *ORDER_SCENES):
         with no_log():
             mistakes = list(played())
         if mistakes:
