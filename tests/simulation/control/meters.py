@@ -111,6 +111,8 @@ class Port:
     chance: Random
     local_now: Callable[[], datetime]
     leaves: Callable[[Meter, Action, timedelta], None]
+    told_ahead: timedelta = timedelta(0)
+    """By how much its clock was wrong when it told it last."""
     was_ahead: tuple[date, timedelta] | None = None
     """By how much its clock was wrong when somebody first wanted to know it that day."""
 
@@ -134,7 +136,8 @@ class Port:
     async def read_clock(self) -> datetime:
         """Its wall clock."""
         await self._carry()
-        return self.local_now() + self.meter.ahead
+        self.told_ahead = self.meter.ahead
+        return self.local_now() + self.told_ahead
 
     async def read_relay(self) -> RelayState:
         """As status word 3 has it."""
@@ -164,7 +167,8 @@ class Port:
         meter, line = self.meter, self.meter.line
         expires = meter_clock + valid_for
         self._refuse_if_down()
-        self.leaves(meter, action, valid_for)
+        # By the meter's clock as it told it: what came since takes from the time that is left.
+        self.leaves(meter, action, expires - self.told_ahead - self.local_now())
         late = self.chance.random() < line.late
         if late or self.chance.random() < line.doubled:
             late_s = self.chance.uniform(1, self.chance.choice(LATE_S))

@@ -5,6 +5,7 @@ Each plays one small world with one account that has paid, and tells what went w
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any, Final
 
 from daemon.control.guard import Cause
@@ -13,6 +14,7 @@ from storage.documents import Said
 from tests.simulation.control.scenes import (
     CUT_AGAIN_WITHIN_S,
     CUT_WITHIN_S,
+    NOTHING_ASKED,
     Scene,
     lifted,
     marked,
@@ -265,6 +267,27 @@ def what_waits_for_its_line_when_an_order_comes_is_not_the_orders() -> Iterator[
         yield from over(world, is_dark(world) or f"pays {pays}: is lit")
 
 
+def who_owes_and_was_ordered_off_comes_back_with_the_end_of_the_order() -> Iterator[str]:
+    """Whatever is owed: a cut for arrears needs its own notices."""
+    policy = replace(NOTHING_ASKED, written_required=True)
+    world = small_world(Scene("", nothing, policy=policy))
+    world.database.tables["point"][1]["reconnect"] = "close"
+    owe(world, 9_000)
+    run(world, CUT_WITHIN_S)
+    was_on = not is_dark(world)
+    ordered(world, "theft")
+    run(world, CUT_WITHIN_S)
+    was_off = is_dark(world)
+    ended(world)
+    run(world, CUT_WITHIN_S)
+    yield from over(
+        world,
+        was_on or "cut without a notice",
+        was_off or "was not cut",
+        not is_dark(world) or "stays dark",
+    )
+
+
 ORDER_SCENES: Final[tuple[OrderScene, ...]] = (
     who_is_ordered_off_is_dark_until_that_is_over,
     who_is_protected_later_comes_back_but_from_what_is_off_for_safety,
@@ -274,6 +297,7 @@ ORDER_SCENES: Final[tuple[OrderScene, ...]] = (
     what_stands_against_an_order_is_asked_again_for_four_hours,
     old_orders_cut_nobody,
     a_cut_for_arrears_under_an_order_stays_one,
+    who_owes_and_was_ordered_off_comes_back_with_the_end_of_the_order,
     an_order_waits_for_its_line,
     who_pays_while_somebody_works_there_is_lit_afterwards,
     what_waits_for_its_line_when_an_order_comes_is_not_the_orders,
