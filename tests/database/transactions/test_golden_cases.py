@@ -173,7 +173,7 @@ class Told:
             return found
         rolled = (
             "SELECT count(*) FROM link l JOIN point p ON p.id = l.point_id "
-            "WHERE p.number = %s AND %s IN (from_day, to_day) AND ends[1] < begins[1] "
+            "WHERE p.number = %s AND %s IN (from_day, to_day) AND end_total < (l.begins)[1] "
             "AND pieces IS NULL"
         )
         is_rolled = await rows(self.connection, rolled, self.point(event), day) != [0]
