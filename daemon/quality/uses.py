@@ -86,7 +86,7 @@ def _is_told(link: Link, verdict: Verdict, zone: ZoneInfo) -> bool:
 def _shares(link: Link, totals: Sequence[Decimal], whole: Decimal) -> Iterator[Decimal]:
     """The energy between neighbours of these registers; where they turned over, what is left."""
     kwh = [EXACT.multiply(after - before, link.ratio) for before, after in pairwise(totals)]
-    forward = sum((it for it in kwh if it >= 0), Decimal(0))
+    forward = sum(it for it in kwh if it >= 0)
     return (it if it >= 0 else whole - forward for it in kwh)
 
 

@@ -152,6 +152,62 @@ def test_a_register_that_turned_over_between_substitutes_is_what_the_others_leav
     }
 
 
+@pytest.mark.parametrize(
+    ("totals", "shares"), [((95, 95, 5), ("0", "0.5")), ((95, 5, 5), ("10", "0.5"))]
+)
+def test_beside_a_register_that_turned_over_half_a_kwh_and_none_stay_what_they_are(
+    totals: tuple[int, ...], shares: tuple[str, str]
+) -> None:
+    document = Decimal("5.5")
+    judged = verdict(
+        {1: "substituted", 2: "substituted", 3: "published"},
+        Link(noon(0), noon(2), Decimal("10.5")),
+        Link(noon(2), at(3), Decimal(0)),
+    )
+    days = {at(n): replace(judged.days[at(n)], total=Decimal(totals[n])) for n in (1, 2)}
+    chain = (ChainValue(noon(0), Decimal(totals[0])), ChainValue(noon(2), document))
+    found = uses_of(replace(judged, days={**judged.days, **days}, chain=chain), ZONE)
+    first, last = map(Decimal, shares)
+    assert found == {at(1): Use(1, None, first), at(2): Use(1), at(3): Use(1, None, last)}
+
+
+def test_what_no_register_shows_is_held_before_what_is_only_long_or_of_two_ratios() -> None:
+    held: Held
+    for held in ("final_lost", "initial_lost", "backward"):
+        judged = verdict(
+            {0: "published", 1: "published"},
+            Link(at(0), noon(0), Decimal(1), "ratio"),
+            Link(noon(0), at(1), None, held),
+        )
+        assert uses_of(judged, ZONE)[at(1)] == Use(1, held, Decimal(1))
+
+
+def test_seven_days_are_seven_days_also_where_clocks_change() -> None:
+    berlin = ZoneInfo("Europe/Berlin")
+    for first in (date(2026, 3, 26), date(2026, 10, 22)):
+        seventh, last = first + timedelta(days=7), first + timedelta(days=14)
+        values: dict[date, State] = {
+            first: "published",
+            seventh: "substituted",
+            last: "published",
+        }
+        judged = Verdict(
+            days={day: DayState(state, Decimal(0)) for day, state in values.items()},
+            chain=(ChainValue(first, Decimal(0)), ChainValue(last, Decimal(0))),
+            links=(Link(first, last, Decimal(0), "span"),),
+        )
+        assert uses_of(judged, berlin) == {seventh: Use(7), last: Use(7)}
+        document = datetime.combine(first, time(0, 30), berlin)
+        links = (Link(document, last, Decimal(0), "span"),)
+        chain = (ChainValue(document, Decimal(0)), judged.chain[1])
+        found = uses_of(replace(judged, links=links, chain=chain), berlin)
+        assert found == {seventh: Use(7, None, Decimal(0)), last: Use(7)}
+
+
+def test_of_a_day_of_which_nothing_is_known_no_use_is() -> None:
+    assert Use() == Use(0, None, None)
+
+
 def test_where_no_register_shows_the_use_a_substitute_splits_nothing() -> None:
     judged = verdict(
         {0: "published", 2: "substituted", 4: "published"},
