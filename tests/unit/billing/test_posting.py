@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from daemon.billing.posting import (
+    MOST_PAYMENT_FEN,
     Leg,
     Stream,
     UnfitPaymentKey,
@@ -117,6 +118,14 @@ def test_a_payment_whose_key_would_be_ambiguous_is_refused(
         f"the {part} of a payment must be 1 to 200 printable characters without a colon: "
         f"{unfit[:40]!r}"
     )
+
+
+def test_a_key_may_be_of_one_letter_and_of_200() -> None:
+    assert payment_key("b", "x" * 200) == "pay:b:" + "x" * 200
+
+
+def test_a_million_yuan_is_the_most_that_one_payment_is() -> None:
+    assert MOST_PAYMENT_FEN == 1_000_000 * 100
 
 
 def test_blanks_that_nobody_sees_make_no_second_payment() -> None:
