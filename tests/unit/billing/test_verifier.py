@@ -749,3 +749,69 @@ def test_each_bill_is_told_and_the_exit_code_says_whether_all_are_right(
     assert told[-1] == "VALID account 10010301, 2026-03"
     assert verify.main([str(good), "--language", "zh"]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == "有效 户号 10010301，2026-03"
+
+
+# What was agreed, and bounds.
+
+
+def test_use_that_was_agreed_is_of_the_residual_rate() -> None:
+    point = fact(point="P1", rates=["peak", "valley"], residual_rate="valley")
+    told = Fact("f:9", {"point": "P1", "agreed_kwh": "6.5", "held": "final_lost"})
+    steps = {"peak": 0, "valley": 0, "total": 65}
+    link = verify.Link("f:9", "P1", 1, 5, Fraction(1, 10), steps, held=True)
+    assert verify.agreed(told, point, 1, 5) == link
+    whole = Fact("f:9", {"point": "P1", "agreed_kwh": "7"})
+    link = verify.Link("f:9", "P1", 1, 5, Fraction(1), {"total": 7}, held=False)
+    assert verify.agreed(whole, fact(point="P1", rates=["peak"]), 1, 5) == link
+    below = Fact("f:9", {"point": "P1", "agreed_kwh": "-0.5"})
+    assert wrong(lambda: verify.agreed(below, point, 1, 5))[0] == "f:9"
+
+
+def test_a_register_has_up_to_eight_decimals() -> None:
+    assert told_wrong("O01", first("meter", decimals=0))[::3] == ("link", 0)
+    lines = bill_files(bill_of_case("O01"))["bill.jsonl"].splitlines()
+    number = next(it for it, line in enumerate(lines) if b'"fact": "meter"' in line)
+    verify.verify_files(changed("bill.jsonl", edited(number, decimals=8)), lambda *_: None)
+    told = told_wrong("O01", first("meter", modulus="1.001"))
+    assert told == ("meter", "{} is no register with {} decimals", 1.001, 2)
+
+
+def test_a_component_that_the_registers_do_not_make_is_nothing() -> None:
+    told = told_wrong("O01", doubled("charge", component="x", fen=5))
+    assert told == ("charge", "the registers make {} yuan of it, not {}", "0.00", "0.05")
+
+
+def test_a_line_that_is_no_json_is_told_with_its_file() -> None:
+    told = wrong(lambda: verify.facts_of("bill.jsonl", b"{}\n{"))
+    assert told == ("bill.jsonl:2", "is not a line of JSON")
+
+
+def test_a_line_of_the_manifest_that_was_changed_is_damaged() -> None:
+    files = changed("manifest.jsonl", edited(1, file="x"))
+    assert wrong(lambda: verify.check_manifest(files)) == (
+        "manifest.jsonl:2",
+        "the line is damaged",
+    )
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"place": 2**63, "account": 1, "name": "n"},
+        {"place": 1, "account": 2**31, "name": "n"},
+        {"place": 1, "stream": 2**31, "month": "2026-03", "component": "c"},
+        *(
+            {
+                "place": 1,
+                "recorded_at": "2026-03-01T00:00:00+00:00",
+                "value_date": "2026-03-01",
+                **large,
+            }
+            for large in ({"fen": [2**63]}, {"document": 2**63}, {"reverses": 2**63})
+        ),
+    ],
+)
+def test_a_number_that_the_database_cannot_hold_is_told(values: dict[str, Any]) -> None:
+    place, message, number = wrong(lambda: verify.leaf_of(fact(**values)))
+    assert (place, message) == ("f:1", "{} is too large")
+    assert number >= 2**31
