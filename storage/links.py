@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 from psycopg.types.json import Jsonb
 
-from storage import link_registers
 from storage.settling import Days
 from storage.sql import Connection, array, days, fetch_dicts, fetch_rows, load
 
@@ -140,10 +139,13 @@ async def put_out(connection: Connection, links: Collection[tuple[int, date]]) -
 
 async def put_in(connection: Connection, links: Iterable[LinkRow]) -> None:
     """Put links in force."""
+    # It loads numpy, which who only reads links need not wait for.
+    from storage.link_registers import row
+
     async with connection.cursor() as cursor, cursor.copy(SQL["put_in"]) as copying:
         for link in links:
             pieces = Jsonb(link.pieces) if link.pieces else None
-            registers = link_registers.row(link.begins, link.ends, link.modulus)
+            registers = row(link.begins, link.ends, link.modulus)
             await copying.write_row((*link[:5], *link[7:11], pieces, link.billed_by, *registers))
 
 
