@@ -57,9 +57,10 @@ class CallToSend:
     text: str
 
 
-async def jobs_without_owner(connection: Connection) -> list[FoundAlarm]:
-    """Jobs in the field that nobody has; not those to bring papers, which are work of the day."""
-    return await fetch_records(connection, FoundAlarm, SQL["jobs_without_owner"])
+async def jobs(connection: Connection, now: datetime) -> list[FoundAlarm]:
+    """Jobs in the field that nobody has, but for those to bring papers, which are work of the day;
+    and those that are overdue."""
+    return await fetch_records(connection, FoundAlarm, SQL["jobs"], {"now": now})
 
 
 async def follow(

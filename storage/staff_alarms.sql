@@ -1,9 +1,14 @@
--- jobs_without_owner -- jobs in the field that nobody has, as alarms; to bring papers is work of the day
-SELECT 'job_' || j.kind AS kind, j.id || coalesce(' (' || coalesce(p.number, a.number) || ')', '') AS about,
+-- jobs -- in the field, as alarms: those that nobody has (to bring papers is work of the day), and those that are overdue
+SELECT found.kind, j.id || coalesce(' (' || coalesce(p.number, a.number) || ')', '') AS about,
        coalesce(p.area, (SELECT min(y.area) FROM point_account x JOIN point y ON y.id = x.point_id
-                         WHERE x.account_id = j.account_id AND x.to_day IS NULL), '') AS area, j.opened_at AS since
+                         WHERE x.account_id = j.account_id AND x.to_day IS NULL), '') AS area, found.since
 FROM field_job j LEFT JOIN point p ON p.id = j.point_id LEFT JOIN account a ON a.id = j.account_id
-WHERE j.closed_at IS NULL AND j.kind <> 'visit' AND NOT EXISTS (SELECT FROM field_job_owner o WHERE o.job_id = j.id)
+CROSS JOIN LATERAL (
+    SELECT 'job_' || j.kind AS kind, j.opened_at AS since
+    WHERE j.kind <> 'visit' AND NOT EXISTS (SELECT FROM field_job_owner o WHERE o.job_id = j.id)
+    UNION ALL
+    SELECT 'job_overdue', j.due_at WHERE j.due_at < %(now)s::timestamptz) found
+WHERE j.closed_at IS NULL
 ORDER BY j.id
 
 -- follow -- what is wrong now is open, what was is over; what comes back soon is the same as before, with who has it
@@ -71,10 +76,11 @@ WITH given_up AS (
 )
 UPDATE staff_alarm a SET has_failed = true FROM given_up g WHERE a.id = ANY(g.alarms) AND a.level = g.level
 
--- acknowledge -- somebody has what was told by this call
+-- acknowledge -- somebody has what was told by this call; who has a job is said of the job
 UPDATE staff_alarm a SET acknowledged_at = now(), acknowledged_by = %(actor)s
 FROM staff_call c
-WHERE c.id = %(number)s AND a.id = ANY(c.alarms) AND a.over_at IS NULL AND a.acknowledged_at IS NULL AND a.kind NOT LIKE 'job\_%%'
+WHERE c.id = %(number)s AND a.id = ANY(c.alarms) AND a.over_at IS NULL AND a.acknowledged_at IS NULL
+  AND (a.kind = 'job_overdue' OR a.kind NOT LIKE 'job\_%%')
 RETURNING a.about
 
 -- kind_of -- of a call

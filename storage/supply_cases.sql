@@ -87,7 +87,7 @@ WITH dark AS (
     FROM field_job j LEFT JOIN point p ON p.id = j.point_id WHERE j.closed_at IS NULL AND j.due_at < %(now)s::timestamptz
 )
 SELECT f.kind, f.point, a.number AS account, f.line, f.since, btrim(f.detail) AS detail, coalesce(p.area, '') AS area,
-       f.kind IN ('notice_failed', 'foreign_open', 'foreign_closed') OR EXISTS (
+       f.kind IN ('notice_failed', 'foreign_open', 'foreign_closed', 'job_overdue') OR EXISTS (
            SELECT FROM field_job j WHERE j.point_id = p.id AND j.closed_at IS NULL
            AND (f.kind, j.kind) IN (('reconnect_late', 'restore'), ('order_not_done', 'trip'))) AS has_job
 FROM found f

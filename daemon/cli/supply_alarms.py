@@ -110,11 +110,11 @@ def acknowledge(number: int, actor: str | None, site_path: Path, as_json: bool) 
     if kind is None:
         raise fail(f"there is no call {number}")
     if not taken:
-        from daemon.notices.on_call import JOB
+        from daemon.notices.on_call import is_to_be_assigned
 
         raise fail(
             f"call {number} is of jobs: meterd job assign says who has one"
-            if kind.startswith(JOB)
+            if is_to_be_assigned(kind)
             else f"all of call {number} is over, or somebody has it"
         )
     if as_json:

@@ -18,7 +18,8 @@ REPEAT: Final = timedelta(hours=1)
 NAMED: Final = 5
 """What is named in one call, which may be an SMS."""
 JOB: Final = "job_"
-"""Kinds that begin so are jobs in the field that nobody has: whoever is given one has it."""
+"""Kinds that begin so are jobs in the field."""
+OVERDUE: Final = "job_overdue"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +109,12 @@ def call_text(call: Call, number: int, texts: NoticeTexts, zone: tzinfo) -> str:
     return f"{title}\n{texts.fill('staff_call', 'text', values)}"
 
 
+def is_to_be_assigned(kind: str) -> bool:
+    """It is a job that nobody has: whoever is given it has it, and nobody else can say so."""
+    return kind.startswith(JOB) and kind != OVERDUE
+
+
 def _how_it_is_taken(call: Call, number: int) -> str:
-    if call.kind.startswith(JOB):
+    if is_to_be_assigned(call.kind):
         return "meterd job assign JOB NAME"
     return f"meterd supply acknowledge {number}"

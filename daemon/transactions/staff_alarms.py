@@ -44,7 +44,7 @@ async def call_staff(
     `rows`: of `supply_alarms`. A job in the field speaks for what it is about."""
     async with connection.transaction():
         found = [_found(row) for row in rows if not row["has_job"]]
-        found += await stored.jobs_without_owner(connection)
+        found += await stored.jobs(connection, now)
         await stored.follow(connection, found, now, staff.escalate_after)
         alarms = await stored.waiting(connection, StaffAlarm)
         levels = {it.id: it.level for it in alarms}

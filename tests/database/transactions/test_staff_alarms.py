@@ -177,6 +177,37 @@ def test_a_job_is_had_by_whom_it_is_given_to_and_speaks_for_its_point(database_u
     on(database_url, story)
 
 
+def test_each_job_that_is_overdue_is_told_by_itself_until_somebody_has_it(
+    database_url: str,
+) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        await failed_reconnect(connection)
+        await field_jobs.assign(connection, 1, "Zhang", "Wu")
+        # Of an account as a whole, and another one of the same point.
+        await connection.execute(
+            "INSERT INTO field_job (kind, account_id, point_id, cause, opened_at, due_at)"
+            " SELECT kind, 1, point_id, 'it did not work', %(now)s, %(now)s"
+            " FROM (VALUES ('notice', NULL), ('foreign_closed', 1)) j (kind, point_id)",
+            {"now": NOW},
+        )
+        await connection.execute(
+            "INSERT INTO field_job_owner (job_id, owner, actor)"
+            " SELECT id, 'Zhang', 'Wu' FROM field_job WHERE id > 1"
+        )
+        late = timedelta(hours=26)
+        assert await look_for_all(connection, late) == {1: 3}
+        assert await told(connection) == [(1, 1, "Li", "job_overdue", 3)]
+        found = "SELECT about || ' ' || area FROM staff_alarm ORDER BY about"
+        assert await rows(connection, found) == ["1 (P1) T-1", "2 (A1) T-1", "3 (P1) T-1"]
+        assert len(await staff_alarms.acknowledge(connection, 1, "Li")) == 3
+        assert await look_for_all(connection, late + AFTER) == {}
+        assert await field_jobs.close_job(connection, 2, "rung up", "Zhang")
+        assert await look_for_all(connection, late + AFTER + REPEAT) == {}
+        assert len(await told(connection)) == 1
+
+    on(database_url, story)
+
+
 @pytest.fixture
 def receiver(tmp_path: Path) -> Iterator[tuple[Path, str]]:
     """What is posted, and where to."""

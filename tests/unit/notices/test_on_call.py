@@ -137,6 +137,10 @@ def test_a_call_says_what_where_since_when_and_how_it_is_acknowledged() -> None:
     told = call_text(of_nowhere, 18, shipped_texts()["zh"], ZONE)
     assert "台区 -：" + ", ".join(["12 (P3)"] * NAMED) + "。" in told
     assert told.endswith("meterd job assign JOB NAME")
+    # It may have somebody already, to whom it was given in vain.
+    late = Call(person("Li"), "job_overdue", "T-1", [alarm(3, about="12 (P3)")])
+    told = call_text(late, 19, shipped_texts()["en"], ZONE)
+    assert told.endswith("meterd supply acknowledge 19")
     unknown = Call(person("Li"), "job_of_tomorrow", "", [alarm()])
     assert "meterd 1: job_of_tomorrow\n" in call_text(unknown, 1, shipped_texts()["en"], ZONE)
 
