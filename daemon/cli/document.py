@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 import click
 from psycopg import AsyncConnection
 
+from config.persons import is_same_person
 from config.settings_file import load_settings
 from daemon.cli import account_entries as account_entry
 from daemon.cli import account_tariff as tariff_change
@@ -267,6 +268,10 @@ def reject(number: int, actor: str | None, reason: str | None, site_path: Path) 
     said = said_by({"actor": actor, "reason": reason})
 
     async def ask(connection: AsyncConnection[Any]) -> StoredDocument:
+        found = await documents.documents(connection, number=number)
+        if not any(is_same_person(it.actor, said.actor) for it in found):
+            of_money = any(it.kind in OF_MONEY for it in found)
+            confirm_right_to_document(of_money, said.actor, login(), site_path)
         return await filing.reject(connection, number, said)
 
     on_database(load_settings(site_path), ask)

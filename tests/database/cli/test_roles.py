@@ -62,4 +62,16 @@ def test_a_payment_is_taken_back_by_two_of_finance(staffed: Place) -> None:
     number = str(told(staffed, *reversal, "--actor", "money")["document"])
     refused = said(staffed, "document", "approve", number, "--actor", "checker", code=1)
     assert "that is for finance, and checker works as control and station" in refused
+    rejection = ("document", "reject", number, "--reason", "no", "--actor")
+    assert "that is for finance, and checker" in said(staffed, *rejection, "checker", code=1)
     said(staffed, "document", "approve", number, "--actor", "desk")
+
+
+def test_who_made_a_document_takes_it_back_as_what_he_works_now(staffed: Place) -> None:
+    path = staffed.folder / "meterd.toml"
+    paid = ("topup", "A1", "10.00", "--channel", "counter", "--key", "1", "--operator", "money")
+    said(staffed, *paid)
+    reversal = ("payment", "reverse", "pay:counter:1", "--reason", "bounced", "--actor", "money")
+    number = str(told(staffed, *reversal)["document"])
+    path.write_text(path.read_text().replace('["finance"]', '["marketing"]'))
+    said(staffed, "document", "reject", number, "--reason", "mistaken", "--actor", "money")
