@@ -26,6 +26,7 @@ from config.tariff_version import Versions
 from daemon import metrics
 from daemon.cli import cli
 from daemon.control import guard
+from daemon.site.difference import APPLIED
 from simulators.bench.scenario import load_scenario
 from storage.migrations import migrations
 
@@ -56,6 +57,14 @@ def table(text: str) -> dict[str, list[str]]:
 
 def code_blocks(text: str, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", text, re.M | re.S)
+
+
+def test_what_a_page_has_reloaded_or_restarted_is_taken_over_so() -> None:
+    told = re.compile(r"`(\w+) = [^`]*` in `\[(\w+)\]`, then `(meterd reload|systemctl restart)")
+    found = [it for path in PAGES for it in told.findall(path.read_text(encoding="utf-8"))]
+    assert ("mode", "control", "systemctl restart") in found
+    for key, table_name, then in found:
+        assert (f"{table_name}.{key}" in APPLIED) == (then == "meterd reload"), key
 
 
 # --- configuration --------------------------------------------------------------------------------
