@@ -20,8 +20,8 @@ from daemon.cli.output import as_json, echo, print_json_rows, print_with_steps
 from daemon.cli.quality_words import doubtful_of
 from daemon.cli.site_option import site_option
 from daemon.quality.gap import gap_day
-from daemon.quality.tasks import Task, approval, task_of
-from storage import doubts
+from daemon.quality.tasks import Task, agreement, approval, task_of
+from storage import documents, doubts
 from storage import standstill as storage
 from storage.doubts import Wanted
 from storage.standstill import Question, Standing
@@ -82,7 +82,20 @@ async def _stopped(
     if points:
         for it in await doubts.doubts(connection, Wanted(asked.due, points)):
             tasks[it.point, it.day] = task_of(doubtful_of(it))
-    return [_named(row, tasks) for row in rows]
+    undecided: dict[str, int] = {}
+    for waits in await documents.documents(connection, only_waiting=True) if rows else ():
+        for point in (waits.point, waits.content.get("other")):
+            if point is not None:
+                undecided.setdefault(point, waits.number)
+    return [_by_document(_named(row, tasks), undecided.get(row.point)) for row in rows]
+
+
+def _by_document(stopped: Stopped, waits: int | None) -> Stopped:
+    """A document that nobody else agreed to comes first: what it says may be all that is wrong."""
+    if waits is None:
+        return stopped
+    why = f"{stopped.why}; document {waits} waits for another person"
+    return stopped._replace(why=why, commands=(*map(str, agreement(waits)), *stopped.commands))
 
 
 def _named(row: Standing, tasks: Mapping[tuple[str, date], Task]) -> Stopped:

@@ -158,6 +158,15 @@ def approval(number: int, what: str = "what it says") -> tuple[Step, Step]:
     )
 
 
+def agreement(document: int) -> tuple[Step, Step, Step]:
+    """What shows a document that waits, and the two words that end its wait."""
+    return (
+        Step(f"meterd document show {document}"),
+        Step(f"meterd document approve {document} --actor YOU", when="it is right"),
+        Step(f"meterd document reject {document} {SIGNED}", when="not"),
+    )
+
+
 def _decided(doubtful: Doubtful, waiting: Waiting) -> Task:
     what = waiting.action.replace("_", "-")
     if waiting.total is not None:

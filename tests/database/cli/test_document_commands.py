@@ -215,6 +215,17 @@ def test_a_final_register_that_is_too_far_is_told_as_such_and_counts_by_nobody_a
         "agree:\n  meterd document approve 1 --actor NAME"
     ) in told
     assert place.balance("A1") == -500
+    # The old meter is gone, and the new one is read by nobody until then.
+    stopped = map(json.loads, place.meterd("standstill", "--json").stdout.splitlines())
+    (row,) = (it for it in stopped if it["point"] == "P1")
+    assert row["why"].endswith("; document 1 waits for another person")
+    assert row["commands"][:3] == [
+        "meterd document show 1",
+        "meterd document approve 1 --actor YOU (if it is right)",
+        "meterd document reject 1 --reason WHY --actor YOU (if not)",
+    ]
+    place.done("document", "reject", "1", "--reason", "mistyped", "--actor", "Wang")
+    assert "document" not in place.meterd("standstill", "--json").stdout
 
 
 def test_files_that_name_the_old_meter_are_told_and_undo_nothing(place: Place) -> None:
