@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date
-from typing import Any
+from typing import Any, Final
 
 from psycopg import AsyncConnection
 
@@ -26,6 +26,8 @@ class NotSealed(MeterdError):
 
 
 Tree = list[list[bytes]]
+BLOCKS_AT_ONCE: Final = 32
+"""Of which trees are made: one of 4,096 rows takes 0.9 MB with them while it is made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,9 +114,11 @@ async def _sealed(
     wanted: defaultdict[int, set[int]] = defaultdict(set)
     for place, number in in_block.items():
         wanted[number].add(place)
-    trees = await _trees(connection, {**blocks, last.number: last})
-    for number, block in blocks.items():
-        paths |= _paths(block, trees[number], wanted[number])
+    to_head: Path = []
+    async for block, tree in _trees(connection, {**blocks, last.number: last}):
+        paths |= _paths(block, tree, wanted[block.number])
+        if block == last:
+            to_head = path_in(tree, 0)
     size = last.number - 1
     earlier = numbers - {last.number}
     needed = {it for number in earlier for it in needed_for(number, size)}
@@ -123,7 +127,6 @@ async def _sealed(
         number: BlockFact(number, hashes[number], way(number, size, hashes, peaks))
         for number in earlier
     }
-    to_head = path_in(trees[last.number], 0)
     return _Sealed(in_block, paths, facts, HeadFact(head_of(last), last.hash, to_head))
 
 
@@ -159,20 +162,22 @@ def _paths(block: Block, tree: Tree, places: Collection[int]) -> dict[int, Path]
     return {place: path_in(tree, number) for number, place in numbered if place in places}
 
 
-async def _trees(connection: AsyncConnection[Any], blocks: Mapping[int, Block]) -> dict[int, Tree]:
+async def _trees(
+    connection: AsyncConnection[Any], blocks: Mapping[int, Block]
+) -> AsyncIterator[tuple[Block, Tree]]:
     """Of blocks, made of the rows that they sealed: a block keeps its root alone."""
-    there = await sealed_now(connection, [*blocks.values()])
-    trees = {
-        block.number: levels(leaves_of(block, sealed))
-        for block, sealed in zip(blocks.values(), there, strict=True)
-    }
-    changed = [number for number, tree in trees.items() if tree[-1] != [blocks[number].hash]]
-    if changed:
-        raise NotSealed(
-            f"block {min(changed)} does not hold what was sealed: "
-            "`meterd ledger verify` names what was changed"
-        )
-    return trees
+    in_order = [blocks[number] for number in sorted(blocks)]
+    for start in range(0, len(in_order), BLOCKS_AT_ONCE):
+        portion = in_order[start : start + BLOCKS_AT_ONCE]
+        there = await sealed_now(connection, portion)
+        for block, sealed in zip(portion, there, strict=True):
+            tree = levels(leaves_of(block, sealed))
+            if tree[-1] != [block.hash]:
+                raise NotSealed(
+                    f"block {block.number} does not hold what was sealed: "
+                    "`meterd ledger verify` names what was changed"
+                )
+            yield block, tree
 
 
 def _charged(

@@ -1,5 +1,6 @@
 """Bills of what the cases do not tell, read from the database and verified without it."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date, datetime, time
 from decimal import Decimal
@@ -23,10 +24,14 @@ from daemon.transactions.documents.filing import file_document
 from daemon.transactions.documents.handover import Assignment, Release
 from daemon.transactions.explanation import explain_day
 from daemon.transactions.month_close import close_month
-from storage import archive
+from daemon.transactions.proofs import journal
+from daemon.transactions.proofs.bills import bills
+from daemon.transactions.sealing import seal, sealed_now
+from storage import archive, proofs
 from storage.archive import SiteMeter
 from storage.documents import Said
 from storage.explanation import one_moment
+from storage.seals import Block
 from tests.database.proven import proven
 from tests.database.small_site import (
     ARMED,
@@ -233,5 +238,32 @@ def test_payments_make_the_balance(database_url: str) -> None:
         await read(connection, meter, {0: 100, 1: 110})
         now = of_month(await proven(connection), this_month())
         assert (now.money.opening_fen, now.money.others_fen) == (-500, 700)
+
+    on(database_url, story)
+
+
+def test_of_many_blocks_some_are_looked_at_at_once_and_the_bill_is_the_same(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        meter = (await Site.of().take_over(connection))["P1"]
+        await read(connection, meter, {0: 100, 1: 110})
+        for number in range(5):
+            await pay(connection, "A1", 100, str(number))
+        while await seal(connection, NOW, most=1):
+            pass
+        (account,) = await proofs.in_service(connection, this_month())
+        whole = await bills(connection, [account], this_month(), ZONE)
+        assert len({it.block for it in whole[0].seals.lines}) > 3
+        portions = []
+
+        async def looked_at(connection: AsyncConnection[Any], blocks: Sequence[Block]) -> Any:
+            portions.append(len(blocks))
+            return await sealed_now(connection, blocks)
+
+        monkeypatch.setattr(journal, "BLOCKS_AT_ONCE", 2)
+        monkeypatch.setattr(journal, "sealed_now", looked_at)
+        assert await bills(connection, [account], this_month(), ZONE) == whole
+        assert max(portions) == 2 < sum(portions)
 
     on(database_url, story)
