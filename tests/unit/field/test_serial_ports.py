@@ -70,7 +70,7 @@ def test_check_warns_of_a_line_with_an_unstable_name(tmp_path: Path) -> None:
     file = tmp_path / "site" / "meterd.toml"
     file.write_text(re.sub(r'(?m)^serial = ".*"', 'serial = "/dev/ttyUSB0"', file.read_text()))
     told = CliRunner().invoke(cli, ["check", "-c", str(file)])
-    assert told.exit_code == 0
+    assert told.exit_code == 0, told.output
     assert (
         "warning: line bus-1: /dev/ttyUSB0 may be another adapter after the next start"
         in told.stderr
