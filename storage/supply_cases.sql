@@ -78,22 +78,26 @@ WITH dark AS (
     WHERE o.agreed_at <= %(now)s::timestamptz - %(trip_after)s::interval
     UNION ALL
     SELECT 'breaker_open', NULL, NULL, b.opened_at, concat_ws(' ', b.scope, nullif(b.name, ''), b.cause) FROM breaker b WHERE b.reset_at IS NULL
+), told AS (
+    SELECT *, NULL::integer AS account_id FROM found
     UNION ALL
-    SELECT CASE j.kind WHEN 'notice' THEN 'notice_failed' ELSE j.kind END, p.number, j.route, j.opened_at, j.cause
+    SELECT k.kind, p.number, j.route, k.since, k.detail, j.account_id
     FROM field_job j LEFT JOIN point p ON p.id = j.point_id
-    WHERE j.closed_at IS NULL AND j.kind IN ('notice', 'foreign_open', 'foreign_closed')
-    UNION ALL
-    SELECT 'job_overdue', p.number, j.route, j.due_at, j.kind || ': ' || j.cause
-    FROM field_job j LEFT JOIN point p ON p.id = j.point_id WHERE j.closed_at IS NULL AND j.due_at < %(now)s::timestamptz
+    CROSS JOIN LATERAL (
+        SELECT CASE j.kind WHEN 'notice' THEN 'notice_failed' ELSE j.kind END, j.opened_at, j.cause
+        WHERE j.kind IN ('notice', 'foreign_open', 'foreign_closed')
+        UNION ALL
+        SELECT 'job_overdue', j.due_at, j.kind || ': ' || j.cause WHERE j.due_at < %(now)s::timestamptz) k (kind, since, detail)
+    WHERE j.closed_at IS NULL
 )
 SELECT f.kind, f.point, a.number AS account, f.line, f.since, btrim(f.detail) AS detail, coalesce(p.area, '') AS area,
        f.kind IN ('notice_failed', 'foreign_open', 'foreign_closed', 'job_overdue') OR EXISTS (
            SELECT FROM field_job j WHERE j.point_id = p.id AND j.closed_at IS NULL
            AND (f.kind, j.kind) IN (('reconnect_late', 'restore'), ('order_not_done', 'trip'))) AS has_job
-FROM found f
+FROM told f
 LEFT JOIN point p ON p.number = f.point
 LEFT JOIN point_account x ON x.point_id = p.id AND x.to_day IS NULL
-LEFT JOIN account a ON a.id = x.account_id
+LEFT JOIN account a ON a.id = coalesce(x.account_id, f.account_id)
 ORDER BY f.kind, f.since, f.point
 
 -- cut_points -- those that we hold open, or on their way to or from it

@@ -195,6 +195,14 @@ def test_each_job_that_is_overdue_is_told_by_itself_until_somebody_has_it(
             " SELECT id, 'Zhang', 'Wu' FROM field_job WHERE id > 1"
         )
         late = timedelta(hours=26)
+        alarms = await supply_alarms(connection, ["line"], NOW + late, shadow_mode=False)
+        assert {(it["kind"], it["point"], it["account"]) for it in alarms} == {
+            ("reconnect_late", "P1", "A1"),
+            ("foreign_closed", "P1", "A1"),
+            ("notice_failed", None, "A1"),
+            ("job_overdue", "P1", "A1"),
+            ("job_overdue", None, "A1"),
+        }
         assert await look_for_all(connection, late) == {1: 3}
         assert await told(connection) == [(1, 1, "Li", "job_overdue", 3)]
         found = "SELECT about || ' ' || area FROM staff_alarm ORDER BY about"
