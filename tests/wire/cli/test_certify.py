@@ -309,6 +309,27 @@ def test_what_a_check_cannot_put_back_is_told() -> None:
     assert meter.writes == 4
 
 
+class WithoutRelay(SimulatedMeter2007):
+    """Refuses every order."""
+
+    orders = 0
+
+    def answer(self, request: Frame) -> Frame | None:
+        if request.function != functions.CONTROL:
+            return super().answer(request)
+        self.orders += 1
+        return self._refuse(request, functions.NO_SUCH_DATA)
+
+
+@pytest.mark.parametrize("check", ["trip", "keep_power"])
+def test_what_a_meter_refuses_is_not_undone_and_nobody_is_told_to_close_by_hand(check: str) -> None:
+    meter = WithoutRelay(state(), frame_limit=60)
+    (result,) = on([meter], only=(check,))
+    assert result.verdict is Verdict.FAILED
+    assert result.detail == f"{check} is refused with {functions.NO_SUCH_DATA:02X}"
+    assert meter.orders == 1
+
+
 def demand_period(meter: SimulatedMeter2007) -> bytes:
     asked = Frame(ADDRESS, functions.READ, identifier_on_the_wire("04000103"))
     told = meter.answer(asked)

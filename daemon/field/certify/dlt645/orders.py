@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -183,14 +185,31 @@ async def in_time(meter: Subject) -> str:
     return "a command that is valid for 5 minutes more is confirmed"
 
 
+class OrderRefused(CheckFailed):
+    """The meter says that it does not obey: nothing was done."""
+
+
 async def _order(meter: Subject, action: RelayAction) -> None:
     expires = await clock(meter) + timedelta(minutes=5)
     answer = await _control(meter, action, _authority(meter), expires)
     _look_whether_taken(meter, answer)
-    need(
-        not answer.is_abnormal,
-        f"{action.name.lower()} is refused with {hexed(answer.data)}",
-    )
+    if answer.is_abnormal:
+        raise OrderRefused(f"{action.name.lower()} is refused with {hexed(answer.data)}")
+
+
+@asynccontextmanager
+async def _ordered(
+    meter: Subject, action: RelayAction, back: RelayAction, otherwise: str
+) -> AsyncIterator[None]:
+    """Order it, and behind that back; also where its answer is lost, for it may have been done."""
+    async with AsyncExitStack() as behind:
+        behind.push_async_callback(_undo, meter, back, otherwise)
+        try:
+            await _order(meter, action)
+        except OrderRefused:
+            behind.pop_all()
+            raise
+        yield
 
 
 async def _undo(meter: Subject, action: RelayAction, otherwise: str) -> None:
@@ -222,12 +241,9 @@ async def trip(meter: Subject) -> str:
         raise NotTested("power is kept: a trip would be refused")
     if word.relay_open:
         raise NotTested("the relay is open already")
-    try:
-        # An order whose answer is lost may have been done.
-        await _order(meter, RelayAction.TRIP)
+    may_be = "the relay may be open still: close it by hand"
+    async with _ordered(meter, RelayAction.TRIP, RelayAction.CLOSE, may_be):
         await _until(meter, is_open=True)
-    finally:
-        await _undo(meter, RelayAction.CLOSE, "the relay may be open still: close it by hand")
     await _until(meter, is_open=False)
     return "it opens and closes again, and status word 3 says so"
 
@@ -250,15 +266,12 @@ async def keep_power(meter: Subject) -> str:
     word = await _status(meter)
     if word.keep_power or word.relay_open:
         raise NotTested("power is kept or cut already")
-    try:
-        await _order(meter, RelayAction.KEEP_POWER)
+    may_be = "power may be kept still: end it by hand, or no trip is taken"
+    async with _ordered(meter, RelayAction.KEEP_POWER, RelayAction.END_KEEP_POWER, may_be):
         need((await _status(meter)).keep_power, "bit 12 of status word 3 does not say it")
         expires = await clock(meter) + timedelta(minutes=5)
         answer = await _control(meter, RelayAction.TRIP, _authority(meter), expires)
         if not answer.is_abnormal:
             await _undo(meter, RelayAction.CLOSE, "the relay may be open: close it by hand")
             raise CheckFailed("a trip is confirmed while power is kept")
-    finally:
-        may_be = "power may be kept still: end it by hand, or no trip is taken"
-        await _undo(meter, RelayAction.END_KEEP_POWER, may_be)
     return "a trip is refused while power is kept"
