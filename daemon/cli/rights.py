@@ -38,7 +38,8 @@ RIGHTS: Final[Mapping[str, Roles]] = {
     "payment reverse": FINANCE,
     "ledger close": FINANCE,
     "tariff approve": FINANCE,
-    "tariff reject": FINANCE,
+    # Who told a version, by a reload, may take it back.
+    "tariff reject": FINANCE | SYSTEM,
     "account open": ACCOUNTS,
     "account import": ACCOUNTS,
     "account policy": ACCOUNTS,
