@@ -12,7 +12,7 @@ from daemon.control.breaker import Limits
 from daemon.control.clocks import Clocks
 from daemon.control.commands import RECONNECT_EXPIRY, TRIP_EXPIRY
 from daemon.control.facts import NOTHING_SAID, PointFacts, Said, facts_for_guard
-from daemon.control.guard import MAX_TRIPS_PER_MINUTE, Approval, Notice, Policy
+from daemon.control.guard import MAX_TRIPS_PER_MINUTE, Approval, Cause, Notice, Policy
 from daemon.control.restoration import (
     is_to_be_restored,
     missing_fen,
@@ -348,6 +348,13 @@ def test_who_works_at_a_supply_that_is_off_is_not_closed_in_upon() -> None:
     assert restore_step(kept_off, trip_sends=None, was_just_tried=False) == "wait"
     unsent = replace(kept_off, supply_state="trip_commanded")
     assert restore_step(unsent, trip_sends=0, was_just_tried=False) == "cancel"
+
+
+@pytest.mark.parametrize("cause", ["safety", "theft", "customer_request"])
+def test_whatever_two_persons_ordered_a_supply_off_for_no_payment_closes_it(cause: Cause) -> None:
+    ordered = replace(CUT, said=Said(marks=frozenset({cause})), cut_for=cause, balance_fen=10_000)
+    assert ordered.ordered == cause
+    assert restore_step(ordered, trip_sends=None, was_just_tried=False) == "wait"
 
 
 @pytest.mark.parametrize(
