@@ -17,6 +17,7 @@ __all__ = ["place", "pytestmark"]
 
 
 def login_is_noted() -> bool:
+    """In a container nobody is, nor by a kernel without audit."""
     return NOTED_LOGIN.exists() and int(NOTED_LOGIN.read_text()) != NOBODY_NOTED
 
 

@@ -25,6 +25,7 @@ from daemon.transactions.supply_cases import supply_alarms
 from storage import field_jobs, staff_alarms
 from storage.database import Pool
 from tests.database.small_site import NOW, ZONE, Site, as_owner, connect, on, pay, rows
+from tests.database.transactions.test_cost_of_a_batch import counted
 from tests.database.transactions.test_notices import TELLING
 from tests.database.transactions.test_supply import cut, exhausted
 
@@ -330,20 +331,9 @@ def test_who_cannot_be_reached_is_passed_over_at_once(
 
 def test_a_tick_asks_the_same_few_questions_however_much_is_wrong(database_url: str) -> None:
     async def statements(connection: AsyncConnection[Any], at: timedelta, count: int) -> int:
-        asked = 0
-        execute = connection.execute
-
-        async def counted(*arguments: Any, **named: Any) -> Any:
-            nonlocal asked
-            asked += 1
-            return await execute(*arguments, **named)
-
-        connection.execute = counted  # type: ignore[method-assign]
-        try:
+        with counted(connection) as given:
             await look(connection, at, *(wrong(f"P{number}") for number in range(count)))
-        finally:
-            connection.execute = execute  # type: ignore[method-assign]
-        return asked
+        return len(given)
 
     async def story(connection: AsyncConnection[Any]) -> None:
         few = await statements(connection, 0 * MINUTE, 2)

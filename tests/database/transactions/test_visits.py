@@ -24,6 +24,7 @@ from tests.database.cli.test_ledger_commands import FILES
 from tests.database.cli.test_readings_commands import meterd
 from tests.database.small_site import ZONE, connect, on, pay, rows
 from tests.database.transactions.test_control_facts import reasons
+from tests.database.transactions.test_cost_of_a_batch import counted
 from tests.database.transactions.test_notices import (
     HOUR,
     NOON,
@@ -278,24 +279,13 @@ async def again(connection: AsyncConnection[Any], notice: int, *, account: int, 
 def test_many_visits_take_as_many_statements_as_one(database_url: str) -> None:
     async def story(connection: AsyncConnection[Any]) -> None:
         await exhausted(connection, 9, authority=STRICT, opened_on=LATELY)
-        executed: list[Any] = []
-
-        class CountingCursor(psycopg.AsyncCursor[Any]):
-            async def execute(self, query: Any, *arguments: Any, **more: Any) -> Any:
-                executed.append(query)
-                return await super().execute(query, *arguments, **more)
-
-        connection.cursor_factory = CountingCursor
+        off = replace(LADDER, terms=replace(LADDER.terms, personal_contact=False))
         counts = []
-        for accounts in ([1], range(2, 10)):
-            executed.clear()
-            await make_notices(connection, LADDER, accounts, NOON)
-            counts.append(len(executed))
-        for few in ([1], range(2, 10)):
-            executed.clear()
-            off = replace(LADDER, terms=replace(LADDER.terms, personal_contact=False))
-            await make_notices(connection, off, few, NOON)
-            counts.append(len(executed))
+        for telling in (LADDER, off):
+            for accounts in ([1], range(2, 10)):
+                with counted(connection) as given:
+                    await make_notices(connection, telling, accounts, NOON)
+                counts.append(len(given))
         assert counts[0] == counts[1]
         assert counts[2] == counts[3]
         jobs = "SELECT count(*), count(closed_at) FROM field_job"
