@@ -4,6 +4,7 @@ between."""
 import asyncio
 import json
 import os
+import re
 import signal
 from collections import Counter
 from collections.abc import (
@@ -307,20 +308,36 @@ def test_what_is_safe_on_disk_is_acknowledged_before_the_database_has_it(
 ) -> None:
     async def scene() -> None:
         first = Site(broker, on_disk=True)
-        async with simulated(broker) as simulator:
-            await asyncio.wait_for(simulator.is_up.wait(), PATIENCE_S)
-            async with first.running():
+        async with first.running():
+            async with simulated(broker) as simulator:
+                await asyncio.wait_for(simulator.is_up.wait(), PATIENCE_S)
                 await first.until(lambda: first.gateway.up)
                 await simulator.push(again=True)
                 await first.until(lambda: len(first.slots()) >= len(ADDRESSES))
                 wanted, present = first.gateway.counts()
                 assert (wanted > 0, present) == (True, 0), "the database has none of them"
+            # Who leaves with messages under way gets them again, and may.
+            await first.until(lambda: has_left(broker, "sim-gw"))
+            await first.until(lambda: sent(broker, "meterd-gw") == acknowledged(broker, "meterd-gw"))
         second = Site(broker)
         async with second.running():
             await second.until(lambda: second.gateway.up)
             assert not second.slots() & first.slots(), "the broker kept what it could forget"
 
     run(scene())
+
+
+def has_left(broker: Mosquitto, client: str) -> bool:
+    return bool(re.search(rf"Client {client} (closed its connection|disconnected)", broker.log()))
+
+
+def sent(broker: Mosquitto, client: str) -> int:
+    """Messages that it has to acknowledge."""
+    return len(re.findall(rf"Sending PUBLISH to {client} \(d\d, q1,", broker.log()))
+
+
+def acknowledged(broker: Mosquitto, client: str) -> int:
+    return broker.log().count(f"Received PUBACK from {client} ")
 
 
 def freeze_message(
