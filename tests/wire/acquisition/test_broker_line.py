@@ -318,7 +318,9 @@ def test_what_is_safe_on_disk_is_acknowledged_before_the_database_has_it(
                 assert (wanted > 0, present) == (True, 0), "the database has none of them"
             # Who leaves with messages under way gets them again, and may.
             await first.until(lambda: has_left(broker, "sim-gw"))
-            await first.until(lambda: sent(broker, "meterd-gw") == acknowledged(broker, "meterd-gw"))
+            await first.until(
+                lambda: sent(broker, "meterd-gw") == acknowledged(broker, "meterd-gw")
+            )
         second = Site(broker)
         async with second.running():
             await second.until(lambda: second.gateway.up)
