@@ -63,6 +63,10 @@ FOUR_RATES: Final = ("sharp", "peak", "flat", "valley")
 LARGEST: Final = 3
 """Phases of a connection that has more than one."""
 
+DAILY: Final = "daily"
+SETTLEMENTS: Final = (DAILY, "near_real_time", "month")
+"""When use is posted (R30)."""
+
 ACCOUNT_COLUMNS: Final[Columns] = {
     "account": (word, REQUIRED),
     "name": (text, ""),
@@ -74,6 +78,7 @@ ACCOUNT_COLUMNS: Final[Columns] = {
     "trip_yuan": (fen, 0),
     "reconnect_yuan": (fen, None),
     "credit_limit_yuan": (fen, 0),
+    "settlement": (one_of(*SETTLEMENTS), DAILY),
 }
 POINT_COLUMNS: Final[Columns] = {
     "point": (word, REQUIRED),
@@ -128,7 +133,8 @@ class Point:
 class Account:
     """Thresholds in fen.
 
-    Open (billed) from `open_from` 00:00 when that and `agreement` are given."""
+    Open (billed) from `open_from` 00:00 when that and `agreement` are given. `settlement`: one of
+    SETTLEMENTS."""
 
     account: str
     name: str
@@ -140,6 +146,7 @@ class Account:
     trip_fen: int
     reconnect_fen: int
     credit_limit_fen: int
+    settlement: str = DAILY
 
 
 @dataclass(frozen=True, slots=True)
@@ -386,6 +393,7 @@ def _account(row: dict[str, Any]) -> Account:
         trip_fen=row["trip_yuan"],
         reconnect_fen=row["trip_yuan"] if reconnect_fen is None else reconnect_fen,
         credit_limit_fen=row["credit_limit_yuan"],
+        settlement=row["settlement"],
     )
 
 

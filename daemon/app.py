@@ -45,6 +45,7 @@ from daemon.runtime.supervision import Supervisor, in_thread, unless
 from daemon.sending.channels import open_channels
 from daemon.sending.outbox import Outbox
 from daemon.site.assembly import Assembly, authority_of, credentials_of, telling_of
+from daemon.site.hourly_reads import read_hourly
 from daemon.site.joining import Joined, join, join_later, unjoined_meters
 from daemon.site.listeners import Listener, open_listeners
 from daemon.site.reload import Configuration
@@ -310,6 +311,8 @@ def _serve(daemon: _Daemon) -> None:
     else:
         metrics.BACKUP_SUCCESS.set(math.nan)
     daemon.asking.start("requests", lambda: unix_socket.serve(daemon.listening, requests.answer))
+    hourly = partial(read_hourly, daemon.pool, lines, on_demand)
+    daemon.asking.start("hourly reads", hourly)
     daemon.asking.start("watchdog", lambda: feed_watchdog(lines, daemon.pipeline.condition))
     spare_what_is_there()
     systemd.notify("READY=1")

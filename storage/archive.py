@@ -256,15 +256,17 @@ async def import_accounts(connection: Connection, accounts: Sequence[Row], actor
         await act_as(connection, actor)
         await connection.execute(SQL["stage_accounts"])
         await _copy(connection, "staged_account", accounts)
-        ids = [row[0] for row in await fetch_rows(connection, SQL["lock_imported"])]
+        locked = await fetch_rows(connection, SQL["lock_imported"])
+        ids = [account for account, _ in locked]
         moved = await fetch_rows(connection, SQL["moved_accounts"], {"accounts": ids})
         if moved:
             raise ArchiveConflict(
                 "\n".join(line for row in moved for line in _moved_in_words(*row))
             )
         imported = await fetch_rows(connection, SQL["import_accounts"], {"accounts": ids})
-        pending = [account for account, _, state in imported if state == "pending"]
-        await mark_accounts(connection, pending, ALL_DAYS, "imported")
+        whole = {account for account, _, state in imported if state == "pending"}
+        whole |= {account for account, is_settled_otherwise in locked if is_settled_otherwise}
+        await mark_accounts(connection, sorted(whole), ALL_DAYS, "imported")
         await mark_accounts(connection, ids, NO_DAYS, "imported")
         await _refuse_unpriced(connection)
     return sorted(number for _, number, _ in imported)

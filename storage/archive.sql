@@ -1,6 +1,6 @@
 -- stage_accounts -- where accounts of the files are copied to
 CREATE TEMP TABLE staged_account ON COMMIT DROP AS
-    SELECT number, name, tariff_id, agreement, opened_on, warn_fen, trip_fen, reconnect_fen, credit_limit_fen, address
+    SELECT number, name, tariff_id, agreement, opened_on, warn_fen, trip_fen, reconnect_fen, credit_limit_fen, address, settlement
     FROM account WITH NO DATA
 
 -- stage_points -- where points of the files are copied to
@@ -246,16 +246,16 @@ WHERE at_point.id IS NULL AND of_meter.id IS NULL
 
 -- add_accounts -- accounts that are new
 INSERT INTO account (number, name, tariff_id, agreement, opened_on, warn_fen, trip_fen, reconnect_fen, credit_limit_fen,
-                     address)
+                     address, settlement)
 SELECT s.* FROM staged_account s LEFT JOIN account a USING (number) WHERE a.id IS NULL ORDER BY s.number
 
 -- lock_accounts -- accounts that were never opened and follow the files, in order of id
 SELECT a.id FROM staged_account s JOIN account a USING (number)
 WHERE a.state = 'pending' AND a.opened_on IS NULL
-  AND (a.name, a.address, a.tariff_id, a.agreement, a.opened_on, a.warn_fen, a.trip_fen, a.reconnect_fen, a.credit_limit_fen)
+  AND (a.name, a.address, a.tariff_id, a.agreement, a.opened_on, a.warn_fen, a.trip_fen, a.reconnect_fen, a.credit_limit_fen, a.settlement)
       IS DISTINCT FROM
       (s.name, s.address, s.tariff_id, coalesce(s.agreement, a.agreement), s.opened_on, s.warn_fen, s.trip_fen, s.reconnect_fen,
-       s.credit_limit_fen)
+       s.credit_limit_fen, s.settlement)
 ORDER BY a.id FOR NO KEY UPDATE OF a
 
 -- follow_accounts -- what the files say of them now
@@ -268,26 +268,27 @@ UPDATE account a SET
     warn_fen = s.warn_fen,
     trip_fen = s.trip_fen,
     reconnect_fen = s.reconnect_fen,
-    credit_limit_fen = s.credit_limit_fen
+    credit_limit_fen = s.credit_limit_fen,
+    settlement = s.settlement
 FROM staged_account s
 WHERE a.id = ANY(%(accounts)s) AND a.number = s.number
 
 -- differing_accounts -- accounts that the database knows otherwise than the files: these are imported, not overwritten
 SELECT a.number FROM staged_account s JOIN account a USING (number)
 LEFT JOIN tariffs_ahead(site_today()) t ON t.account_id = a.id
-WHERE (a.name, a.address, a.warn_fen, a.trip_fen, a.reconnect_fen, a.credit_limit_fen)
-      IS DISTINCT FROM (s.name, s.address, s.warn_fen, s.trip_fen, s.reconnect_fen, s.credit_limit_fen)
+WHERE (a.name, a.address, a.warn_fen, a.trip_fen, a.reconnect_fen, a.credit_limit_fen, a.settlement)
+      IS DISTINCT FROM (s.name, s.address, s.warn_fen, s.trip_fen, s.reconnect_fen, s.credit_limit_fen, s.settlement)
    OR s.tariff_id <> ALL(coalesce(t.tariffs, ARRAY[a.tariff_id]))
    OR s.opened_on <> a.opened_on OR s.agreement <> a.agreement
 ORDER BY a.number
 
--- lock_imported -- the accounts of an import that differ, in order of id
-SELECT a.id FROM staged_account s JOIN account a USING (number)
+-- lock_imported -- the accounts of an import that differ, in order of id, and whether they are to be settled otherwise
+SELECT a.id, a.settlement <> s.settlement FROM staged_account s JOIN account a USING (number)
 LEFT JOIN tariffs_ahead(site_today()) t ON t.account_id = a.id
-WHERE (a.name, a.address, a.agreement, a.opened_on, a.warn_fen, a.trip_fen, a.reconnect_fen, a.credit_limit_fen)
+WHERE (a.name, a.address, a.agreement, a.opened_on, a.warn_fen, a.trip_fen, a.reconnect_fen, a.credit_limit_fen, a.settlement)
       IS DISTINCT FROM
       (s.name, s.address, coalesce(s.agreement, a.agreement), coalesce(s.opened_on, a.opened_on), s.warn_fen, s.trip_fen,
-       s.reconnect_fen, s.credit_limit_fen)
+       s.reconnect_fen, s.credit_limit_fen, s.settlement)
    OR s.tariff_id <> ALL(coalesce(t.tariffs, ARRAY[a.tariff_id]))
 ORDER BY a.id FOR NO KEY UPDATE OF a
 
@@ -313,7 +314,8 @@ UPDATE account a SET
     warn_fen = s.warn_fen,
     trip_fen = s.trip_fen,
     reconnect_fen = s.reconnect_fen,
-    credit_limit_fen = s.credit_limit_fen
+    credit_limit_fen = s.credit_limit_fen,
+    settlement = s.settlement
 FROM staged_account s
 WHERE a.id = ANY(%(accounts)s) AND a.number = s.number
 RETURNING a.id, a.number, a.state
@@ -440,7 +442,7 @@ INSERT INTO point_account (point_id, account_id, from_day) VALUES (%(point_id)s,
 
 -- account -- one account with its balance
 SELECT a.number AS id, a.name, a.address, tariff_on(a.id, site_today()) AS tariff_id, a.state, a.agreement, a.opened_on AS open_from, a.warn_fen, a.trip_fen,
-       a.reconnect_fen, a.credit_limit_fen, a.credit_state,
+       a.reconnect_fen, a.credit_limit_fen, a.settlement, a.credit_state,
        (SELECT started_at FROM arrears_episode e WHERE e.account_id = a.id AND e.ended_at IS NULL) AS episode_started_at,
        coalesce(l.balance_fen, 0) AS balance_fen
 FROM account a LEFT JOIN ledger_account l ON l.name = 'customer:' || a.number || ':prepaid'

@@ -17,7 +17,8 @@ class AccountStanding(NamedTuple):
     """An account of a list.
 
     `in_arrears_since`: None where it is not. `billed_through`: all its points are billed up to
-    00:00 of this day. `charged_fen`: of the months from `charged_since` on."""
+    00:00 of this day. `charged_fen`: of the months from `charged_since` on, up to
+    `charged_through`."""
 
     number: str
     name: str
@@ -30,6 +31,7 @@ class AccountStanding(NamedTuple):
     billed_through: date | None
     charged_since: date | None
     charged_fen: int
+    charged_through: date | None
 
 
 class Movement(NamedTuple):

@@ -5,7 +5,7 @@ WITH chosen AS MATERIALIZED (
     ORDER BY number LIMIT %(most)s
 )
 SELECT a.number, a.name, a.state, a.credit_state, coalesce(l.balance_fen, 0) AS balance_fen, a.trip_fen, a.opened_on,
-       e.started_at, c.billed_through, c.charged_since, c.charged_fen
+       e.started_at, c.billed_through, c.charged_since, c.charged_fen, c.charged_through
 FROM chosen a
 -- For each account by its indexes, whatever statistics say.
 LEFT JOIN LATERAL (SELECT balance_fen FROM ledger_account WHERE name = 'customer:' || a.number || ':prepaid' OFFSET 0) l ON true

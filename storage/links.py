@@ -149,6 +149,18 @@ async def put_in(connection: Connection, links: Iterable[LinkRow]) -> None:
             await copying.write_row((*link[:5], *link[7:11], pieces, link.billed_by, *registers))
 
 
+async def bill_months(connection: Connection, billed: Collection[tuple[int, date, int]]) -> None:
+    """By (account, first day of a month, transaction): those links that end in the month and were
+    billed with none yet were billed with it."""
+    if billed:
+        values = {
+            "accounts": array([account for account, _, _ in billed]),
+            "months": days([month for _, month, _ in billed]),
+            "transactions": array([number for _, _, number in billed]),
+        }
+        await connection.execute(SQL["bill_months"], values)
+
+
 async def held_spans(connection: Connection, account: str) -> list[dict[str, Any]]:
     """Spans of the account that are not billed by themselves.
 

@@ -66,6 +66,13 @@ COPY link (point_id, account_id, from_day, to_day, meter_id, modulus, decimals, 
            end_rate_2, end_rate_3, end_rate_4, more_ends, used_total, used_rate_1, used_rate_2, used_rate_3, used_rate_4, told_begins)
 FROM STDIN
 
+-- bill_months -- the links of these months of accounts were billed with these transactions, those that are not yet
+UPDATE link l SET billed_by = n.transaction
+FROM unnest(%(accounts)s::int[], %(months)s::date[], %(transactions)s::bigint[]) AS n (account_id, month, transaction)
+JOIN point_account x ON x.account_id = n.account_id
+WHERE l.point_id = x.point_id AND l.account_id = n.account_id AND l.billed_by IS NULL AND l.hold IS NULL
+  AND l.to_day > n.month AND l.to_day <= n.month + interval '1 month'
+
 -- held_spans -- spans that are not billed by themselves, with the reason
 SELECT p.number AS point_id, l.from_day, l.to_day, (l.end_total - (l.begins)[1] + l.modulus) %% greatest(l.modulus, 1) AS delta, l.hold
 FROM link l JOIN point p ON p.id = l.point_id

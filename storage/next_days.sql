@@ -57,7 +57,7 @@ WITH due AS MATERIALIZED (
     GROUP BY 1
 ), asked AS MATERIALIZED (
     SELECT *, 'customer:' || number || ':prepaid' AS prepaid FROM account
-    WHERE id = ANY(%(accounts)s::int[]) AND state = 'active' AND last_day IS NULL
+    WHERE id = ANY(%(accounts)s::int[]) AND state = 'active' AND last_day IS NULL AND settlement <> 'month'
 ), balance AS MATERIALIZED (
     SELECT id, name, balance_fen FROM ledger_account WHERE name = ANY(ARRAY(SELECT prepaid FROM asked))
 ), found AS MATERIALIZED (

@@ -55,7 +55,7 @@ SELECT a.id AS account_id, a.number AS account, a.state, coalesce(b.balance_fen,
        (SELECT y.profile FROM account_policy y WHERE y.account_id = a.id AND NOT y.waits ORDER BY y.rev DESC LIMIT 1) AS profile,
        supply.state AS supply, supply.since AS supply_since, supply.reconnect, supply.reasons,
        'payment_in_flight' = ANY (marks.kinds) AS is_paying, 'planned_outage' = ANY (marks.kinds) AS is_muted,
-       charged.billed_through, charged.charged_since, charged.charged_fen
+       charged.charged_through, charged.charged_since, charged.charged_fen
 FROM account a
 LEFT JOIN LATERAL (SELECT id, balance_fen FROM ledger_account WHERE name = 'customer:' || a.number || ':prepaid' OFFSET 0) b ON true
 LEFT JOIN LATERAL (SELECT id, started_at FROM arrears_episode WHERE account_id = a.id AND ended_at IS NULL OFFSET 0) e ON true

@@ -26,7 +26,7 @@ WITH held AS MATERIALIZED (
 ), asked AS MATERIALIZED (
     SELECT *, 'customer:' || number || ':prepaid' AS prepaid FROM account
     WHERE id = ANY(%(accounts)s::int[]) AND state IN ('pending', 'active') AND opened_on IS NOT NULL AND agreement IS NOT NULL
-      AND last_day IS NULL
+      AND last_day IS NULL AND settlement <> 'month'
 ), balance AS MATERIALIZED (
     SELECT id, name, balance_fen FROM ledger_account WHERE name = ANY(ARRAY(SELECT prepaid FROM asked))
 ), found AS MATERIALIZED (

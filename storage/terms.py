@@ -27,13 +27,14 @@ class AccountTerms:
 
     `phases`: of the largest point that it has or had. `opened_on`, `last_day`: its first and last
     day in service. `bonuses`: in order of their days. `used_elsewhere`: kWh by `2026` or
-    `2026-07`."""
+    `2026-07`. `is_by_month`: what its use costs is posted when the month is over."""
 
     phases: int = 1
     opened_on: date | None = None
     last_day: date | None = None
     bonuses: tuple[BonusRow, ...] = ()
     used_elsewhere: Mapping[str, Decimal] = field(default_factory=dict)
+    is_by_month: bool = False
 
 
 class PointRegisters(NamedTuple):
@@ -56,8 +57,9 @@ async def terms_of(connection: Connection, accounts: Collection[int]) -> dict[in
             last_day=last_day,
             bonuses=tuple(map(BonusRow, days or (), bonuses or ())),
             used_elsewhere=dict(zip(cycles or (), used or (), strict=True)),
+            is_by_month=is_by_month,
         )
-        for account, phases, opened_on, last_day, days, bonuses, cycles, used in rows
+        for account, phases, opened_on, last_day, days, bonuses, cycles, used, is_by_month in rows
     }
 
 

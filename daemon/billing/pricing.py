@@ -63,7 +63,8 @@ class Terms:
     """What is known of an account besides its use.
 
     `opened`, `last_day`: its first and last day in service, None where there is none yet.
-    `used_elsewhere`: kWh by cycle, `2026` or `2026-07`, that others billed before."""
+    `used_elsewhere`: kWh by cycle, `2026` or `2026-07`, that others billed before.
+    `is_by_month`: what is charged is posted when its month is over (R30)."""
 
     versions: Versions
     phases: int = 1
@@ -71,6 +72,7 @@ class Terms:
     last_day: date | None = None
     bonuses: tuple[Bonus, ...] = ()
     used_elsewhere: Mapping[str, Decimal] = field(default_factory=dict)
+    is_by_month: bool = False
 
     def serves(self, day: date) -> bool:
         """Whether the account is in service on that day."""

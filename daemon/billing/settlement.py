@@ -16,7 +16,7 @@ from config.tariff_version import Versions
 from daemon.billing.many import amounts_fen, is_for_many, month_of
 from daemon.billing.month_use import MonthUse, uses_of_month
 from daemon.billing.posting import Stream
-from daemon.billing.pricing import Terms, amounts, rounded_fen
+from daemon.billing.pricing import Terms, amounts, days_of, rounded_fen
 from daemon.billing.use import Use
 
 
@@ -80,6 +80,21 @@ def moved_fen(books: Iterable[Book], closed: Collection[date], zone: ZoneInfo) -
             posted = kept.posted_fen if kept else {}
             _add_difference(moved[book.account_id], month, due, posted)
     return moved
+
+
+def posted_now(book: Book, moved: Moved, closed: Collection[date]) -> Moved:
+    """What of it is posted now: of who is settled by months (R30) that of months which are over, or
+    in which the account's last day is.
+
+    `closed`: the days whose end has come, from the book's first month on."""
+    if not book.terms.is_by_month:
+        return moved
+    return {it: fen for it, fen in moved.items() if _ends_on(book.terms, it.period) in closed}
+
+
+def _ends_on(terms: Terms, month: date) -> date:
+    last = days_of(month)[-1]
+    return last if terms.last_day is None else max(month, min(last, terms.last_day))
 
 
 def charging_versions(book: Book, closed: Sequence[date]) -> set[int]:

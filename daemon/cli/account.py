@@ -7,22 +7,31 @@ from datetime import date
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+from zoneinfo import ZoneInfo
 
 import click
 from psycopg import AsyncConnection
 
 from config.settings_file import load_settings
 from daemon.cli.actor import acting, actor_option
-from daemon.cli.on_site import on_database
+from daemon.cli.on_site import on_database, site_day
 from daemon.cli.output import as_json, echo, fail, print_columns, print_json, print_table, yuan
 from daemon.cli.site_option import site_option
 from daemon.cli.typed import Day, Text, Whole
-from storage import archive, ledger, links, supply, terms
+from storage import archive, estimates, explanation, ledger, links, supply, terms
 
 if TYPE_CHECKING:
     from config.archive import Account
 
 MOVEMENTS: Final = 20
+NOT_ESTIMATED: Final[Mapping[str, str]] = {
+    "not_billed_yet": "nothing is billed yet",
+    "held": "its newest use is held (meterd standstill says why)",
+    "document": "its meter or ratio changed since it was billed last",
+    "not_read": "no register was read since it was billed last (meterd collect --what registers)",
+    "implausible": "what was read is beyond what it can have used",
+    "no_rates": "its price needs rates that were not told",
+}
 ELSEWHERE: Final = {
     "list": "account_list:list_accounts",
     "statement": "account_statement:statement",
@@ -70,18 +79,22 @@ def show(account_id: str, movements: int, site_path: Path, as_json: bool) -> Non
     """Balance, state, points and the newest movements of an account."""
 
     async def ask(connection: AsyncConnection[Any]) -> dict[str, Any] | None:
-        found = await archive.account(connection, account_id)
-        if found is None:
-            return None
+        async with explanation.one_moment(connection):
+            found = await archive.account(connection, account_id)
+            return None if found is None else await told(connection, found)
+
+    async def told(connection: AsyncConnection[Any], found: Mapping[str, Any]) -> dict[str, Any]:
         return {
             **found,
+            "estimate": await _estimate(connection, found, settings.site.zone),
             "points": await archive.points_of_account(connection, account_id),
             "held_spans": await links.held_spans(connection, account_id),
             **await _terms(connection, account_id),
             "movements": await ledger.statement(connection, account_id, movements),
         }
 
-    found = on_database(load_settings(site_path), ask)
+    settings = load_settings(site_path)
+    found = on_database(settings, ask)
     if found is None:
         raise fail(
             f"no account {account_id}; accounts come from accounts.csv when the daemon starts"
@@ -90,6 +103,30 @@ def show(account_id: str, movements: int, site_path: Path, as_json: bool) -> Non
         print_json(found)
         return
     _print(found)
+
+
+async def _estimate(
+    connection: AsyncConnection[Any], found: Mapping[str, Any], zone: ZoneInfo
+) -> dict[str, Any] | None:
+    """The balance with what is not posted yet (R65); None where nothing is known of that."""
+    since = await estimates.since_billed(connection, found["id"], zone)
+    if found["settlement"] == "daily" and all(it.current is None for it in since):
+        return None
+    # What prices loads numpy, which who looks at another account need not wait for.
+    from daemon.billing.use import NoPrice
+    from daemon.transactions.estimate import estimate
+
+    number = await archive.account_id(connection, found["id"])
+    assert number is not None, "accounts are never deleted"
+    try:
+        told = await estimate(connection, number, since, zone, await site_day(connection, zone))
+    except NoPrice:
+        return None
+    return {
+        "balance_fen": found["balance_fen"] - told.charge_fen,
+        "charge_fen": told.charge_fen,
+        "points": [it._asdict() for it in told.points],
+    }
 
 
 async def _terms(connection: AsyncConnection[Any], account_id: str) -> dict[str, Any]:
@@ -114,10 +151,13 @@ def _print(found: Mapping[str, Any]) -> None:
             "balance yuan": "balance_yuan",
             "credit": "credit_state",
             "tariff": "tariff_id",
+            "settlement": "settlement",
             "open from": "open_from",
         },
         [{**found, "balance_yuan": yuan(found["balance_fen"])}],
     )
+    if found["estimate"] is not None:
+        _print_estimate(found["estimate"])
     print_columns(
         {
             "point": "id",
@@ -155,6 +195,17 @@ def _print(found: Mapping[str, Any]) -> None:
         movements,
         title="movements",
     )
+
+
+def _print_estimate(estimate: Mapping[str, Any]) -> None:
+    balance, charge = yuan(estimate["balance_fen"]), yuan(estimate["charge_fen"])
+    echo(
+        f"estimated balance {balance} yuan: {charge} yuan are not charged yet, and nobody is cut "
+        "by an estimate"
+    )
+    for point in estimate["points"]:
+        what = f"to {point['at']}" if point["at"] else NOT_ESTIMATED[point["reason"]]
+        echo(f"  {point['point']}: {what}")
 
 
 @account.command("open")
@@ -265,6 +316,7 @@ def _changes(was: Mapping[str, Any], file: Account) -> list[dict[str, Any]]:
         "trip_fen": file.trip_fen,
         "reconnect_fen": file.reconnect_fen,
         "credit_limit_fen": file.credit_limit_fen,
+        "settlement": file.settlement,
     }
     return [
         {"account": file.account, "what": what, "was": was[what], "file": value}

@@ -58,7 +58,7 @@ def list_accounts(
 
 
 def _left(account: AccountStanding) -> int | None:
-    average = usual_day_fen(account.charged_fen, account.charged_since, account.billed_through)
+    average = usual_day_fen(account.charged_fen, account.charged_since, account.charged_through)
     return days_left(average, account.balance_fen, account.trip_fen)
 
 

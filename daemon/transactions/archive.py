@@ -349,6 +349,7 @@ def account_row(account: Account) -> tuple[Any, ...]:
         account.reconnect_fen,
         account.credit_limit_fen,
         account.address,
+        account.settlement,
     )
 
 

@@ -118,8 +118,9 @@ async def put_books(
 
 
 def closed_since(books: Iterable[Book]) -> date | None:
-    """From which day on closed days have to be known; None where no day costs by itself."""
-    sinces = [book.since for book in books if has_fees(book.terms.versions)]
+    """From which day on closed days have to be known; None where neither a day costs by itself nor
+    a month has to be over."""
+    sinces = [it.since for it in books if has_fees(it.terms.versions) or it.terms.is_by_month]
     by_link = [it for it in books if not is_for_many(it.terms.versions)]
     sinces += [book.since.replace(month=1) for book in by_link if has_fees(book.terms.versions)]
     return min(sinces, default=None)
@@ -138,6 +139,7 @@ def account_terms(told: terms.AccountTerms, versions: Versions) -> Terms:
         told.last_day,
         tuple(Bonus(*row) for row in told.bonuses),
         told.used_elsewhere,
+        told.is_by_month,
     )
 
 

@@ -310,7 +310,7 @@ def _own(row: dict[str, Any]) -> dict[str, Any]:
     """What the account itself is, with how long its balance lasts."""
     charged_fen: int = row.pop("charged_fen")
     since: date | None = row.pop("charged_since")
-    average = usual_day_fen(charged_fen, since, row.pop("billed_through"))
+    average = usual_day_fen(charged_fen, since, row.pop("charged_through"))
     trip_fen = row.pop("trip_fen")
     return {
         **row,

@@ -12,7 +12,7 @@ import structlog
 from psycopg import AsyncConnection
 
 from daemon.billing.links import Link
-from daemon.billing.settlement import charging_versions
+from daemon.billing.settlement import charging_versions, posted_now
 from daemon.billing.use import NoPrice
 from daemon.transactions.books import ground_of, put_books
 from daemon.transactions.charging import Charged, charges, put_charges
@@ -48,14 +48,25 @@ async def settle_accounts(
         raise NoPrice(f"tariff {accounts[account].tariff_id} has no version that counts")
     today = now.astimezone(zone).date()
     books, closed, moved = await owed(connection, marks, found, ground, zone, today)
+    by_account = {book.account_id: book for book in books}
+    over = set(closed)
+    moved = {account: posted_now(by_account[account], it, over) for account, it in moved.items()}
     charged = charges(books, moved, found, marks, await ledger.open_from(connection), today)
     # Nothing was written up to here: the rules saw one state of all accounts.
-    by_account = {book.account_id: book for book in books}
     numbers = await put_charges(connection, charged, by_account, accounts)
     posted = list(zip(charged, numbers, strict=True))
     old = old_charges(posted, by_account, found, marks, ground.registers, closed, zone, now)
     await remember_old(connection, list(old), zone, now)
     await _put_links(connection, found, posted)
+    await links.bill_months(
+        connection,
+        [
+            (it.account_id, stream.about.period, number)
+            for it, number in posted
+            if by_account[it.account_id].terms.is_by_month
+            for stream in it.moved_fen
+        ],
+    )
     await put_books(connection, books, ground)
     used = {
         ground.tariffs[book.account_id].numbers[number]

@@ -163,6 +163,7 @@ CREATE TABLE account (
     trip_fen            bigint NOT NULL,
     reconnect_fen       bigint NOT NULL,
     credit_limit_fen    bigint NOT NULL DEFAULT 0 CHECK (credit_limit_fen >= 0),
+    settlement          text NOT NULL DEFAULT 'daily' CHECK (settlement IN ('daily', 'near_real_time', 'month')),
     credit_state        text NOT NULL DEFAULT 'good' CHECK (credit_state IN ('good', 'low', 'emergency', 'exhausted')),
     span_grace_until    timestamptz,
     CHECK (reconnect_fen >= trip_fen),
@@ -172,7 +173,9 @@ CREATE TABLE account (
 );
 COMMENT ON COLUMN account.tariff_id IS 'with which it began; account_tariff says which one came later';
 CREATE INDEX accounts_by_opening ON account (opened_on);
+CREATE INDEX accounts_near_real_time ON account (id) WHERE settlement = 'near_real_time';
 CREATE INDEX accounts_not_good ON account (id) WHERE credit_state <> 'good';
+COMMENT ON COLUMN account.settlement IS 'when its use is posted: with each day, or when the month is over; near_real_time: with each day, and estimated between';
 COMMENT ON COLUMN account.last_day IS 'the last day in service, which counts whole; NULL: none yet';
 COMMENT ON COLUMN account.opened_on IS 'its points are billed from 00:00 of this day, or from the day they were given to it';
 
@@ -188,7 +191,8 @@ CREATE TABLE account_journal (
     warn_fen            bigint NOT NULL,
     trip_fen            bigint NOT NULL,
     reconnect_fen       bigint NOT NULL,
-    credit_limit_fen    bigint NOT NULL
+    credit_limit_fen    bigint NOT NULL,
+    settlement          text NOT NULL
 );
 CREATE INDEX changes_of_account ON account_journal (account_id, changed_at);
 COMMENT ON TABLE account_journal IS 'what an account was told to be before it changed; the actor is the setting meterd.actor of who changed it';
@@ -196,16 +200,17 @@ CREATE FUNCTION journal_account() RETURNS trigger LANGUAGE plpgsql
     SECURITY DEFINER SET search_path = public, pg_temp AS $$
 BEGIN
     INSERT INTO account_journal (actor, account_id, name, tariff_id, agreement, opened_on, last_day, warn_fen, trip_fen,
-                                 reconnect_fen, credit_limit_fen)
+                                 reconnect_fen, credit_limit_fen, settlement)
     VALUES (coalesce(nullif(current_setting('meterd.actor', true), ''), 'system'), OLD.id, OLD.name, OLD.tariff_id,
-            OLD.agreement, OLD.opened_on, OLD.last_day, OLD.warn_fen, OLD.trip_fen, OLD.reconnect_fen, OLD.credit_limit_fen);
+            OLD.agreement, OLD.opened_on, OLD.last_day, OLD.warn_fen, OLD.trip_fen, OLD.reconnect_fen, OLD.credit_limit_fen,
+            OLD.settlement);
     RETURN NULL;
 END $$;
 CREATE TRIGGER account_changes_are_journalled AFTER UPDATE ON account FOR EACH ROW
     WHEN ((OLD.name, OLD.tariff_id, OLD.agreement, OLD.opened_on, OLD.last_day, OLD.warn_fen, OLD.trip_fen, OLD.reconnect_fen,
-           OLD.credit_limit_fen)
+           OLD.credit_limit_fen, OLD.settlement)
           IS DISTINCT FROM (NEW.name, NEW.tariff_id, NEW.agreement, NEW.opened_on, NEW.last_day, NEW.warn_fen, NEW.trip_fen,
-                            NEW.reconnect_fen, NEW.credit_limit_fen))
+                            NEW.reconnect_fen, NEW.credit_limit_fen, NEW.settlement))
     EXECUTE FUNCTION journal_account();
 CREATE TRIGGER account_journal_is_never_changed BEFORE UPDATE OR DELETE ON account_journal
     FOR EACH ROW EXECUTE FUNCTION refuse_change();
@@ -1518,7 +1523,7 @@ COMMENT ON COLUMN link.more_ends IS 'of the rates from the fifth on';
 COMMENT ON COLUMN link.told_begins IS 'total and rates at 00:00 of from_day, where what was used does not say them: it is too much, or of more or other rates';
 COMMENT ON COLUMN link.hold IS 'why it is not billed by itself';
 COMMENT ON COLUMN link.pieces IS 'where a document lies inside: start, end, meter, begins, ends, modulus, decimals, ratio of each';
-COMMENT ON COLUMN link.billed_by IS 'the transaction of the ledger that it was billed with; NULL: it moved no fen';
+COMMENT ON COLUMN link.billed_by IS 'the transaction of the ledger that it was billed with; NULL: it moved no fen, or its month is not over and the account is settled by months';
 CREATE TABLE past_link (
     LIKE link INCLUDING COMMENTS,
     left_at     timestamptz NOT NULL DEFAULT now()
@@ -1591,18 +1596,21 @@ BEGIN
 END $$;
 -- Since it has the point, all links are its own. Without statistics IS NULL is taken for rare, and all links for read.
 CREATE FUNCTION charged_lately(of_account integer, since date)
-RETURNS TABLE (charged_since date, charged_fen bigint, billed_through date) STABLE LANGUAGE sql AS $$
+RETURNS TABLE (charged_since date, charged_fen bigint, billed_through date, charged_through date) STABLE LANGUAGE sql AS $$
     SELECT greatest(a.opened_on, since),
            coalesce((SELECT sum((SELECT sum(fen) FROM unnest(m.posted_fen) fen)) FROM account_month m
                      WHERE m.account_id = a.id AND m.month >= since), 0)::bigint,
-           CASE WHEN a.state <> 'pending' THEN greatest(a.opened_on,
-               (SELECT min(coalesce((SELECT l.to_day FROM link l
-                                     WHERE l.point_id = x.point_id AND l.from_day >= x.from_day AND num_nulls(l.hold) > 0
-                                     ORDER BY l.from_day DESC LIMIT 1), x.from_day))
-                FROM point_account x WHERE x.account_id = a.id AND x.to_day IS NULL)) END
-    FROM account a WHERE a.id = of_account
+           b.through, CASE WHEN a.settlement = 'month' THEN date_trunc('month', b.through)::date ELSE b.through END
+    FROM account a CROSS JOIN LATERAL (
+        SELECT CASE WHEN a.state <> 'pending' THEN greatest(a.opened_on,
+            (SELECT min(coalesce((SELECT l.to_day FROM link l
+                                  WHERE l.point_id = x.point_id AND l.from_day >= x.from_day AND num_nulls(l.hold) > 0
+                                  ORDER BY l.from_day DESC LIMIT 1), x.from_day))
+             FROM point_account x WHERE x.account_id = a.id AND x.to_day IS NULL)) END AS through
+    ) b
+    WHERE a.id = of_account
 $$;
-COMMENT ON FUNCTION charged_lately IS 'what an account was charged of the months since a day, from which day on, and to which day all its points are billed';
+COMMENT ON FUNCTION charged_lately IS 'what an account was charged of the months since a day, from which day on, to which day all its points are billed, and to which day that is posted';
 
 -- Money that was posted for days long past: it cuts nobody for a day (money.md, amendment 2).
 CREATE TABLE old_charge (
@@ -2382,7 +2390,7 @@ INSERT INTO daemon_privilege (table_name, privileges) VALUES
     ('sealed_block', 'INSERT'),
     ('sealed_balance', 'INSERT'),
     ('seal_mark', 'INSERT, UPDATE'),
-    ('link', 'INSERT, DELETE'),
+    ('link', 'INSERT, DELETE, UPDATE (billed_by)'),
     ('past_link', ''),
     ('account_month', 'INSERT, UPDATE'),
     ('old_charge', 'INSERT'),

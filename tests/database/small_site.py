@@ -151,6 +151,7 @@ class Site:
             "reconnect_fen": 0,
             "credit_limit_fen": 0,
             "address": "",
+            "settlement": "daily",
         }
         point = {
             "number": f"P{number}",
