@@ -151,11 +151,12 @@ def _print(found: Mapping[str, Any]) -> None:
             "balance yuan": "balance_yuan",
             "credit": "credit_state",
             "tariff": "tariff_id",
-            "settlement": "settlement",
             "open from": "open_from",
         },
         [{**found, "balance_yuan": yuan(found["balance_fen"])}],
     )
+    if found["settlement"] != "daily":
+        echo(f"settlement: {found['settlement']}")
     if found["estimate"] is not None:
         _print_estimate(found["estimate"])
     print_columns(

@@ -18,34 +18,43 @@ from storage.database import Pool
 from storage.estimates import near_real_time_meters
 
 log = structlog.get_logger("daemon")
-HOUR_S: Final = 3600.0
-MINUTE_OF_HOUR_S: Final = 600.0
-"""Behind midnight's freezes, which come first."""
+HOUR_S: Final = 3600
+BEGINS_S: Final = 600
+"""Behind the hour: midnight's freezes come first."""
 WITHIN_S: Final = 2700.0
 """What was not asked by then is asked in the next hour."""
-AGAIN_S: Final = 60.0
-"""Before a database that could not tell is asked again."""
+LOOK_S: Final = 15.0
+"""At whose accounts these are now."""
 
 
 async def read_hourly(
     pool: Pool, lines: Lines, on_demand: OnDemand, now: Callable[[], float] = time.time
 ) -> None:
-    """Read them at the start and ten minutes behind each hour, until cancelled.
+    """Read each at once and then every hour, until cancelled.
 
-    As whatever is requested they share the line with what is due there. Who did not answer is
-    asked in the next hour; their estimate says of when it is."""
+    As whatever is requested they share the line with what is due there. Who does not answer is
+    asked again in the next hour: an estimate tells of when it is."""
+    asked: dict[int, int] = {}
     while True:
         try:
             async with pool.connection() as connection:
                 meters = await near_real_time_meters(connection)
-        except psycopg.Error:
-            await asyncio.sleep(AGAIN_S)
-            continue
-        found = [line_and_meter for it in meters if (line_and_meter := lines.with_meter(it))]
-        reads = [MeterRead(line, meter, "registers", None) for line, meter in found]
-        if reads:
-            outcomes: Counter[str] = Counter()
-            async for result in on_demand.results(reads, WITHIN_S):
-                outcomes[result.outcome] += 1
-            log.info("read for estimates", meters=len(reads), **outcomes)
-        await asyncio.sleep(HOUR_S - (now() - MINUTE_OF_HOUR_S) % HOUR_S)
+        except (psycopg.Error, OSError) as error:
+            log.debug("hourly reads wait for the database", error=str(error).strip())
+        else:
+            hour = int(now() - BEGINS_S) // HOUR_S
+            due = [meter for meter in meters if asked.get(meter) != hour]
+            asked = dict.fromkeys(meters, hour)
+            await _read(due, lines, on_demand)
+        await asyncio.sleep(LOOK_S)
+
+
+async def _read(meters: list[int], lines: Lines, on_demand: OnDemand) -> None:
+    found = [line_and_meter for it in meters if (line_and_meter := lines.with_meter(it))]
+    if not found:
+        return
+    reads = [MeterRead(line, meter, "registers", None) for line, meter in found]
+    outcomes: Counter[str] = Counter()
+    async for result in on_demand.results(reads, WITHIN_S):
+        outcomes[result.outcome] += 1
+    log.info("read for estimates", meters=len(reads), **outcomes)

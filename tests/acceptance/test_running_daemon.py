@@ -266,6 +266,28 @@ def test_each_meter_has_its_result_and_the_dead_one_its_reason(staged: Stage) ->
     )
 
 
+def test_near_real_time_accounts_are_read_by_themselves_and_estimated(staged: Stage) -> None:
+    def shown() -> dict[str, Any]:
+        (found,) = told(staged, "account", "show", "C1001")
+        return found
+
+    was = shown()
+    assert was["estimate"] is None
+    staged.ask(
+        "UPDATE account SET settlement = 'near_real_time' WHERE number = 'C1001' RETURNING 1"
+    )
+    read = "SELECT FROM reading r JOIN meter m ON m.id = r.meter_id WHERE kind = 3 AND address = %s"
+    staged.until("it is read", lambda: bool(staged.ask(read, GATE[0])), 60.0)
+    found = shown()
+    (point,) = found["estimate"]["points"]
+    assert (point["point"], point["reason"]) == ("P1001", None)
+    assert found["balance_fen"] == was["balance_fen"]
+    assert found["estimate"]["balance_fen"] == was["balance_fen"] - found["estimate"]["charge_fen"]
+    assert staged.ask(
+        "SELECT DISTINCT m.address FROM reading r JOIN meter m ON m.id = meter_id WHERE kind = 3"
+    ) == [(GATE[0],)]
+
+
 @pytest.mark.xdist_group("shared")
 def test_the_same_read_again_does_not_reach_the_wire(shared: Stage) -> None:
     (first,) = told(shared, "collect", GATE[0])
