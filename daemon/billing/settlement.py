@@ -87,14 +87,17 @@ def posted_now(book: Book, moved: Moved, closed: Collection[date]) -> Moved:
     in which the account's last day is.
 
     `closed`: the days whose end has come, from the book's first month on."""
-    if not book.terms.is_by_month:
-        return moved
-    return {it: fen for it, fen in moved.items() if _ends_on(book.terms, it.period) in closed}
+    return {it: fen for it, fen in moved.items() if is_posted(book.terms, it.period, closed)}
 
 
-def _ends_on(terms: Terms, month: date) -> date:
+def is_posted(terms: Terms, month: date, closed: Collection[date]) -> bool:
+    """Whether what a month costs is posted as it is known, or only when the month is over (R30).
+
+    `closed`: the days of the month whose end has come."""
     last = days_of(month)[-1]
-    return last if terms.last_day is None else max(month, min(last, terms.last_day))
+    if terms.last_day is not None:
+        last = max(month, min(last, terms.last_day))
+    return not terms.is_by_month or last in closed
 
 
 def charging_versions(book: Book, closed: Sequence[date]) -> set[int]:

@@ -65,24 +65,31 @@ def prove(
     settings = load_settings(site_path)
     refuse_to_come(month, settings.site.zone)
 
-    async def ask(connection: AsyncConnection[Any]) -> tuple[int, BillFacts | None]:
+    async def ask(connection: AsyncConnection[Any]) -> tuple[int, int, BillFacts | None]:
         asked = await _asked(connection, accounts, month)
-        last = None
+        last, count = None, 0
         for start in range(0, len(asked), AT_ONCE):
             portion = asked[start : start + AT_ONCE]
             for bill in await bills(connection, portion, month, settings.site.zone, head):
                 write(bill, folder)
                 last = bill
-        return len(asked), last
+                count += 1
+        return count, len(asked) - count, last
 
     if folder is not None:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise _not_writable(folder, error) from None
-    count, last = on_database(settings, ask)
+    _tell(*on_database(settings, ask), month)
+
+
+def _tell(count: int, to_come: int, last: BillFacts | None, month: date) -> None:
+    if to_come:
+        who = "1 account is" if to_come == 1 else f"{to_come} accounts are"
+        echo(f"{who} settled by months: {month:%Y-%m} is billed when it is over", err=True)
     if last is None:
-        raise fail(f"no account was in service in {month:%Y-%m}")
+        raise fail("no bill" if to_come else f"no account was in service in {month:%Y-%m}")
     sealed = last.seals.head
     proved = "1 bill" if count == 1 else f"{count} bills"
     echo(f"{proved} proved up to {sealed.head.number}:{sealed.hash.hex()}", err=True)

@@ -15,6 +15,7 @@ from daemon.billing.links import Link
 from daemon.billing.pricing import Terms, days_of
 from daemon.billing.proof.bill import BillFacts, Money, PointFact
 from daemon.billing.proof.measured import Known, Shown, measured
+from daemon.billing.settlement import is_posted
 from daemon.transactions.books import account_terms
 from daemon.transactions.proofs.journal import posted
 from daemon.transactions.relinking import link_in_force
@@ -43,7 +44,8 @@ async def bills(
     zone: ZoneInfo,
     head: int | None = None,
 ) -> list[BillFacts]:
-    """The bills of a month, in the order of the accounts.
+    """The bills of a month, in the order of the accounts; of who is settled by months there is none
+    before the month is over.
 
     `head`: the block up to which they are proved, None: the newest one. NotSealed, NotSettled:
     something is still on its way."""
@@ -59,7 +61,7 @@ async def bills(
         told = await _terms(connection, accounts)
         links = await _links(connection, told, rated)
         known = await _known(connection, [link for of in links.values() for link in of])
-        closed = await _closed_days(connection, rated.values())
+        closed = set(await _closed_days(connection, rated.values()))
         ledger = await posted(connection, accounts, month, rated, head)
     return [
         BillFacts(
@@ -67,12 +69,13 @@ async def bills(
             month=month,
             zone=zone,
             terms=told[it.id],
-            closed_days=[day for day in closed if day.replace(day=1) in rated[it.id]],
+            closed_days=[day for day in sorted(closed) if day.replace(day=1) in rated[it.id]],
             measured=measured(links[it.id], known, zone),
             money=_money(counted[it.id], ledger[it.id].charged, rated[it.id], month),
             seals=ledger[it.id].seals,
         )
         for it in accounts
+        if is_posted(told[it.id], month, closed)
     ]
 
 

@@ -9,7 +9,10 @@ from psycopg import AsyncConnection
 
 from daemon.transactions.collect import settle_marked
 from daemon.transactions.day_close import close_days
+from daemon.transactions.proofs.bills import bills
+from daemon.transactions.sealing import seal
 from storage import archive
+from storage.proofs import in_service
 from tests.database.small_site import (
     ARMED,
     DAY,
@@ -122,5 +125,21 @@ def test_who_is_settled_by_days_from_now_on_pays_at_once_what_waited(database_ur
         (was,) = await rows(connection, "SELECT settlement FROM account_journal")
         assert was == "month"
         assert await intact(connection)
+
+    on(database_url, story)
+
+
+def test_a_bill_of_who_is_settled_by_months_comes_when_the_month_is_over(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        meters = await site_of("month", "daily").take_over(connection)
+        await told(connection, meters, MARCH, by_day("1.00", 32))
+        await seal(connection, NOW)
+        asked = await in_service(connection, MARCH)
+        found = await bills(connection, asked, MARCH, ZONE)
+        assert [it.account for it in found] == ["A2"]
+        await over(connection, APRIL - DAY)
+        await seal(connection, NOW)
+        found = await bills(connection, asked, MARCH, ZONE)
+        assert [it.account for it in found] == ["A1", "A2"]
 
     on(database_url, story)

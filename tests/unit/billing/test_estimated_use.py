@@ -17,7 +17,7 @@ CURRENT = Current(5, AT, (1400, 500))
 
 
 def found(last: Link | None = LAST, current: Current | None = CURRENT, **facts: Any) -> Any:
-    told = {"is_documented": False, "max_daily_kwh": Decimal(2)} | facts
+    told: dict[str, Any] = {"is_documented": False, "max_daily_kwh": Decimal(2)} | facts
     return estimated_link(last, current, zone=ZONE, **told)
 
 

@@ -14,7 +14,14 @@ from config.tariff_version import Fixed, Ladder, TariffVersion, Versions
 from daemon.billing.month_use import MonthUse, VersionUse, add, decoded, encoded
 from daemon.billing.posting import Stream
 from daemon.billing.pricing import Terms, days_of, rounded_fen
-from daemon.billing.settlement import Book, Month, Moved, charging_versions, moved_fen
+from daemon.billing.settlement import (
+    Book,
+    Month,
+    Moved,
+    charging_versions,
+    moved_fen,
+    posted_now,
+)
 from daemon.billing.use import Use
 from tests.unit.billing.exact_account import Story, bill
 from tests.unit.billing.stories import seeds, story
@@ -291,3 +298,29 @@ def test_a_stream_has_an_order_of_months_first() -> None:
     march, april = date(2026, 3, 1), date(2026, 4, 1)
     streams = [Stream(april, "energy"), Stream(march, "tier"), Stream(march, "energy")]
     assert [it.component for it in sorted(streams)] == ["energy", "tier", "energy"]
+
+
+@pytest.mark.parametrize(
+    ("last_day", "closed", "posted"),
+    [
+        (None, set(), False),
+        (None, {date(2026, 2, 27)}, False),
+        (None, {date(2026, 2, 28)}, True),
+        (date(2026, 2, 10), {date(2026, 2, 9)}, False),
+        (date(2026, 2, 10), {date(2026, 2, 10)}, True),
+        (date(2026, 3, 10), {date(2026, 2, 28)}, True),
+        (date(2026, 3, 10), {date(2026, 3, 10)}, False),
+        # What a month behind the last day is given back waits for its first day.
+        (date(2026, 1, 31), {date(2026, 1, 31)}, False),
+        (date(2026, 1, 31), {FEBRUARY}, True),
+    ],
+)
+def test_who_is_settled_by_months_pays_when_the_month_or_the_account_has_ended(
+    last_day: date | None, closed: set[date], posted: bool
+) -> None:
+    versions = Versions((TariffVersion("F@1", JANUARY, {}),))
+    moved: Moved = {Stream(FEBRUARY, "energy"): 5}
+    by_month = Terms(versions, last_day=last_day, is_by_month=True)
+    assert posted_now(Book(1, by_month, JANUARY), moved, closed) == (moved if posted else {})
+    by_day = Terms(versions, last_day=last_day)
+    assert posted_now(Book(1, by_day, JANUARY), moved, closed) == moved
