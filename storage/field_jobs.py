@@ -13,7 +13,8 @@ SQL = load("field_jobs")
 
 
 async def open_reconnects(connection: Connection) -> list[tuple[UUID, str, timedelta]]:
-    """(command, supply state of its point, its age) of reconnects that have no job."""
+    """(command, supply state of its point, for how long it waits and nothing keeps it back) of
+    reconnects that have no job."""
     return await fetch_rows(connection, SQL["open_reconnects"])
 
 

@@ -1,15 +1,14 @@
--- open_reconnects -- those that have no job, but of points that are kept off: the command, the supply of its point, for how long it is asked for
-SELECT c.id, v.supply_state, now() - c.created_at FROM command c JOIN point_supply v ON v.point_id = c.point_id
-WHERE c.action <> 'trip' AND c.state IN ('persisted', 'sent', 'acked', 'unknown', 'verifying')
-  AND NOT EXISTS (SELECT FROM field_job j WHERE j.point_id = c.point_id AND j.kind = 'restore' AND j.closed_at IS NULL)
-  AND NOT EXISTS (SELECT FROM kept_off_points() k WHERE k.point_id = c.point_id)
+-- open_reconnects -- those that may leave and have no job: the command, the supply of its point, for how long it waits
+SELECT r.id, r.supply_state, now() - r.since FROM reconnect_to_do r
+WHERE NOT EXISTS (SELECT FROM field_job j WHERE j.point_id = r.point_id AND j.kind = 'restore' AND j.closed_at IS NULL)
 
 -- open_restore_jobs -- somebody goes where these reconnects did not work (R89a)
 INSERT INTO field_job (kind, account_id, point_id, command_id, address, route, cause, opened_at, due_at)
 SELECT 'restore', x.account_id, c.point_id, c.id, c.address, m.line,
        coalesce(nullif(c.detail, ''), 'not sent') || ' (' || c.sends || ' sends)', now(),
-       greatest(now(), c.created_at + interval '24 hours')
+       greatest(now(), r.since + interval '24 hours')
 FROM command c
+JOIN reconnect_to_do r ON r.id = c.id
 JOIN meter m ON m.id = c.meter_id
 LEFT JOIN point_account x ON x.point_id = c.point_id AND x.to_day IS NULL
 WHERE c.id = ANY(%(commands)s)

@@ -12,10 +12,8 @@ WITH trips AS (
       AND e.at > now() - interval '1 minute' -- found by its index: what lies behind must not matter
       AND e.at > clock_timestamp() - interval '1 minute' -- by the clock that stamped it
 ), restores AS (
-    SELECT count(*) AS failed FROM command c JOIN point_supply v ON v.point_id = c.point_id
-    WHERE c.action <> 'trip' AND c.state IN ('persisted', 'sent', 'acked', 'unknown', 'verifying')
-      AND v.supply_state <> 'wait_customer_button' AND c.created_at <= %(now)s::timestamptz - interval '10 minutes'
-      AND NOT EXISTS (SELECT FROM kept_off_points() k WHERE k.point_id = c.point_id)
+    SELECT count(*) AS failed FROM reconnect_to_do
+    WHERE supply_state <> 'wait_customer_button' AND since <= %(now)s::timestamptz - interval '10 minutes'
 ), moves AS (
     SELECT point_id, array_agg(sent_at) AS sent FROM command WHERE sent_at > %(now)s::timestamptz - interval '1 day' GROUP BY 1
 ), waiting AS (

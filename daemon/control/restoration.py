@@ -92,11 +92,11 @@ def renewed_expiry(expires_at: datetime, now: datetime) -> datetime:
     return now + RECONNECT_EXPIRY if expires_at <= now else expires_at
 
 
-def needs_job(supply_state: str, age: timedelta) -> bool:
-    """Whether somebody has to go where a reconnect was asked for so long ago (R89a).
+def needs_job(supply_state: str, waited: timedelta) -> bool:
+    """Whether somebody has to go where a reconnect has waited so long (R89a).
 
     What waits for its customer's button is done."""
-    return supply_state != "wait_customer_button" and age >= RECONNECT_LATE
+    return supply_state != "wait_customer_button" and waited >= RECONNECT_LATE
 
 
 def missing_fen(points: Iterable[SupplyFacts]) -> int:

@@ -70,7 +70,7 @@ async def sweep(
 async def open_restore_jobs(connection: AsyncConnection[Any]) -> None:
     """R89a, A12: what is overdue is seen from here, whatever became of its line."""
     reconnects = await field_jobs.open_reconnects(connection)
-    late = [command for command, supply_state, age in reconnects if needs_job(supply_state, age)]
+    late = [command for command, state, waited in reconnects if needs_job(state, waited)]
     if late:
         for number in await field_jobs.open_restore_jobs(connection, late):
             log.error("reconnect is overdue, somebody has to go there", job=number)

@@ -1808,6 +1808,7 @@ CREATE TABLE supply_mark (
 CREATE INDEX marks_that_hold ON supply_mark (kind) WHERE lifted_at IS NULL;
 CREATE INDEX supply_marks_of_account ON supply_mark (account_id) WHERE account_id IS NOT NULL;
 CREATE INDEX supply_marks_of_parts ON supply_mark (kind) WHERE lifted_at IS NULL AND account_id IS NULL AND point_id IS NULL;
+CREATE INDEX work_at_parts ON supply_mark (kind) WHERE kind = 'keep_off' AND account_id IS NULL AND point_id IS NULL;
 CREATE INDEX supply_marks_of_point ON supply_mark (point_id) WHERE point_id IS NOT NULL;
 COMMENT ON TABLE supply_mark IS 'holds from from_at, to to_at if it has one, until it is lifted; of no area, line, account or point: of the whole site';
 COMMENT ON COLUMN supply_mark.kw_per_minute IS 'of an amnesty: whoever is cut is restored, with so much load within a minute, of kw_per_point each';
@@ -1870,6 +1871,7 @@ CREATE TABLE cut_order (
     CHECK (num_nulls(ended_at, ended_by, ended_why) IN (0, 3))
 );
 CREATE UNIQUE INDEX one_order_of_a_point ON cut_order (point_id) WHERE ended_at IS NULL;
+CREATE INDEX orders_of_a_point ON cut_order (point_id);
 COMMENT ON TABLE cut_order IS 'agreed to from agreed_at to ended_at; whether it is in force meanwhile says order_in_force';
 -- Whoever must not be cut is dark by no order but one for safety.
 CREATE VIEW order_in_force AS
@@ -1945,6 +1947,34 @@ CREATE INDEX commands_of_a_point ON command (point_id, sequence);
 CREATE INDEX trips_by_time ON command (created_at) WHERE action = 'trip';
 CREATE INDEX commands_that_ended ON command (sequence) WHERE state IN ('verified', 'refused', 'failed');
 CREATE INDEX relays_moved ON command (sent_at, point_id) WHERE sent_at IS NOT NULL;
+-- When something ended that kept this point off: somebody's work there, or an order. NULL: nothing did. (Who must be on, whatever is
+-- ordered, has waited long enough.)
+CREATE FUNCTION freed_at(of_point integer) RETURNS timestamptz STABLE LANGUAGE sql AS $$
+    WITH place AS (
+        SELECT p.id, p.area, x.account_id, m.line
+        FROM point p
+        LEFT JOIN point_account x ON x.point_id = p.id AND x.to_day IS NULL
+        LEFT JOIN installation i ON i.point_id = p.id AND i.to_at IS NULL LEFT JOIN meter m ON m.id = i.meter_id
+        WHERE p.id = of_point
+    ), work AS (
+        SELECT k.* FROM place h JOIN supply_mark k ON k.point_id = h.id
+        UNION ALL
+        SELECT k.* FROM place h JOIN supply_mark k ON k.account_id = h.account_id
+        UNION ALL
+        SELECT k.* FROM place h JOIN supply_mark k ON k.kind = 'keep_off' AND k.account_id IS NULL AND k.point_id IS NULL
+            AND (num_nonnulls(k.area, k.line) = 0 OR k.area = h.area OR k.line = h.line)
+    )
+    SELECT greatest(
+        (SELECT max(least(lifted_at, to_at)) FROM work
+         WHERE kind = 'keep_off' AND least(lifted_at, to_at) > from_at AND least(lifted_at, to_at) <= now()),
+        (SELECT max(ended_at) FROM cut_order WHERE point_id = of_point AND agreed_at IS NOT NULL))
+$$;
+CREATE VIEW reconnect_to_do AS
+SELECT c.id, c.point_id, v.supply_state, greatest(c.created_at, freed_at(c.point_id)) AS since
+FROM command c JOIN point_supply v ON v.point_id = c.point_id
+WHERE c.action <> 'trip' AND c.state IN ('persisted', 'sent', 'acked', 'unknown', 'verifying')
+  AND NOT EXISTS (SELECT FROM kept_off_points() k WHERE k.point_id = c.point_id);
+COMMENT ON VIEW reconnect_to_do IS 'reconnects that may leave: since they were asked for, or since nothing keeps their point off any more';
 
 CREATE TABLE command_event (
     command_id  uuid NOT NULL REFERENCES command,
@@ -2404,6 +2434,7 @@ INSERT INTO daemon_privilege (table_name, privileges) VALUES
     ('approval', 'INSERT, UPDATE (withdrawn_at, withdrawn_by)'),
     ('order_in_force', ''),
     ('order_not_done', ''),
+    ('reconnect_to_do', ''),
     ('cut_order', 'INSERT, UPDATE (second, agreed_at, ended_at, ended_by, ended_why)'),
     ('supply_mark', 'INSERT, UPDATE (lift_actor, lift_reason, lift_asked_at, lift_second, lifted_at)'),
     ('field_job', 'INSERT, UPDATE (closed_at, closed_by, result)'),

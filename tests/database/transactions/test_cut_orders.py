@@ -65,6 +65,21 @@ AGREED_LONG_AGO = (
     "INSERT INTO cut_order (point_id, cause, actor, reason, asked_at, second, agreed_at) "
     "VALUES (1, 'safety', 'li', 'wet', now() - interval '5 hours', 'wang', now() - interval '{}')"
 )
+KEPT_OFF = """
+    INSERT INTO supply_mark (kind, from_at, to_at, actor, reason{0})
+    SELECT 'keep_off', s.began, s.ended, 'li', 'wet'{1} FROM (SELECT now() - %s, now() - %s) s (began, ended)
+"""
+LIFTED = """
+    INSERT INTO supply_mark (kind, from_at, lift_asked_at, lifted_at, lift_actor, lift_reason, actor, reason{0})
+    SELECT 'keep_off', s.began, s.ended, s.ended, 'li', 'dry', 'li', 'wet'{1}
+    FROM (SELECT now() - %s, now() - %s) s (began, ended)
+"""
+ORDERED_OFF = """
+    INSERT INTO cut_order (point_id, cause, actor, reason, asked_at, second, agreed_at, ended_at, ended_by, ended_why)
+    SELECT 1, 'safety', 'li', 'wet', s.began, 'wang', s.began, s.ended, 'li', 'dry'
+    FROM (SELECT now() - %s, now() - %s) s (began, ended)
+"""
+"""What is over, from and to so long ago."""
 ORDERED = ("trip", "persisted", "safety: ordered by li, agreed by wang")
 
 
@@ -341,7 +356,7 @@ def test_nobody_is_sent_to_restore_what_is_ordered_off(database_url: str) -> Non
         assert await rows(connection, "SELECT 1 FROM field_job") == []
         await end_order(connection, number, SAID)
         await open_restore_jobs(connection)
-        assert await rows(connection, "SELECT kind FROM field_job") == ["restore"]
+        assert await rows(connection, "SELECT 1 FROM field_job") == []
 
     on(database_url, story)
 
@@ -587,22 +602,59 @@ def test_what_is_kept_off_is_no_reconnect_that_failed(database_url: str) -> None
         await exhausted(connection)
         await take_answer(connection, await sent(connection), "acked", "accepted", soon(0))
         await pay(connection, "A1", 1000)
-        overdue = soon(11)
+        await connection.execute("UPDATE command SET created_at = now() - interval '1 hour'")
 
-        async def failed() -> int:
-            (point,) = await control_facts(connection, [1], overdue)
+        async def failed(minutes: int) -> int:
+            (point,) = await control_facts(connection, [1], soon(minutes))
             return point.failed_restores
 
-        assert await failed() == 1
+        assert await failed(0) == 1
         number = await ordered(connection)
-        assert await failed() == 0
+        assert await failed(11) == 0
         await end_order(connection, number, SAID)
-        assert await failed() == 1
+        assert [await failed(minutes) for minutes in (9, 11)] == [0, 1]
         await set_mark(connection, "keep_off", Marked(line="line"), SAID)
-        assert await failed() == 0
-        await connection.execute("UPDATE command SET created_at = now() - interval '1 hour'")
+        assert await failed(11) == 0
         await open_restore_jobs(connection)
         assert await rows(connection, "SELECT 1 FROM field_job") == []
+
+    on(database_url, story)
+
+
+def test_the_clock_of_a_reconnect_starts_when_nothing_keeps_it_off_any_more(
+    database_url: str,
+) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        await exhausted(connection, site=Site.of(1, area="T-1"))
+        await take_answer(connection, await sent(connection), "acked", "accepted", soon(0))
+        await pay(connection, "A1", 1000)
+        await connection.execute("UPDATE command SET created_at = now() - interval '5 hours'")
+
+        async def late_by_min(over: str, *minutes: int) -> list[int]:
+            """What is over kept it off, from and to so many minutes ago."""
+            async with connection.transaction(force_rollback=True):
+                await connection.execute(over.encode(), [timedelta(minutes=it) for it in minutes])
+                await open_restore_jobs(connection)
+                (point,) = await control_facts(connection, [1], soon(0))
+                # The day that it may take begins at the same moment.
+                waited = "SELECT extract(epoch FROM now() - due_at + interval '24 h')::int / 60"
+                jobs = await rows(connection, f"{waited} FROM field_job")
+                assert len(jobs) == point.failed_restores
+                return jobs
+
+        of_all = [KEPT_OFF.format("", ""), LIFTED.format("", ""), ORDERED_OFF]
+        parts = {"point_id": "1", "account_id": "1", "area": "'T-1'", "line": "'line'"}
+        of_parts = [KEPT_OFF.format(f", {of}", f", {name}") for of, name in parts.items()]
+        for over in of_all + of_parts:
+            assert await late_by_min(over, 200, 9) == []
+            assert await late_by_min(over, 200, 11) == [11]
+            # Asked for after that.
+            assert await late_by_min(over, 400, 360) == [300]
+        # Lifted before it began, of another place, or it kept nobody off.
+        assert await late_by_min(LIFTED.format("", ""), -60, 9) == [300]
+        assert await late_by_min(KEPT_OFF.format(", area", ", 'T-2'"), 200, 9) == [300]
+        of_another_kind = KEPT_OFF.format("", "").replace("keep_off", "hold")
+        assert await late_by_min(of_another_kind, 200, 9) == [300]
 
     on(database_url, story)
 

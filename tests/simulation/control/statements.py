@@ -359,6 +359,27 @@ def _is_kept_off(session: Session, number: int) -> bool:
     return number in orders_in_force(session) or _is_marked(session, number, ("keep_off",))
 
 
+def _reconnects_to_do(session: Session) -> Iterator[tuple[int, Row, datetime]]:
+    """Those that may leave: the point, the command, since when it waits and nothing keeps it."""
+    for point, row in _open_commands(session):
+        if row["action"] != "trip" and not _is_kept_off(session, point):
+            yield point, row, max([row["created_at"], *_freed_at(session, point)])
+
+
+def _freed_at(session: Session, number: int) -> Iterator[datetime]:
+    """When something ended that kept a point off."""
+    point, now = session.get("point", number), session.database.now()
+    assert point is not None
+    for _, mark in session.rows("mark"):
+        ended_at = min(filter(None, (mark["lifted_at"], mark["to_at"])), default=mark["from_at"])
+        is_over = mark["from_at"] < ended_at <= now
+        if mark["kind"] == "keep_off" and is_of(mark, number, point) and is_over:
+            yield ended_at
+    for _, order in session.rows("order"):
+        if order["point_id"] == number and order["agreed_at"] and order["ended_at"]:
+            yield order["ended_at"]
+
+
 def _order_of(session: Session, point: int) -> tuple[int, Row] | None:
     """The one that has not ended."""
     for number, row in session.rows("order"):
@@ -639,15 +660,12 @@ def _of_site(session: Session, values: Values) -> Row:
     now = values["now"]
     minute_ago = session.database.now() - timedelta(minutes=1)
     trips = session.get("sent_trips", "site") or {"at": ()}
-    overdue = 0
-    reconnecting: set[int] = set()
-    for point, row in _open_commands(session):
-        if row["action"] == "trip":
-            continue
-        reconnecting.add(point)
-        is_old = row["created_at"] <= now - timedelta(minutes=10)
-        waits = _there(session, point)["supply_state"] == "wait_customer_button"
-        overdue += is_old and not waits and not _is_kept_off(session, point)
+    overdue = sum(
+        since <= now - timedelta(minutes=10)
+        and _there(session, point)["supply_state"] != "wait_customer_button"
+        for point, _, since in _reconnects_to_do(session)
+    )
+    reconnecting = {point for point, row in _open_commands(session) if row["action"] != "trip"}
     return {
         "trips": sum(at > minute_ago for at in trips["at"]),
         "overdue": overdue,
@@ -1260,9 +1278,9 @@ async def _open_reconnects(session: Session, values: Values) -> list[Any]:
     has_job = _to_restore(session)
     now = session.database.now()
     return [
-        (row["id"], _there(session, point)["supply_state"], now - row["created_at"])
-        for point, row in _open_commands(session)
-        if row["action"] != "trip" and point not in has_job and not _is_kept_off(session, point)
+        (row["id"], _there(session, point)["supply_state"], now - since)
+        for point, row, since in _reconnects_to_do(session)
+        if point not in has_job
     ]
 
 
@@ -1270,7 +1288,7 @@ async def _open_reconnects(session: Session, values: Values) -> list[Any]:
 async def _open_restore_jobs(session: Session, values: Values) -> list[Any]:
     now, opened = session.database.now(), []
     has_job = _to_restore(session)
-    for point, row in list(_open_commands(session)):
+    for point, row, _ in list(_reconnects_to_do(session)):
         if row["id"] not in values["commands"]:
             continue
         # What meets one that is there draws a number, too.

@@ -52,6 +52,25 @@ def is_locked_off(database: Database, point: int, now: datetime) -> bool:
     return is_worked_on or order_of(database, point, now) is not None
 
 
+def is_just_freed(database: Database, point: int, now: datetime) -> bool:
+    """Whether it was kept off until less than ten minutes ago."""
+    row = database.tables["point"][point]
+    works = [
+        (mark["from_at"], min(filter(None, (mark["lifted_at"], mark["to_at"])), default=None))
+        for mark in database.tables["mark"].values()
+        if mark["kind"] == "keep_off" and is_of(mark, point, row)
+    ]
+    orders = [
+        (order["agreed_at"], order["ended_at"])
+        for order in database.tables["order"].values()
+        if order["point_id"] == point and order["agreed_at"]
+    ]
+    return any(
+        to_at is not None and max(from_at, now - timedelta(minutes=10)) < to_at <= database.now()
+        for from_at, to_at in works + orders
+    )
+
+
 def order_of(database: Database, point: int, now: datetime) -> Row | None:
     """The order by which a point is off: of two persons, not over, and about nobody who must be on
     unless it is for safety."""
@@ -212,6 +231,7 @@ def _overdue(database: Database, now: datetime) -> int:
         and row["state"] in OPEN_STATES
         and database.tables["supply"][row["point_id"]]["supply_state"] != "wait_customer_button"
         and not is_locked_off(database, row["point_id"], now)
+        and not is_just_freed(database, row["point_id"], now)
         for _, row in open_commands(database)
     )
 
