@@ -236,6 +236,10 @@ STAFF_ALARMS = Gauge(
     "What nobody on call has acknowledged, by the level that was told last; 0: nobody was.",
     ["level"],
 )
+STAFF_ALARM_AGE = Gauge(
+    "meterd_staff_alarm_oldest_seconds",
+    "For how long the oldest of them has been waiting for somebody; 0 without one.",
+)
 NOTICES = Counter(
     "meterd_notices_total",
     "Notices by what became of them: sent, not taken by the channel, given up; and receipts.",

@@ -45,7 +45,7 @@ from daemon.transactions.soft_findings import (
     look_at_settings,
     look_at_uses,
 )
-from daemon.transactions.staff_alarms import call_staff
+from daemon.transactions.staff_alarms import Untaken, call_staff
 from daemon.transactions.supply_cases import open_cases, supply_alarms
 from daemon.transactions.sweep import sweep
 from storage import figures, gaps, ledger, retention, settling, standstill, supply
@@ -395,7 +395,10 @@ class _Alarms:
                 now,
                 shadow_mode=self.authority.shadow_mode,
             )
-            levels = await call_staff(connection, staff, rows, now) if staff.persons else {}
+            if staff.persons:
+                untaken = await call_staff(connection, staff, rows, now)
+            else:
+                untaken = Untaken()
         found = alarms_of(rows, now)
         more, over = news(self.work.alarms, found)
         self.work.alarms = found
@@ -408,7 +411,9 @@ class _Alarms:
             metrics.ALARMS.labels(kind).set(alarm_now.count if alarm_now else 0)
             metrics.ALARM_AGE.labels(kind).set(alarm_now.oldest_s if alarm_now else 0)
         for level in LEVELS:
-            metrics.STAFF_ALARMS.labels(level).set(levels.get(int(level), 0))
+            metrics.STAFF_ALARMS.labels(level).set(untaken.levels.get(int(level), 0))
+        oldest_at = untaken.oldest_at or now
+        metrics.STAFF_ALARM_AGE.set((now - oldest_at).total_seconds())
 
 
 async def close_over_days(

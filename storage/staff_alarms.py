@@ -57,6 +57,15 @@ class CallToSend:
     text: str
 
 
+@dataclass(frozen=True, slots=True)
+class CallMade:
+    """What a call tells, whom, and over which channel."""
+
+    kind: str
+    name: str
+    channel: str
+
+
 async def jobs(connection: Connection, now: datetime) -> list[FoundAlarm]:
     """Jobs in the field that nobody has, but for those to bring papers, which are work of the day;
     and those that are overdue."""
@@ -140,10 +149,17 @@ async def acknowledge(connection: Connection, number: int, actor: str) -> list[s
     return [about for (about,) in await fetch_rows(connection, SQL["acknowledge"], values)]
 
 
-async def kind_of(connection: Connection, number: int) -> str | None:
-    """Of what a call tells; None: there is no such call."""
-    row = await fetch_row(connection, SQL["kind_of"], {"number": number})
-    return None if row is None else str(row[0])
+async def mark_unreached(connection: Connection, number: int) -> bool:
+    """A call that was sent reached nobody: the next level is told at once. False: that is known, or
+    nobody needs it any more."""
+    cursor = await connection.execute(SQL["unreached"], {"number": number})
+    return cursor.rowcount > 0
+
+
+async def call_of(connection: Connection, number: int) -> CallMade | None:
+    """The call of this number; None: there is none."""
+    found = await fetch_records(connection, CallMade, SQL["call_of"], {"number": number})
+    return found[0] if found else None
 
 
 async def calls(connection: Connection, *, all_times: bool = False) -> list[dict[str, Any]]:

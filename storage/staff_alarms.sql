@@ -32,7 +32,7 @@ SELECT f.kind, f.about, f.area, f.since, %(now)s FROM found f
 WHERE NOT EXISTS (SELECT FROM known k WHERE (k.kind, k.about) = (f.kind, f.about))
 
 -- waiting -- what is wrong and nobody has said to have, the oldest first
-SELECT id, kind, about, area, since, level, told_at, has_failed FROM staff_alarm
+SELECT id, kind, about, area, since, opened_at, level, told_at, has_failed FROM staff_alarm
 WHERE over_at IS NULL AND acknowledged_at IS NULL ORDER BY since, id
 
 -- told_lately -- which levels were told of which kind and area since then
@@ -83,8 +83,13 @@ WHERE c.id = %(number)s AND a.id = ANY(c.alarms) AND a.over_at IS NULL AND a.ack
   AND (a.kind = 'job_overdue' OR a.kind NOT LIKE 'job\_%%')
 RETURNING a.about
 
--- kind_of -- of a call
-SELECT kind FROM staff_call WHERE id = %(number)s
+-- unreached -- whom a call was sent to it did not reach: the next level is told at once
+UPDATE staff_alarm a SET has_failed = true
+FROM staff_call c
+WHERE c.id = %(number)s AND a.id = ANY(c.alarms) AND a.level = c.level AND NOT a.has_failed AND a.over_at IS NULL AND a.acknowledged_at IS NULL
+
+-- call_of -- what a number stands for
+SELECT kind, name, channel FROM staff_call WHERE id = %(number)s
 
 -- calls -- who was told what: of what is still wrong, or all
 SELECT c.id AS number, c.made_at, c.kind, c.area, c.level, c.name, c.channel, left_over.about,

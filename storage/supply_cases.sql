@@ -76,12 +76,17 @@ WITH dark AS (
     FROM order_not_done o JOIN point p ON p.id = o.point_id
     LEFT JOIN installation i ON i.point_id = p.id AND i.to_at IS NULL LEFT JOIN meter m ON m.id = i.meter_id
     WHERE o.agreed_at <= %(now)s::timestamptz - %(trip_after)s::interval
-    UNION ALL
-    SELECT 'breaker_open', NULL, NULL, b.opened_at, concat_ws(' ', b.scope, nullif(b.name, ''), b.cause) FROM breaker b WHERE b.reset_at IS NULL
 ), told AS (
-    SELECT *, NULL::integer AS account_id FROM found
+    SELECT *, NULL::integer AS account_id, NULL AS area FROM found
     UNION ALL
-    SELECT k.kind, p.number, j.route, k.since, k.detail, j.account_id
+    -- Of a line whose points are all in one area it is about that one.
+    SELECT 'breaker_open', NULL, NULL, b.opened_at, concat_ws(' ', b.scope, nullif(b.name, ''), b.cause), NULL,
+           CASE b.scope WHEN 'area' THEN b.name WHEN 'line' THEN (
+               SELECT min(p.area) FROM meter m JOIN installation i ON i.meter_id = m.id AND i.to_at IS NULL
+               JOIN point p ON p.id = i.point_id WHERE m.line = b.name HAVING min(p.area) = max(p.area)) END
+    FROM breaker b WHERE b.reset_at IS NULL
+    UNION ALL
+    SELECT k.kind, p.number, j.route, k.since, k.detail, j.account_id, NULL
     FROM field_job j LEFT JOIN point p ON p.id = j.point_id
     CROSS JOIN LATERAL (
         SELECT CASE j.kind WHEN 'notice' THEN 'notice_failed' ELSE j.kind END, j.opened_at, j.cause
@@ -90,7 +95,7 @@ WITH dark AS (
         SELECT 'job_overdue', j.due_at, j.kind || ': ' || j.cause WHERE j.due_at < %(now)s::timestamptz) k (kind, since, detail)
     WHERE j.closed_at IS NULL
 )
-SELECT f.kind, f.point, a.number AS account, f.line, f.since, btrim(f.detail) AS detail, coalesce(p.area, '') AS area,
+SELECT f.kind, f.point, a.number AS account, f.line, f.since, btrim(f.detail) AS detail, coalesce(p.area, f.area, '') AS area,
        f.kind IN ('notice_failed', 'foreign_open', 'foreign_closed', 'job_overdue') OR EXISTS (
            SELECT FROM field_job j WHERE j.point_id = p.id AND j.closed_at IS NULL
            AND (f.kind, j.kind) IN (('reconnect_late', 'restore'), ('order_not_done', 'trip'))) AS has_job

@@ -1,4 +1,5 @@
-"""Receipts that a channel posts: signed with its key, each tells what became of a notice."""
+"""Receipts that a channel posts: signed with its key, each tells what became of a notice, or of a
+call to the staff."""
 
 from __future__ import annotations
 
@@ -13,6 +14,7 @@ from config.secret import Secret
 from daemon import metrics
 from daemon.sending.signature import SIGNATURE, TIMESTAMP, is_signed
 from daemon.transactions.notices import take_receipt
+from daemon.transactions.staff_alarms import take_call_receipt
 from storage import supply
 from storage.database import Pool
 
@@ -32,11 +34,20 @@ class Receipt(msgspec.Struct, frozen=True):
     receipt: Annotated[str, msgspec.Meta(max_length=200)] = ""
 
 
+class CallReceipt(msgspec.Struct, frozen=True):
+    """What became of a call. `acknowledged`: who was called has what it told; `failed`: it did not
+    reach him."""
+
+    call: Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
+    state: Literal["acknowledged", "failed"]
+
+
 class Posted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Receipts of one channel."""
 
     channel: str
-    receipts: Annotated[list[Receipt], msgspec.Meta(max_length=1000)]
+    receipts: Annotated[list[Receipt], msgspec.Meta(max_length=1000)] = []
+    calls: Annotated[list[CallReceipt], msgspec.Meta(max_length=1000)] = []
 
 
 @dataclass(slots=True)
@@ -72,4 +83,14 @@ class Receipts:
             taken += is_new
             if is_new:
                 metrics.NOTICES.labels(posted.channel, it.state).inc()
-        return OK, {"taken": taken, "known": len(posted.receipts) - taken}
+        to_assign = []
+        for call in posted.calls:
+            async with self.pool.connection() as connection:
+                became = await take_call_receipt(
+                    connection, channel=posted.channel, call=call.call, state=call.state
+                )
+            taken += became == "taken"
+            if became == "to_assign":
+                to_assign.append(call.call)
+        known = len(posted.receipts) + len(posted.calls) - taken - len(to_assign)
+        return OK, {"taken": taken, "known": known, "to_assign": to_assign}

@@ -18,6 +18,7 @@ from daemon.cli.output import as_json, echo, fail, print_columns, print_json, pr
 from daemon.cli.site_option import site_option
 from daemon.cli.typed import Whole
 from storage import staff_alarms
+from storage.staff_alarms import CallMade
 from storage.supply import database_clock
 
 
@@ -102,19 +103,19 @@ def acknowledge(number: int, actor: str | None, site_path: Path, as_json: bool) 
     What comes later asks anew. Of a job whoever is given it has it: `meterd job assign`."""
     who = acting(actor)
 
-    async def ask(connection: AsyncConnection[Any]) -> tuple[str | None, list[str]]:
-        kind = await staff_alarms.kind_of(connection, number)
-        return kind, await staff_alarms.acknowledge(connection, number, who)
+    async def ask(connection: AsyncConnection[Any]) -> tuple[CallMade | None, list[str]]:
+        call = await staff_alarms.call_of(connection, number)
+        return call, await staff_alarms.acknowledge(connection, number, who)
 
-    kind, taken = on_database(load_settings(site_path), ask)
-    if kind is None:
+    call, taken = on_database(load_settings(site_path), ask)
+    if call is None:
         raise fail(f"there is no call {number}")
     if not taken:
         from daemon.notices.on_call import is_to_be_assigned
 
         raise fail(
             f"call {number} is of jobs: meterd job assign says who has one"
-            if is_to_be_assigned(kind)
+            if is_to_be_assigned(call.kind)
             else f"all of call {number} is over, or somebody has it"
         )
     if as_json:

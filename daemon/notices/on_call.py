@@ -27,14 +27,15 @@ class StaffAlarm:
     """One thing that is wrong and that nobody has said to have. `about`: its point, account, line
     or job.
 
-    `level`: that was told last, 0: none yet; `told_at`: when. `has_failed`: somebody of that level
-    could not be reached."""
+    `since`: it is wrong; `opened_at`: it was found. `level`: that was told last, 0: none yet;
+    `told_at`: when. `has_failed`: somebody of that level could not be reached."""
 
     id: int
     kind: str
     about: str
     area: str
     since: datetime
+    opened_at: datetime
     level: int
     told_at: datetime | None
     has_failed: bool

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
 import structlog
@@ -15,7 +15,7 @@ from psycopg import AsyncConnection
 
 from config.notice_texts import Texts
 from config.settings import OnCallSection
-from daemon.notices.on_call import Call, StaffAlarm, call_text, calls_due
+from daemon.notices.on_call import Call, StaffAlarm, call_text, calls_due, is_to_be_assigned
 from storage import staff_alarms as stored
 from storage.staff_alarms import FoundAlarm, NewCall
 
@@ -32,14 +32,22 @@ class Staff:
     zone: ZoneInfo
 
 
+@dataclass(frozen=True, slots=True)
+class Untaken:
+    """Alarms that nobody has. `levels`: how many, by the level that was told last; `oldest_at`:
+    when the one was found that has waited longest, None without any."""
+
+    levels: Mapping[int, int] = field(default_factory=dict)
+    oldest_at: datetime | None = None
+
+
 async def call_staff(
     connection: AsyncConnection[Any],
     staff: Staff,
     rows: Iterable[Mapping[str, Any]],
     now: datetime,
-) -> Counter[int]:
-    """Make the calls that are due; returns how many alarms nobody has, by the level that was told
-    last.
+) -> Untaken:
+    """Make the calls that are due; returns what nobody has.
 
     `rows`: of `supply_alarms`. A job in the field speaks for what it is about."""
     async with connection.transaction():
@@ -54,7 +62,28 @@ async def call_staff(
             if due:
                 await _make(connection, staff, due, now)
                 levels |= {it.id: call.person.level for call in due for it in call.alarms}
-    return Counter(levels.values())
+    return Untaken(Counter(levels.values()), min((it.opened_at for it in alarms), default=None))
+
+
+async def take_call_receipt(
+    connection: AsyncConnection[Any],
+    *,
+    channel: str,
+    call: int,
+    state: Literal["acknowledged", "failed"],
+) -> Literal["taken", "known", "to_assign"]:
+    """What became of a call that went over this channel. `known`: that is known, or there is no
+    such call; `to_assign`: it tells of jobs, and whoever is given one has it."""
+    async with connection.transaction():
+        made = await stored.call_of(connection, call)
+        if made is None or made.channel != channel:
+            return "known"
+        if state == "failed":
+            return "taken" if await stored.mark_unreached(connection, call) else "known"
+        if is_to_be_assigned(made.kind):
+            return "to_assign"
+        taken = await stored.acknowledge(connection, call, f"{made.name}, over {channel}")
+        return "taken" if taken else "known"
 
 
 async def _make(

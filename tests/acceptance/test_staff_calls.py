@@ -9,7 +9,7 @@ from typing import Final
 import pytest
 
 from tests.acceptance.stage import stage
-from tests.acceptance.test_notices import KEY, Receiver, receiver
+from tests.acceptance.test_notices import KEY, Receiver, post_receipt, receiver
 
 pytestmark = [
     pytest.mark.acceptance,
@@ -21,6 +21,18 @@ JOB: Final = """
     SELECT 'restore', id, 'line', 'no verified close', now(), now() + interval '1 day' FROM point
     ORDER BY id LIMIT 1 RETURNING id
 """
+
+
+BREAKER: Final = """
+    INSERT INTO breaker (scope, cause, found, allowed, opened_at)
+    VALUES ('site', 'trips_in_an_hour', 21, 20, now()) RETURNING id
+"""
+
+
+def numbers(told: Receiver, kind: str) -> list[int]:
+    """Of the calls of a kind."""
+    posted = [json.loads(it["body"]) for it in told.posted()]
+    return [it["call"] for it in posted if it["kind"] == kind]
 
 
 def levels(told: Receiver) -> list[int]:
@@ -55,10 +67,20 @@ def test_a_job_goes_from_level_to_level_until_somebody_has_it(
         ((job,),) = staged.ask(JOB)
         staged.until("the first level", lambda: levels(told)[:1] == [1])
         staged.until("the second level", lambda: levels(told) == [1, 2])
+        staged.ask(BREAKER)
+        staged.until("a breaker is told", lambda: numbers(told, "breaker_open") != [])
+        numbered = [{"call": numbers(told, kind)[0]} for kind in ("breaker_open", "job_restore")]
+        calls = [{**call, "state": "acknowledged"} for call in numbered]
+        assert post_receipt(staged, {"channel": "app", "calls": calls}, key="guessed") == 401
+        assert post_receipt(staged, {"channel": "app", "calls": calls}) == 200
+        taken = "SELECT kind, acknowledged_by FROM staff_alarm WHERE acknowledged_at IS NOT NULL"
+        assert staged.ask(taken) == [("breaker_open", "li, over app")]
         staged.stop_daemon()
         staged.start_daemon()
         staged.meterd("job", "assign", str(job), "zhang")
-        open_calls = "SELECT count(*) FROM staff_alarm WHERE over_at IS NULL"
+        open_calls = (
+            "SELECT count(*) FROM staff_alarm WHERE over_at IS NULL AND kind = 'job_restore'"
+        )
         staged.until("it is over", lambda: staged.ask(open_calls) == [(0,)])
         assert levels(told) == [1, 2]
         assert ADDRESS not in staged.log()

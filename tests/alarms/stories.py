@@ -32,6 +32,7 @@ from protocols.dlt645.frame import Frame, encode
 from storage.database import DAEMON
 from tests.acceptance.stage import METERS, POOR, ZONE
 from tests.acceptance.test_notices import post_receipt, prepare, receipt, receiver, zone_by_day
+from tests.acceptance.test_staff_calls import JOB
 from tests.alarms.play import READY_S, Play, add_rows, playing
 from tests.alarms.watch import Alarm
 from tests.at_hours import libfaketime, real_sleep
@@ -59,6 +60,12 @@ line = "panel-1"
 profile = "eastron-sdm630"
 unit = 1
 count = 3
+"""
+ON_CALL: Final = """
+[[on_call]]
+name = "li"
+channel = "app"
+address = "13800009999"
 """
 SIGNS_NOTHING: Final = "#!/bin/sh\n"
 """So that meters are told the password."""
@@ -363,6 +370,8 @@ def notices(server: Server, folder: Path, alarms: list[Alarm]) -> None:
         watch, staged = play.watch, play.staged
         told.answer(503)
         prepare(staged, told)
+        site = staged.site.read_text(encoding="utf-8")
+        staged.site.write_text(site + ON_CALL, encoding="utf-8")
         play.start()
         watch.fires("the provider of messages answers 503", "MeterdNoticesWait")
         told.answer(204)
@@ -370,6 +379,9 @@ def notices(server: Server, folder: Path, alarms: list[Alarm]) -> None:
         bounced = receipt(told.notices()[0]["notice"], "bounced")
         assert post_receipt(staged, bounced) == 200
         watch.fires("it reports that a notice bounced", "MeterdNoticesFail")
+        ((job,),) = staged.ask(JOB)
+        watch.fires("nobody on call takes a job in the field", "MeterdNobodyTakesIt")
+        staged.meterd("job", "assign", str(job), "zhang")
         watch.all_end()
 
 

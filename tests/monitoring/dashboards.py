@@ -203,6 +203,7 @@ BOARDS: Final = (
             now("oldest command waits", "meterd_command_oldest_wait_seconds", "s"),
             now("jobs in the field", "sum without (kind) (meterd_field_jobs)"),
             Panel("alarms", [("meterd_supply_alarms", "{{alarm}}")]),
+            Panel("alarms that nobody has", [("meterd_staff_alarms", "told to level {{level}}")]),
             Panel(
                 "trips by outcome, a day",
                 [

@@ -148,6 +148,7 @@ CASES: Mapping[str, Case] = {
         "meterd_settled_one_by_one_total", "counter", lasts=DAY, step=LONG
     ),
     "MeterdSupplyAlarm": Case('meterd_supply_alarms{alarm="reconnect_late"}', holds=1),
+    "MeterdNobodyTakesIt": Case("meterd_staff_alarm_oldest_seconds", ill=3601),
     "MeterdCommandWaits": Case(
         "meterd_command_oldest_wait_seconds", ill=301, beside={"meterd_shadow_mode": 0}
     ),

@@ -4,11 +4,11 @@ import asyncio
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import pytest
 from psycopg import AsyncConnection, errors
@@ -20,7 +20,7 @@ from daemon.notices.on_call import REPEAT
 from daemon.sending.channels import open_channels
 from daemon.sending.outbox import Outbox
 from daemon.transactions.notices import PAUSES
-from daemon.transactions.staff_alarms import Staff, call_staff
+from daemon.transactions.staff_alarms import Staff, call_staff, take_call_receipt
 from daemon.transactions.supply_cases import supply_alarms
 from storage import field_jobs, staff_alarms
 from storage.database import Pool
@@ -56,8 +56,8 @@ def wrong(point: str, kind: str = "cut_not_seen", area: str = "T-1") -> dict[str
 
 async def look(
     connection: AsyncConnection[Any], at: timedelta, *found: dict[str, Any], staff: Staff = STAFF
-) -> dict[int, int]:
-    return await call_staff(connection, staff, found, NOW + at)
+) -> Mapping[int, int]:
+    return (await call_staff(connection, staff, found, NOW + at)).levels
 
 
 async def told(connection: AsyncConnection[Any]) -> list[tuple[Any, ...]]:
@@ -139,6 +139,83 @@ def test_areas_have_their_own_people_and_nobody_is_told_of_none(database_url: st
     on(database_url, story)
 
 
+def test_the_oldest_alarm_that_nobody_has_is_known(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        async def oldest_at(minutes: int, *points: str) -> timedelta | None:
+            found = [wrong(point) for point in points]
+            untaken = await call_staff(connection, STAFF, found, NOW + minutes * MINUTE)
+            return None if untaken.oldest_at is None else untaken.oldest_at - NOW
+
+        assert await oldest_at(0) is None
+        # However long it was wrong before it was found.
+        assert await oldest_at(1, "P1") == MINUTE
+        assert await oldest_at(20, "P1", "P2") == MINUTE
+        assert await staff_alarms.acknowledge(connection, 1, "Li") == ["P1"]
+        assert await oldest_at(21, "P1", "P2") == 20 * MINUTE
+        assert await oldest_at(22) is None
+
+    on(database_url, story)
+
+
+def test_whom_a_call_reached_says_over_its_channel_that_he_has_it(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        async def became(call: int, state: Literal["acknowledged", "failed"], channel: str) -> str:
+            return await take_call_receipt(connection, channel=channel, call=call, state=state)
+
+        await look(connection, 0 * MINUTE, wrong("P1"))
+        assert await became(1, "acknowledged", "sms") == "known"
+        assert await became(2, "acknowledged", "app") == "known"
+        assert await look(connection, MINUTE, wrong("P1")) == {1: 1}
+        # It did not reach him: the next level is told before its time.
+        assert [await became(1, "failed", "app") for _ in range(2)] == ["taken", "known"]
+        assert await look(connection, 2 * MINUTE, wrong("P1")) == {2: 1}
+        assert await became(1, "failed", "app") == "known"
+        assert await look(connection, 3 * MINUTE, wrong("P1")) == {2: 1}
+        assert [await became(2, "acknowledged", "app") for _ in range(2)] == ["taken", "known"]
+        assert await rows(connection, "SELECT acknowledged_by FROM staff_alarm") == ["Wu, over app"]
+        assert await became(2, "failed", "app") == "known"
+        assert await look(connection, 2 * REPEAT, wrong("P1")) == {}
+        await look(connection, 2 * REPEAT, wrong("7 (P1)", "job_restore"))
+        assert await became(3, "acknowledged", "app") == "to_assign"
+        assert await became(3, "failed", "app") == "taken"
+
+    on(database_url, story)
+
+
+def test_a_breaker_is_told_whom_it_concerns(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        site = Site.of(1, area="T-1")
+        site.add(2, area="T-2", line="bus")
+        site.add(3, area="T-2", line="bus")
+        site.add(4, area="T-1", line="both")
+        site.add(5, area="T-2", line="both")
+        await site.take_over(connection)
+        await connection.execute(
+            "INSERT INTO breaker (scope, name, cause, found, allowed, opened_at)"
+            " SELECT b.*, 'trips_in_an_hour', 4, 3, %(now)s FROM (VALUES ('site', ''),"
+            " ('area', 'T-1'), ('line', 'bus'), ('line', 'both'), ('tariff', 'T')) b",
+            {"now": NOW},
+        )
+        await look_for_all(connection, MINUTE)
+        calls = "SELECT name || ' ' || kind, cardinality(alarms) FROM staff_call ORDER BY id"
+        found = "SELECT about, area FROM staff_alarm ORDER BY about"
+        assert await rows(connection, found) == [
+            ("area T-1 trips_in_an_hour", "T-1"),
+            ("line both trips_in_an_hour", ""),
+            ("line bus trips_in_an_hour", "T-2"),
+            ("site trips_in_an_hour", ""),
+            ("tariff T trips_in_an_hour", ""),
+        ]
+        assert sorted(await rows(connection, calls)) == [
+            ("Li breaker_open", 1),
+            ("Li breaker_open", 3),
+            ("Yu breaker_open", 1),
+            ("Yu breaker_open", 3),
+        ]
+
+    on(database_url, story)
+
+
 async def failed_reconnect(connection: AsyncConnection[Any]) -> None:
     """P1 was paid for and stays dark: its reconnect has a job."""
     await exhausted(connection, site=Site.of(1, area="T-1"))
@@ -150,11 +227,11 @@ async def failed_reconnect(connection: AsyncConnection[Any]) -> None:
     assert await field_jobs.open_restore_jobs(connection, [command]) == [1]
 
 
-async def look_for_all(connection: AsyncConnection[Any], at: timedelta) -> dict[int, int]:
+async def look_for_all(connection: AsyncConnection[Any], at: timedelta) -> Mapping[int, int]:
     """As the tick of the daemon does."""
     now = NOW + at
     found = await supply_alarms(connection, ["line"], now, shadow_mode=False)
-    return await call_staff(connection, STAFF, found, now)
+    return (await call_staff(connection, STAFF, found, now)).levels
 
 
 def test_a_job_is_had_by_whom_it_is_given_to_and_speaks_for_its_point(database_url: str) -> None:

@@ -32,7 +32,13 @@ ZONE = ZoneInfo("Asia/Shanghai")
 
 def alarm(number: int = 1, level: int = 0, waited: timedelta | None = None, **more: Any) -> Any:
     told = {"level": level, "told_at": None if waited is None else NOW - waited}
-    fixed = {"kind": "reconnect_late", "about": f"P{number}", "area": "T-1", "since": NOW - AFTER}
+    fixed = {
+        "kind": "reconnect_late",
+        "about": f"P{number}",
+        "area": "T-1",
+        "opened_at": NOW,
+        "since": NOW - AFTER,
+    }
     return StaffAlarm(**{"id": number, **fixed, **told, "has_failed": False, **more})
 
 
