@@ -37,16 +37,17 @@ def main() -> None:
     arguments.add_argument("--accounts", type=int, default=1000)
     arguments.add_argument("--months", type=int, default=12)
     given = arguments.parse_args()
-    since = first_month(TODAY, given.months)
+    # Of today nothing is billed yet, which on the first of a month is all of it.
+    since = first_month(TODAY - DAY, given.months)
     days = (TODAY - since).days + 1
     with embedded_server() as server, database(server, "rehearsal") as url:
         make_site(url, given.accounts, days, is_analyzed=False)
         with psycopg.connect(url, autocommit=True) as connection:
             prepare(connection, TODAY - days * DAY)
-        asyncio.run(measured(server, url, since, given.accounts))
+        asyncio.run(measured(server, url, since, given.accounts, given.months))
 
 
-async def measured(server: Server, url: str, since: date, accounts: int) -> None:
+async def measured(server: Server, url: str, since: date, accounts: int, months: int) -> None:
     counting, mistakes = read_version(json.loads(json.dumps(TARIFF)), "bench")
     assert counting is not None, mistakes
     dearer = {rate: price + Decimal("0.01") for rate, price in counting.energy.items()}
@@ -65,10 +66,11 @@ async def measured(server: Server, url: str, since: date, accounts: int) -> None
         took_s, cpu_s = time.perf_counter() - began_s, time.process_time() - cpu_s
         database_s = server_cpu_s(server) - database_s
     assert summary.paying_more == accounts, summary.quantiles()
+    assert len(summary.months) == months, sorted(summary.months)
     of_all_s = took_s * OF_ACCOUNTS / accounts
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     print(
-        f"{accounts} accounts, {len(summary.months)} months: {took_s:.1f} s; "
+        f"{accounts} accounts, {months} months: {took_s:.1f} s; "
         f"of processors ours {cpu_s:.1f} s, PostgreSQL {database_s:.1f} s"
     )
     print(f"most memory: {memory} MB")
