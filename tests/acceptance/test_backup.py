@@ -30,6 +30,7 @@ def site(database_url: str, owner_url: str, tmp_path: Path) -> Iterator[Stage]:
         staged.site.write_text(settings.replace(url, f"{url}\n{owner}"))
         staged.start_daemon()
         staged.until("what can be read is read", lambda: staged.slots_missing() == 0)
+        staged.until("a block is sealed", lambda: staged.ask("SELECT FROM sealed_block") != [])
         yield staged
 
 

@@ -111,6 +111,8 @@ def test_a_cut_line_shows_and_is_collected_again_after_it_is_mended(staged: Stag
 def test_commands_show_the_customer_who_was_cut_and_restored(staged: Stage) -> None:
     staged.start_daemon()
     staged.until("the poor customer is cut", lambda: staged.supply_of(POOR) == "disconnected")
+    # A day that is billed between two payments would move the balance.
+    staged.until("every slot is filled", lambda: staged.slots_missing() == 0)
     shown = json.loads(staged.meterd("account", "show", f"C{int(POOR)}", "--json"))
     assert shown["credit_state"] == "exhausted"
     assert shown["balance_fen"] < 0

@@ -270,6 +270,7 @@ def test_accepted_is_not_open(database_url: str, broker: Mosquitto) -> None:
             meter,
             _,
         ):
+            await until(connection, COMMANDS, ("trip", "acked"))
             seen = "SELECT relay_observed FROM point_supply"
             await until(connection, seen, "closed", gateway=gateway)
             states = await rows(connection, COMMANDS)
