@@ -612,6 +612,7 @@ class NoticeTextSettings(DatabaseSettings):
     """What whoever tells customers something needs besides: in which words."""
 
     notices: NoticesPart = Field(default_factory=NoticesPart)
+    control: ControlPart = Field(default_factory=ControlPart)
 
 
 class ActingSettings(Part):

@@ -49,6 +49,8 @@ WITH holding AS MATERIALIZED (
     SELECT * FROM supply_mark
     WHERE kind IN ('planned_outage', 'payment_in_flight') AND lifted_at IS NULL
       AND from_at <= %(now)s AND coalesce(to_at, 'infinity') > %(now)s
+), kept_off AS MATERIALIZED (
+    SELECT point_id FROM kept_off_points()
 )
 SELECT a.id AS account_id, a.number AS account, a.state, coalesce(b.balance_fen, 0) AS balance_fen, a.warn_fen, a.trip_fen,
        a.reconnect_fen, a.credit_state, e.id AS episode_id, e.started_at AS episode_started_at, paid.at AS last_payment_at,
@@ -63,15 +65,16 @@ LEFT JOIN LATERAL (SELECT j.recorded_at AS at FROM journal j
                    WHERE j.account = b.id AND j.kind = (SELECT k.id FROM transaction_kind k WHERE k.kind = 'top_up')
                    ORDER BY (j.id >> 16)::integer DESC, j.id DESC LIMIT 1) paid ON true
 CROSS JOIN LATERAL (
-    SELECT CASE WHEN bool_or(v.supply_state = 'disconnected' AND v.cut_for = 'arrears'
-                             AND NOT EXISTS (SELECT FROM order_in_force o WHERE o.point_id = p.id)) THEN 'cut'
-                WHEN bool_or(v.supply_state IN ('disconnected', 'trip_commanded', 'reconnect_commanded')) THEN 'moving'
+    -- Of what is kept off neither paying nor the button is to be told: it would stay off, or come on over somebody's work.
+    SELECT CASE WHEN bool_or(v.supply_state = 'disconnected' AND v.cut_for = 'arrears' AND NOT off.is_kept) THEN 'cut'
+                WHEN bool_or(v.supply_state <> 'energised' AND (off.is_kept OR v.supply_state <> 'wait_customer_button')) THEN 'moving'
                 WHEN bool_or(v.supply_state = 'wait_customer_button') THEN 'button'
                 ELSE 'on' END AS state,
            max(c.created_at) FILTER (WHERE v.supply_state <> 'energised') AS since,
            coalesce(min(p.reconnect) FILTER (WHERE v.supply_state <> 'energised'), min(p.reconnect)) AS reconnect,
            coalesce(jsonb_agg(g.reasons) FILTER (WHERE v.supply_state = 'energised' AND g.reasons IS NOT NULL), '[]') AS reasons
     FROM point_account x JOIN point p ON p.id = x.point_id JOIN point_supply v ON v.point_id = p.id
+    CROSS JOIN LATERAL (SELECT EXISTS (SELECT FROM kept_off k WHERE k.point_id = p.id) AS is_kept) off
     LEFT JOIN LATERAL (SELECT y.created_at FROM command y WHERE y.point_id = p.id ORDER BY y.sequence DESC LIMIT 1) c ON true
     LEFT JOIN LATERAL (SELECT y.reasons FROM guard_verdict y WHERE y.point_id = p.id ORDER BY y.id DESC LIMIT 1) g ON true
     WHERE x.account_id = a.id AND x.to_day IS NULL

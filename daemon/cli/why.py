@@ -40,6 +40,7 @@ def why(name: str, language: str, site_path: Path, as_json: bool) -> None:
     file = SettingsFile.read(site_path)
     settings = file.validated(NoticeTextSettings)
     zone = settings.site.zone
+    is_shadow = settings.control.mode == "shadow"
     texts = load_texts(settings.notices.texts, file.base)[language]
 
     async def ask(connection: AsyncConnection[Any]) -> list[rules.Why]:
@@ -49,7 +50,7 @@ def why(name: str, language: str, site_path: Path, as_json: bool) -> None:
         now = await supply.database_clock(connection)
         today = now.astimezone(zone).date()
         known = await storage.supplies(connection, points, rules.PointSupply, now=now, today=today)
-        return [rules.why(it, texts, zone, now) for it in known]
+        return [rules.why(it, texts, zone, now, shadow_mode=is_shadow) for it in known]
 
     found = on_database(settings, ask)
     if as_json:

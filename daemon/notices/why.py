@@ -21,6 +21,7 @@ Cause = Literal[
     "former_customer",
     "cut",
     "kept_off",
+    "left_dark",
     "restore_due",
     "trip",
     "reconnect",
@@ -35,6 +36,10 @@ Cause = Literal[
     "no_meter",
     "unknown",
 ]
+ENDED_BY_US: Final = frozenset(
+    {"order_over", "former_customer", "cut", "restore_due", "trip", "reconnect"}
+)
+"""By a frame, and none leaves in shadow mode."""
 MOST_SILENT_ALONE: Final = 1
 """Of an area: one silent meter says something of itself only."""
 SILENT_SHARE: Final = 0.8
@@ -104,9 +109,16 @@ class Why:
     """What is to be paid until the supply is restored; 0 where money is not the cause."""
 
 
-def why(known: PointSupply, texts: NoticeTexts, zone: ZoneInfo, now: datetime) -> Why:
+def why(
+    known: PointSupply,
+    texts: NoticeTexts,
+    zone: ZoneInfo,
+    now: datetime,
+    *,
+    shadow_mode: bool = False,
+) -> Why:
     """The cause, in one sentence of the language of `texts`."""
-    cause = cause_of(known, now)
+    cause = cause_of(known, now, shadow_mode=shadow_mode)
     is_cut_for_money = cause in ("cut", "trip")
     values = _values(cause, known, zone) | {
         "how_to_restore": texts.fill("how_to_restore", known.reconnect, {})
@@ -117,7 +129,7 @@ def why(known: PointSupply, texts: NoticeTexts, zone: ZoneInfo, now: datetime) -
         account=known.account,
         seen_at=now,
         sentence=texts.fill("why", cause, values),
-        evidence=tuple(_evidence(known, texts, zone)),
+        evidence=tuple(_evidence(cause, known, texts, zone)),
         missing_fen=missing_fen(known) if is_cut_for_money else 0,
     )
 
@@ -127,24 +139,29 @@ def missing_fen(known: PointSupply) -> int:
     return max(known.reconnect_fen - known.balance_fen, 0)
 
 
-def cause_of(known: PointSupply, now: datetime) -> Cause:
+def cause_of(known: PointSupply, now: datetime, *, shadow_mode: bool = False) -> Cause:
     """The first that applies: what we did, what others did, then what silence means."""
-    return _ours(known) or _others(known, now) or _silence(known) or _heard(known, now)
+    ours = _ours(known)
+    if shadow_mode and ours in ENDED_BY_US:
+        return "left_dark"
+    return ours or _others(known, now) or _silence(known) or _heard(known, now)
 
 
 def _ours(known: PointSupply) -> Cause | None:
     is_on = known.supply_state == "energised" and known.relay_observed != "open"
     if known.ordered is not None and not is_on:
         return known.ordered
+    is_kept_off = known.off_since is not None
     match known.supply_state:
         case "disconnected" if known.cut_for != "arrears":
-            if known.off_since is not None:
+            if is_kept_off:
                 return "kept_off"
             return "former_customer" if known.cut_for == "former_customer" else "order_over"
         case "disconnected" if missing_fen(known):
             return "cut"
-        # Paid, and somebody who works there keeps it off: no reconnect leaves.
-        case "disconnected" | "reconnect_commanded" if known.off_since is not None:
+        # Paid, and somebody who works there keeps it off: no reconnect leaves, nor has anybody to
+        # press the button.
+        case "disconnected" | "reconnect_commanded" | "wait_customer_button" if is_kept_off:
             return "kept_off"
         case "disconnected":
             return "restore_due"
@@ -222,7 +239,9 @@ def _reason(cause: Cause, known: PointSupply) -> str:
     return known.outage_reason or known.line_down_reason or ""
 
 
-def _evidence(known: PointSupply, texts: NoticeTexts, zone: ZoneInfo) -> Iterator[str]:
+def _evidence(
+    cause: Cause, known: PointSupply, texts: NoticeTexts, zone: ZoneInfo
+) -> Iterator[str]:
     if known.relay_observed in ("open", "closed"):
         key = f"relay_{known.relay_observed}"
         yield texts.fill("evidence", key, {"at": _minute(known.relay_observed_at, zone)})
@@ -236,6 +255,11 @@ def _evidence(known: PointSupply, texts: NoticeTexts, zone: ZoneInfo) -> Iterato
         yield texts.fill(
             "evidence", "command", {"at": _minute(known.command_at, zone), "state": state}
         )
+    hinders = {"line_down": known.line_down_since, "kept_off": known.off_since}
+    for key, since in hinders.items():
+        if since is not None and cause != key and known.supply_state != "energised":
+            values = {"line": known.line or "", "at": _minute(since, zone)}
+            yield texts.fill("evidence", key, values)
     if known.ordered == "safety" and known.must_be_on:
         yield texts.fill("evidence", "safety_all_the_same", {})
     if known.visit_at is not None:

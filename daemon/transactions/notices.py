@@ -190,7 +190,7 @@ async def accounts_to_tell(
     }
     return [
         AccountToTell(
-            **_own(row),
+            **_own(row, telling.authority),
             contacts=contacts[row["account_id"]],
             told=told[row["account_id"]],
             asked=asked.get((row["account_id"], "notice")),
@@ -306,7 +306,7 @@ def _told_since(row: Mapping[str, Any]) -> datetime:
     return min((it for it in moments if it is not None), default=LONG_AGO)
 
 
-def _own(row: dict[str, Any]) -> dict[str, Any]:
+def _own(row: dict[str, Any], authority: Authority) -> dict[str, Any]:
     """What the account itself is, with how long its balance lasts."""
     charged_fen: int = row.pop("charged_fen")
     since: date | None = row.pop("charged_since")
@@ -314,6 +314,8 @@ def _own(row: dict[str, Any]) -> dict[str, Any]:
     trip_fen = row.pop("trip_fen")
     return {
         **row,
+        # Paying restores nobody in shadow mode.
+        "supply": "moving" if authority.shadow_mode and row["supply"] == "cut" else row["supply"],
         "reasons": [frozenset(it) for it in row["reasons"]],
         "usual_day_fen": average,
         "days_left": days_left(average, row["balance_fen"], trip_fen),

@@ -74,7 +74,45 @@ async def release(
     return found[0] if found else None
 
 
+WORKED_ON: Final = (
+    "INSERT INTO supply_mark (kind, line, from_at, actor, reason) "
+    "VALUES ('keep_off', 'line', now(), 'li', 'wet')"
+)
+ORDERED_OFF: Final = (
+    "INSERT INTO cut_order (point_id, cause, actor, reason, second, agreed_at) "
+    "VALUES (1, 'safety', 'li', 'wet', 'wang', now())"
+)
 MADE = "SELECT kind, channel, language, amount_fen FROM notice ORDER BY id"
+
+
+def test_who_cannot_be_restored_is_told_neither_to_pay_nor_to_press_the_button(
+    database_url: str,
+) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        account = await site(connection)
+        in_shadow = replace(TELLING, authority=replace(STRICT, shadow_mode=True))
+
+        async def supply(telling: Telling = TELLING) -> str:
+            (found,) = await accounts_to_tell(connection, telling, [account], NOON)
+            return found.supply
+
+        async def kept_off(statement: str) -> str:
+            async with connection.transaction(force_rollback=True):
+                await connection.execute(statement.encode())
+                return await supply()
+
+        for state, told, told_in_shadow in (
+            ("disconnected", "cut", "moving"),
+            ("wait_customer_button", "button", "button"),
+            ("energised", "on", "on"),
+        ):
+            await connection.execute("UPDATE point_supply SET supply_state = %s", (state,))
+            assert (await supply(), await supply(in_shadow)) == (told, told_in_shadow)
+            for statement in (WORKED_ON, ORDERED_OFF):
+                assert await kept_off(statement) == ("on" if told == "on" else "moving")
+            assert await kept_off(WORKED_ON.replace("'line'", "'other'")) == told
+
+    on(database_url, story)
 
 
 def test_a_written_notice_is_made_once_with_all_that_it_states(database_url: str) -> None:

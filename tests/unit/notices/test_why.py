@@ -115,6 +115,8 @@ CAUSES: dict[Cause, Change] = {
             (
                 {**command(it), "supply_state": "disconnected"},
                 {**command(it), "supply_state": "reconnect_commanded"},
+                # Whoever holds the button now closes it over somebody's work.
+                {**command(it), "supply_state": "wait_customer_button"},
                 # No longer ordered off: whatever he owes, paying would not bring it back.
                 {**command(it), **DEBT, "supply_state": "disconnected", "cut_for": "theft"},
                 {"relay_observed": "open"},
@@ -122,6 +124,11 @@ CAUSES: dict[Cause, Change] = {
         ),
         "off_since": ago(it),
         "off_reason": "works on the riser",
+    },
+    "left_dark": lambda it: {
+        **command(it),
+        **it.choice([{}, DEBT]),
+        "supply_state": it.choice(["disconnected", "trip_commanded", "reconnect_commanded"]),
     },
     "restore_due": lambda it: {**command(it), "supply_state": "disconnected"},
     "trip": lambda it: {**command(it), **DEBT, "supply_state": "trip_commanded"},
@@ -159,14 +166,15 @@ def test_the_cause_is_found_with_any_seed(cause: Cause) -> None:
             for change in chance.sample(LATER, chance.randint(0, 3)):
                 noise |= change(chance)
         known = replace(WELL, **noise | CAUSES[cause](chance))
-        assert cause_of(known, NOW) == cause, (seed, known)
+        found = cause_of(known, NOW, shadow_mode=cause == "left_dark")
+        assert found == cause, (seed, known)
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
 @pytest.mark.parametrize("cause", CAUSES)
 def test_it_is_one_sentence_with_evidence_and_its_time(cause: Cause, language: str) -> None:
     known = replace(WELL, **CAUSES[cause](random.Random(1)))
-    told = why(known, shipped_texts()[language], ZONE, NOW)
+    told = why(known, shipped_texts()[language], ZONE, NOW, shadow_mode=cause == "left_dark")
     assert told.cause == cause
     assert told.seen_at == NOW
     assert not re.search(r"[{}\n]", told.sentence)
@@ -212,6 +220,28 @@ def test_that_somebody_there_is_protected_is_told_of_what_is_off_for_safety(lang
     assert told in why(off, texts, ZONE, NOW).evidence
     for other in (replace(off, must_be_on=False), replace(off, ordered=None)):
         assert told not in why(other, texts, ZONE, NOW).evidence
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_what_hinders_a_reconnect_is_told_of_who_is_cut(language: str) -> None:
+    texts = shipped_texts()[language]
+    dark = replace(WELL, supply_state="disconnected", balance_fen=-1, cut_at=NOW - HOUR)
+    hindered = replace(dark, line_down_since=NOW, line_down_reason="", off_since=NOW - HOUR)
+    told = {
+        texts.fill("evidence", "line_down", {"line": "bus-1", "at": "2026-03-11 10:00"}),
+        texts.fill("evidence", "kept_off", {"at": "2026-03-11 09:00"}),
+    }
+    assert told <= set(why(hindered, texts, ZONE, NOW).evidence)
+    assert not told & set(why(dark, texts, ZONE, NOW).evidence)
+    # What the sentence says is not said twice.
+    paid = why(replace(hindered, balance_fen=0), texts, ZONE, NOW)
+    assert (paid.cause, len(told & set(paid.evidence))) == ("kept_off", 1)
+
+
+@pytest.mark.parametrize("supply_state", ["energised", "wait_customer_button"])
+def test_who_is_not_dark_by_us_is_not_left_so_in_shadow_mode(supply_state: str) -> None:
+    known = replace(WELL, supply_state=supply_state)
+    assert cause_of(known, NOW, shadow_mode=True) == cause_of(known, NOW)
 
 
 def test_an_order_that_was_not_carried_out_makes_nobody_dark() -> None:
