@@ -274,7 +274,10 @@ def _pieces(
             return None
         ratio = [it.ratio for it in history.ratios if it.from_at <= since][-1]
         facts = (meter.modulus, meter.decimals, ratio)
-        pieces.append(Piece(since, until or end, meter.meter_id, begins, ends, *facts))
+        piece = Piece(since, until or end, meter.meter_id, begins, ends, *facts)
+        if since == end and any(piece.advanced):
+            return None  # no register shows both what was told and what was read of one midnight
+        pieces.append(piece)
         begins, meter = follows, behind or meter
     is_as_judged = sum(map(_kwh, pieces)) == after.kwh
     return tuple(pieces) if is_as_judged else None

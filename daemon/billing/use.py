@@ -84,7 +84,10 @@ def parts_of(start: datetime, end: datetime, versions: Versions, zone: ZoneInfo)
     start, end = start.astimezone(UTC), end.astimezone(UTC)
     cuts = _cuts(start, end, versions, zone)
     edges = [start, *(_midnight(cut, zone) for cut in cuts), end]
-    shares = [_share_of(edge - start, end - start) for edge in edges]
+    whole = (end - start) // MICROSECOND
+    # A span without time has no cuts either: all of it is used at once.
+    inside = [Fraction((edge - start) // MICROSECOND, whole) for edge in edges[1:-1]]
+    shares = [Fraction(0), *inside, WHOLE]
     parts = []
     for number, day in enumerate([first, *cuts]):
         version = versions.number_on(day)
@@ -176,13 +179,6 @@ def _cuts(start: datetime, end: datetime, versions: Versions, zone: ZoneInfo) ->
 def _midnight(day: date, zone: ZoneInfo) -> datetime:
     # Instants, not wall times: a day has 23 or 25 hours where the clocks change.
     return datetime.combine(day, time(), zone).astimezone(UTC)
-
-
-def _share_of(elapsed: timedelta, total: timedelta) -> Fraction:
-    # Without time there is nothing to split: a meter is exchanged in the moment it is read.
-    if elapsed == total:
-        return WHOLE
-    return Fraction(elapsed // MICROSECOND, total // MICROSECOND)
 
 
 def _share(steps: Steps, share: Fraction) -> Steps:

@@ -541,7 +541,10 @@ def parts_of(bill: Bill, links: list[Link]) -> list[Part]:
     """The links cut where a month or a version starts, in order of time.
 
     Each register is shared out by elapsed time, half up on its own grid; the ratio comes after."""
-    residual = {it.text("point"): it.values.get("residual_rate") for it in bill.by_kind["point"]}
+    residual = {
+        it.text("point"): it.text("residual_rate") if it.has("residual_rate") else None
+        for it in bill.by_kind["point"]
+    }
     starts = {it.start for it in bill.versions}
     parts = []
     for link in links:
@@ -552,11 +555,11 @@ def parts_of(bill: Bill, links: list[Link]) -> list[Part]:
         cuts = [day for day in inside if day.day == 1 or day in starts]
         cuts = [day for day in cuts if link.start < bill.midnight(day) < link.end]
         edges = [link.start, *map(bill.midnight, cuts), link.end]
+        before = dict.fromkeys(link.steps, 0)
         for day, begin, end in zip([first, *cuts], edges, edges[1:]):
-            steps = {
-                name: share(it, link, end) - share(it, link, begin)
-                for name, it in link.steps.items()
-            }
+            upto = {name: share(it, link, end) for name, it in link.steps.items()}
+            steps = {name: it - before[name] for name, it in upto.items()}
+            before = upto
             version = bill.version_on(day)
             if version is None:
                 raise Wrong(link.place, "no version of the tariff is in force on {}", day)
@@ -670,7 +673,7 @@ def at_prices(place: str, prices: Registers, kwh: Registers) -> Fraction:
 def overlaps(bounds: list[Fraction], before: Fraction, after: Fraction) -> list[Fraction]:
     """How much of the way from one use to another lies in each step."""
     below = [ZERO, *bounds]
-    above: list[Fraction] = [*bounds, max(after, before, *below)]
+    above = [*bounds, after]
     return [max(ZERO, min(after, to) - max(before, at)) for at, to in zip(below, above)]
 
 
@@ -1239,7 +1242,7 @@ def words_in(language: str) -> Callable[..., str]:
     """Makes sentences in a language."""
 
     def words(message: str, *values: object) -> str:
-        return (ZH.get(message, message) if language == "zh" else message).format(*values)
+        return (ZH[message] if language == "zh" else message).format(*values)
 
     return words
 
@@ -1272,7 +1275,10 @@ def main(arguments: list[str] | None = None) -> int:
     words = words_in(options.language)
 
     def say(message: str, *values: object) -> None:
-        sys.stdout.write(words(message, *values) + "\n")
+        # A console that has no Chinese is shown escapes; the bill is as right as it was.
+        encoding = sys.stdout.encoding
+        told = words(message, *values).encode(encoding, "backslashreplace")
+        sys.stdout.write(told.decode(encoding) + "\n")
 
     def tell(name: str, wrong: Wrong) -> None:
         why = words(wrong.message, *wrong.values)

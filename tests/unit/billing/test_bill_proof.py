@@ -494,8 +494,15 @@ def facts_of(bill: BillFacts) -> list[dict[str, Any]]:
     return [json.loads(line) for line in bill_files(bill)["bill.jsonl"].splitlines()]
 
 
-ZONES = ("Africa/Cairo", "America/Havana", "America/Santiago", "Asia/Beirut", "Asia/Shanghai")
-"""In some of them there is no 00:00 on a day, or two of them."""
+ZONES = (
+    "Africa/Cairo",
+    "America/Havana",
+    "America/Nuuk",
+    "America/Santiago",
+    "Asia/Beirut",
+    "Asia/Shanghai",
+)
+"""In some of them there is no 00:00 on a day, or two of them; in one clocks are put on to it."""
 
 
 @pytest.mark.parametrize("name", ZONES)
@@ -512,6 +519,7 @@ def test_a_reader_without_a_table_of_zones_knows_every_midnight(name: str) -> No
         since = (midnight - verify.EPOCH) // timedelta(microseconds=1)
         assert found.midnight(day) == since
         assert found.day_of(since) == midnight.astimezone(zone).date()
+        assert found.day_of(since - 1) == day - timedelta(days=1)
 
 
 def test_what_lies_exactly_on_a_bound_is_of_the_lower_step() -> None:

@@ -22,6 +22,7 @@ from daemon.billing.links import (
     advance,
     changed_links,
     dated_links,
+    is_told,
     midnight,
     span_to_link,
     with_rates,
@@ -184,6 +185,20 @@ def test_an_exchange_at_midnight_belongs_to_the_day_that_ends() -> None:
     ]
     (link,) = dated_links(1, values, history, ZONE)
     assert [(it.meter_id, it.advanced) for it in link.pieces] == [(7, (30, 10)), (8, (0, 0))]
+
+
+@pytest.mark.parametrize("registers", [(5, 1), (3, 2)])
+def test_use_from_what_was_told_to_what_was_read_of_one_midnight_is_billed(
+    registers: tuple[int, int],
+) -> None:
+    history = PointHistory((ratio(0, 1),), (OLD, NEW._replace(from_at=at(1))))
+    values = [
+        ChainValue(on_day(0), 7, (100, 30)),
+        ChainValue(on_day(1), 8, registers, link_days=1, kwh=Decimal(27 + registers[0]) / 100),
+    ]
+    (link,) = dated_links(1, values, history, ZONE)
+    assert is_told(link)
+    assert Decimal(link.ends[0]).scaleb(-link.decimals) == values[1].kwh
 
 
 def test_another_ratio_in_mid_day_cuts_the_link_where_its_registers_were_read() -> None:

@@ -56,6 +56,20 @@ def test_instants_of_the_zone_are_instants() -> None:
     first, last = datetime(2026, 3, 7, tzinfo=NEW_YORK), datetime(2026, 3, 10, tzinfo=NEW_YORK)
     parts = uses_of(span(first, last, 7100), versions("2026-01-01", "2026-03-09"), NEW_YORK)
     assert [use.total // 10**6 for use in parts] == [4700, 2400]
+    assert all(use.is_estimated for use in parts)
+
+
+def test_all_of_a_span_without_time_is_used_at_once() -> None:
+    now = datetime(2026, 3, 1, tzinfo=ZONE)
+    (use,) = uses_of(span(now, now, 93), versions("2026-01-01"), ZONE)
+    assert use.total == 93 * 10**6
+
+
+def test_time_is_shared_out_by_the_microsecond() -> None:
+    first = datetime(2026, 3, 31, 23, 59, 59, 999_999, tzinfo=ZONE)
+    last = datetime(2026, 4, 1, microsecond=2, tzinfo=ZONE)
+    parts = uses_of(span(first, last, 3), versions("2026-01-01"), ZONE)
+    assert [use.total // 10**6 for use in parts] == [1, 2]
 
 
 def test_a_residual_rate_means_nothing_to_a_version_without_rates() -> None:

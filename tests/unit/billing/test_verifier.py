@@ -2,11 +2,14 @@
 
 import json
 import re
+import sys
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import date
 from fractions import Fraction
 from functools import partial
+from io import BytesIO, TextIOWrapper
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -14,9 +17,10 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from daemon.billing.proof import verify
-from daemon.billing.proof.bill import bill_files
+from daemon.billing.proof.bill import Seals, bill_files
 from daemon.billing.proof.verify import Fact, Ladder, Version, Wrong
 from tests.unit.billing.test_bill_proof import bill_of_case, facts
+from tests.unit.bills import Ledger
 
 MISSING = "{} is missing, or not what it must be"
 
@@ -185,6 +189,7 @@ STEPS = {"cycle": "month", "method": "price", "bounds_kwh": ["50"], "prices": ["
             {"method": "slab", "whole_above_kwh": "51"},
             ("whole_above_kwh is none of the bounds",),
         ),
+        ({"prices": []}, ("{} bounds make {} steps", 1, 2)),
         ({"method": "adder"}, (MISSING, "adders")),
         ({"method": "slab"}, (MISSING, "whole_above_kwh")),
         ({"cycle": None}, (MISSING, "cycle")),
@@ -247,6 +252,8 @@ def test_a_version_is_read_with_what_it_adds_and_without_what_it_includes() -> N
     assert version(energy=tou, ladder=STEPS).rates() == []
     matrix = {**STEPS, "method": "matrix", "matrix": [{"peak": "1"}, {"peak": "2"}]}
     assert version(energy=flat, ladder=matrix).rates() == ["peak"]
+    row = {**STEPS, "method": "matrix", "bounds_kwh": [], "matrix": [{"peak": "1"}]}
+    assert version(energy=flat, ladder=row).rates() == ["peak"]
 
 
 # What PostgreSQL hashed: a record as it sends it.
@@ -298,6 +305,10 @@ def test_a_line_is_hashed_as_the_database_did() -> None:
         "00000011 00000000"
         "00000017 00000004 00000009"
         "00000014 00000008 000000000000000a"
+    )
+    by_person = {**transaction, "actor": "c"}
+    assert bytes.fromhex("00000011 00000001 6300000011 00000001 61") in verify.leaf_of(
+        fact(**by_person)
     )
     bare = {**transaction, "streams": None, "document": None, "reverses": None}
     assert verify.leaf_of(fact(**bare))[-16:] == bytes.fromhex(
@@ -391,7 +402,15 @@ TOLD = {"registers": {"total": "1.00"}}
             first("link", begins={}, ends={}),
             ("link", "begins and ends do not hold the same registers"),
         ),
+        (
+            first("link", **{"from": "2026-03-01T00:00:00.000001+08:00"}),
+            ("link", "{} is not what the meter told then", "begins"),
+        ),
         (doubled("link"), ("link", "begins before the link before it ends")),
+        (
+            first("link", held="span"),
+            ("charge", "the registers make {} yuan of it, not {}", "5.99", "9.85"),
+        ),
         (
             last("link", held="span"),
             ("charge", "the registers make {} yuan of it, not {}", "6.38", "9.85"),
@@ -488,6 +507,142 @@ def test_a_fee_by_slab_needs_a_ladder_with_as_many_steps() -> None:
     assert told_wrong("O46", short) == ("tariff", "{} bounds make {} steps", 2, 3)
 
 
+def bill(*more: dict[str, Any]) -> verify.Bill:
+    """Of April, with the terms that are told; the site is in Shanghai."""
+    head = {"fact": "bill", "format": 1, "account": "A", "month": "2026-04", "phases": 1}
+    zone = {"fact": "utc_offset", "from": "2026-01-01T00:00:00+00:00", "seconds": 28_800}
+    return verify.Bill([Fact(f"f:{it}", told) for it, told in enumerate([head, zone, *more], 1)])
+
+
+def tariff(start: str, **terms: Any) -> dict[str, Any]:
+    return {"fact": "tariff", "version": {"effective_from": start, **terms}}
+
+
+def instant(text: str) -> int:
+    return Fact("", {"at": f"2026-{text}+08:00"}).instant("at")
+
+
+FLAT = {"mode": "flat", "price": "1"}
+APRIL, MAY = date(2026, 4, 1), date(2026, 5, 1)
+
+
+def test_versions_out_of_order_are_told_with_the_line_of_the_first() -> None:
+    told = wrong(lambda: bill(tariff("2026-02-01"), tariff("2026-01-01")))
+    assert told == ("f:3", "the versions of the tariff are out of order")
+
+
+def test_use_that_was_agreed_is_of_the_residual_rate_of_its_point() -> None:
+    point = {"fact": "point", "point": "P1", "rates": ["peak", "flat"], "residual_rate": "flat"}
+    agreed = {"fact": "link", "agreed_kwh": "6.5", "from": "2026-04-01T00:00:00+08:00"}
+    agreed["to"] = agreed["from"]
+    tou = {"mode": "tou", "prices": {"peak": "1", "flat": "2"}}
+    of_one, of_other = ({**agreed, "point": it} for it in ("P1", "P2"))
+    told = bill(tariff("2026-01-01", energy=tou), point, of_one, of_other)
+    links = verify.links_of(told)
+    assert [it.steps for it in links] == [{"peak": 0, "flat": 0, "total": 65}, {"total": 65}]
+    (part,) = verify.parts_of(told, links[:1])
+    assert part.kwh == {"total": Fraction(13, 2), "peak": 0, "flat": Fraction(13, 2)}
+    point["residual_rate"] = ["flat"]
+    assert wrong(lambda: verify.parts_of(told, links)) == ("f:4", MISSING, "residual_rate")
+
+
+def test_a_begin_with_too_many_decimals_is_told() -> None:
+    meter = verify.Meter("P1", Fraction(1), 2, 100_000)
+    told = fact(begins={"total": "1.001"}, ends={"total": "2.00"})
+    message = "{} is no register with {} decimals"
+    assert wrong(lambda: verify.advanced(told, meter, 1, 5)) == ("f:1", message, 1.001, 2)
+
+
+def test_a_link_is_cut_where_a_month_or_a_version_starts_and_nowhere_else() -> None:
+    spans = [
+        ("P1", "04-09T00:00:00", "04-13T00:00:00", 40),
+        ("P1", "04-30T12:00:00", "05-01T12:00:00", 24),
+        ("P2", "04-29T00:00:00", "05-01T00:00:00", 8),
+    ]
+    links = [
+        verify.Link("f:1", point, instant(start), instant(end), Fraction(1), {"total": kwh}, False)
+        for point, start, end, kwh in spans
+    ]
+    told = bill(tariff("2026-01-01", energy=FLAT), tariff("2026-04-12", energy=FLAT))
+    assert verify.parts_of(told, links) == [
+        verify.Part(APRIL, 0, instant("04-09T00:00:00"), {"total": Fraction(30)}),
+        verify.Part(APRIL, 1, instant("04-12T00:00:00"), {"total": Fraction(10)}),
+        verify.Part(APRIL, 1, instant("04-29T00:00:00"), {"total": Fraction(8)}),
+        verify.Part(APRIL, 1, instant("04-30T12:00:00"), {"total": Fraction(12)}),
+        verify.Part(MAY, 1, instant("05-01T00:00:00"), {"total": Fraction(12)}),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("partial_year", "last_day", "bound"),
+    [
+        ("months", None, 120 + 9 * 5),
+        ("months", "2025-12-31", 120 + 9 * 5),
+        ("full", "2026-06-30", 120 + 9 * 5),
+        ("months", "2026-06-30", 60 + 3 * 5),
+    ],
+)
+def test_the_steps_of_a_year_are_scaled_where_it_ends_and_the_tariff_says_so(
+    partial_year: str, last_day: str | None, bound: int
+) -> None:
+    bonus = {"fact": "bonus", "from": "2026-03-02", "kwh_per_month": "5"}
+    told = bill(bonus)
+    told.last_day = date.fromisoformat(last_day) if last_day else None
+    yearly = {**STEPS, "cycle": "year", "bounds_kwh": ["120"], "partial_year": partial_year}
+    assert told.bounds(Ladder(fact(**yearly)), APRIL) == [bound]
+
+
+def test_steps_without_a_price_of_a_rate_are_told_with_the_place_of_the_ladder() -> None:
+    rows = [{"peak": "1"}, {"valley": "1"}]
+    ladder = Ladder(fact(**{**STEPS, "method": "matrix"}, matrix=rows))
+    kwh = {"total": Fraction(0), "peak": Fraction(5)}
+    for before, after in ((60, 60), (40, 60)):
+        told = wrong(
+            lambda: verify.at_matrix(
+                ladder,
+                ladder.bounds,
+                Fraction(before),  # noqa: B023
+                Fraction(after),  # noqa: B023
+                kwh,
+            )
+        )
+        assert told == ("f:1", "the rate {} has no register, or no price", "valley")
+
+
+def test_what_a_kwh_costs_changes_above_the_bound_that_is_named_alone() -> None:
+    slab = {"method": "slab", "bounds_kwh": ["50", "100"], "prices": ["1", "2", "3"]}
+    ladder = Ladder(fact(**{**STEPS, **slab}, whole_above_kwh="100"))
+    costs = [
+        verify.slab_cost(ladder, ladder.bounds, it, it) for it in (Fraction(100), Fraction(101))
+    ]
+    assert costs == [150, 303]
+
+
+def test_the_fixed_fee_and_the_minimum_are_of_the_versions_of_their_days() -> None:
+    last = {"fixed": {"daily_yuan": "2"}, "minimum": {"monthly_yuan": "900"}}
+    told = bill(tariff("2026-01-01", minimum=None), tariff("2026-04-30", **last))
+    served = set(verify.days_of(APRIL))
+    lines: verify.Lines = defaultdict(Fraction)
+    for component, yuan in (("energy", 3), ("tier", 4), ("tax", 50)):
+        lines[APRIL, 0, component] = Fraction(yuan)
+    verify.price_days(told, APRIL, served, {}, lines)
+    assert lines[APRIL, 1, "fixed"] == 2
+    assert lines[APRIL, 1, "minimum"] == 30 - 3 - 4 - 2
+    assert len(lines) == 5
+
+
+def test_without_a_minimum_nothing_is_missing_to_it() -> None:
+    lines: verify.Lines = defaultdict(Fraction, {(APRIL, 0, "energy"): Fraction(-5)})
+    verify.price_days(bill(tariff("2026-01-01")), APRIL, set(verify.days_of(APRIL)), {}, lines)
+    assert [*lines] == [(APRIL, 0, "energy")]
+
+
+def test_a_fee_by_slab_of_a_month_without_use_is_that_of_the_first() -> None:
+    fees = {"by_slab": {"1": ["3", "8"]}}
+    told = bill(tariff("2026-01-01", fixed=fees, ladder=STEPS))
+    assert verify.monthly_fee(told, 0, APRIL, {}) == 3
+
+
 @pytest.mark.parametrize(
     ("steps", "shares"), [(3, [0, 1, 2, 2, 3]), (-3, [0, -1, -1, -2, -3]), (0, [0, 0, 0, 0, 0])]
 )
@@ -499,6 +654,7 @@ def test_a_link_is_shared_out_by_time_half_up(steps: int, shares: list[int]) -> 
 @pytest.mark.parametrize(
     ("exact", "text"),
     [
+        (Fraction(0), "0.00"),
         (Fraction(1), "1.00"),
         (Fraction(-1, 8), "-0.125"),
         (Fraction(1, 3), "0.33333333..."),
@@ -526,6 +682,7 @@ def test_a_block_that_was_published_is_compared_and_told() -> None:
     for published, reason in (
         ("4:" + "ab" * 32, "the chain does not hold block {}"),
         ("3:" + "ac" * 32, "block {} has another hash than was published"),
+        ("3:" + "ab" * 32 + ":", "block {} has another hash than was published"),
     ):
         found = wrong(partial(verify.check_published, bill, published, print))
         assert found == ("seals.jsonl", reason, published[0])
@@ -541,6 +698,8 @@ def test_bills_of_one_account_that_follow_each_other_hand_on_the_balance() -> No
     found = wrong(lambda: verify.check_followed([first, other], print))
     assert found == ("A", "{} does not open with the balance of {}", "2027-01", "2026-12")
     verify.check_followed([first, other._replace(account="B")], print)
+    before = first._replace(account="0")
+    assert wrong(lambda: verify.check_followed([before, first, other], print)) == found
     verify.check_followed([first, other._replace(month=date(2027, 2, 1))], print)
 
 
@@ -564,6 +723,36 @@ def test_what_was_posted_to_another_account_is_told() -> None:
     place, *told = wrong(lambda: verify.verify_files(files, lambda *_: None))
     assert place.startswith("transactions.jsonl:")
     assert told == ["is not of account {}", "1"]
+
+
+ENERGY = date(2026, 3, 1), "energy"
+
+
+def posted(*fen: int) -> list[verify.Transaction]:
+    legs = [verify.Leg("revenue:energy", it, ENERGY) for it in fen]
+    return [verify.Transaction("f:9", date(2026, 3, 5), legs)]
+
+
+def test_what_was_posted_is_told_where_it_is_not_what_registers_make() -> None:
+    told = bill_of_case("O01")
+    found = verify.Bill(verify.facts_of("bill.jsonl", bill_files(told)["bill.jsonl"]))
+    owed = {ENERGY: Fraction("9.852795")}
+    place, *why = wrong(lambda: verify.check_postings(found, owed, posted(984), lambda *_: None))
+    assert place == found.by_kind["charge"][0].place
+    assert why == ["{} yuan were posted of it, not {}", "9.84", "9.85"]
+    found.by_kind["charge"] = []
+    place, *why = wrong(lambda: verify.check_postings(found, {}, posted(1), lambda *_: None))
+    assert why == ["there is no charge {} of {}", "energy", "2026-03"]
+    verify.check_postings(found, {}, posted(5, -5), lambda *_: None)
+
+
+def test_a_component_of_nothing_is_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = bill_files(bill_of_case("O01"))["bill.jsonl"].splitlines()
+    number = next(it for it, line in enumerate(lines) if b'"fact": "charge"' in line)
+    none = json.dumps({**json.loads(lines[number]), "component": "x", "fen": 0}).encode() + b"\n"
+    files = changed("bill.jsonl", lambda it: it.insert(number, none))
+    verify.verify_files(files, lambda message, *values: print(message.format(*values)))
+    assert "2026-03 x: the registers make 0.00 yuan, 0.00 were posted" in capsys.readouterr().out
 
 
 # The files: each message with the line that it is about.
@@ -618,6 +807,37 @@ def test_a_file_that_is_not_as_the_manifest_says_is_told(
     name: str, change: Callable[[list[bytes]], object], told: tuple[object, ...]
 ) -> None:
     assert wrong(lambda: verify.check_manifest(changed(name, change))) == told
+
+
+def checked(told: bytes) -> bytes:
+    """A line of the manifest behind which its own hash stands, as that of a forger does."""
+    return told + b', "check": "' + verify.short_hash(told, 16) + b'"}\n'
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        (checked(b'{"file"'), ("manifest.jsonl:1", "is not a line of JSON")),
+        (checked(b'{"lines": ""'), ("manifest.jsonl:1", MISSING, "file")),
+        (
+            checked(checked(b'{"file": "README.txt"').removesuffix(b"}\n")),
+            ("manifest.jsonl:1", "the line is damaged"),
+        ),
+        (
+            checked('{"file": "README.txt", "lines": "é"'.encode()),
+            ("README.txt:1", "the line is damaged"),
+        ),
+    ],
+)
+def test_a_line_of_the_manifest_that_fits_its_own_hash_is_read(
+    line: bytes, told: tuple[object, ...]
+) -> None:
+    files = changed("manifest.jsonl", lambda it: it.__setitem__(0, line))
+    assert wrong(lambda: verify.check_manifest(files)) == told
+
+
+def test_what_no_text_can_be_is_hashed_as_something_else() -> None:
+    assert verify.leaf_of(fact(place=1, account=1, name="\ud800"))[-5:] == b"\0\0\0\1?"
 
 
 def edited(number: int, **values: Any) -> Callable[[list[bytes]], object]:
@@ -749,6 +969,65 @@ def test_each_bill_is_told_and_the_exit_code_says_whether_all_are_right(
     assert told[-1] == "VALID account 10010301, 2026-03"
     assert verify.main([str(good), "--language", "zh"]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == "有效 户号 10010301，2026-03"
+
+
+def test_a_folder_is_read_as_the_zip_is(tmp_path: Path) -> None:
+    files = bill_files(bill_of_case("O01"))
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+    assert verify.read_bill(str(tmp_path)) == (files, None)
+
+
+def test_what_can_not_be_read_at_all_is_told_by_its_name() -> None:
+    told = wrong(lambda: verify.told_apart("folder/a\0b", None, print))
+    assert told == ("a\0b", "cannot be understood: {}", "ValueError('embedded null byte')")
+
+
+def test_a_console_without_chinese_is_shown_that_a_bill_is_right(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "bill.zip"
+    target.write_bytes(verify.packed(bill_files(bill_of_case("O01"))))
+    console = TextIOWrapper(BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", console)
+    assert verify.main([str(target), "--language", "zh"]) == 0
+    console.seek(0)
+    assert console.read().splitlines()[-1].startswith(r"\u6709\u6548 \u6237\u53f7 10010301")
+
+
+def test_bills_of_one_month_that_were_sealed_twice_are_both_right(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = bill_of_case("O01")
+    anew = Ledger([dict(it.told) for it in told.seals.lines]).sealed(of_block=2)
+    for name, it in (("a", told), ("b", replace(told, seals=Seals(*anew)))):
+        (tmp_path / name).write_bytes(verify.packed(bill_files(it)))
+    assert verify.main([str(tmp_path / "a"), str(tmp_path / "b")]) == 0
+    assert capsys.readouterr().out.count("VALID account 10010301, 2026-03\n") == 2
+
+
+def test_without_a_name_the_bill_is_where_the_program_is(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert verify.main([]) == 1
+    assert capsys.readouterr().out.startswith("INVALID proof ")
+
+
+def test_it_says_how_it_is_called(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    with pytest.raises(SystemExit):
+        verify.main(["--help"])
+    told = " ".join(capsys.readouterr().out.split())
+    assert told.partition("[-h] ")[2] == (
+        "[--published BLOCK:HASH] [--language {en,zh}] [BILL ...]"
+        " Verify bills of electricity / 验证电费账单"
+        " positional arguments: BILL zip or folder / 压缩包或文件夹"
+        " options: -h, --help show this help message and exit"
+        " --published BLOCK:HASH what the utility published / 供电方公布的区块哈希"
+        " --language {en,zh} language / 语言"
+    )
 
 
 # What was agreed, and bounds.

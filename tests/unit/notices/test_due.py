@@ -21,6 +21,7 @@ from daemon.notices.due import (
     CallBack,
     Contact,
     Due,
+    Occasion,
     PersonAsked,
     SendPerson,
     Terms,
@@ -227,29 +228,46 @@ def test_somebody_goes_there_once_in_an_episode_whatever_came_of_it() -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "word"),
+    ("change", "reason"),
     [
-        ({"is_paying": True}, "payment"),
-        ({"state": "closing"}, "not in arrears"),
-        ({"credit_state": "good", "episode_id": None, "episode_started_at": None}, "over"),
-        ({"episode_id": 8, "episode_started_at": at(11, 9)}, "over"),
-        ({"credit_state": "emergency"}, "not in arrears"),
-        ({"supply": "cut"}, "cut"),
-        ({"reasons": (frozenset({"DISPUTE", "WEATHER"}),)}, "DISPUTE"),
-        ({"reasons": ()}, "no point"),
-        ({"told": (HANDED_OVER,)}, "a person delivered"),
+        ({"is_paying": True}, "a payment is under way"),
+        ({"state": "closing"}, "not in arrears any more"),
+        (
+            {"credit_state": "good", "episode_id": None, "episode_started_at": None},
+            "those arrears are over",
+        ),
+        ({"episode_id": 8, "episode_started_at": at(11, 9)}, "those arrears are over"),
+        ({"credit_state": "emergency"}, "not in arrears any more"),
+        ({"supply": "cut"}, "it is cut, or a trip or reconnect is under way"),
+        *(
+            ({"reasons": (frozenset({it, "WEATHER"}),)}, f"not to be cut: {it}")
+            for it in (
+                "ACCOUNT_NOT_ACTIVE",
+                "DEBT_TOO_SMALL",
+                "PROTECTED",
+                "LIFE_SUPPORT",
+                "DISPUTE",
+                "PAYMENT_IN_FLIGHT",
+                "SHADOW_MODE",
+            )
+        ),
+        (
+            {"reasons": (frozenset({"SHADOW_MODE"}), frozenset({"DISPUTE"}))},
+            "not to be cut: DISPUTE SHADOW_MODE",
+        ),
+        ({"reasons": ()}, "not to be cut: it has no point that is on"),
+        ({"told": (HANDED_OVER,)}, "a person delivered a written notice"),
     ],
 )
 def test_whoever_is_on_his_way_is_called_back_when_it_is_not_due_any_more(
-    change: dict[str, Any], word: str
+    change: dict[str, Any], reason: str
 ) -> None:
     account = replace(OLD, visited=ON_THE_WAY)
     assert visits(account, at(12, 10)) == []
     for hour in (3, 10):
-        (why,) = visits(replace(account, **change), at(12, hour))
-        assert word in why
-    (why,) = visits(account, at(12, 10), personal_contact=False)
-    assert "dunning" in why
+        assert visits(replace(account, **change), at(12, hour)) == [reason]
+    told_so = "the last of the dunning days is not today or before"
+    assert visits(account, at(12, 10), personal_contact=False) == [told_so]
 
 
 def test_whoever_is_on_his_way_goes_on_for_what_is_over_when_he_comes() -> None:
@@ -378,6 +396,57 @@ def test_no_cut_is_announced_that_would_not_come(reason: str) -> None:
     assert steps(replace(BROKE, reasons=(never,))) == []
     assert steps(replace(BROKE, reasons=())) == []
     assert steps(replace(BROKE, reasons=(never, ONLY_NOTICES))) == [("written", 1)]
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [
+        "WINDOW_CLOSED",
+        "NONWORKING_DAY",
+        "EVE_OF_NONWORKING",
+        "NOTICE_MISSING",
+        "NOTICE_TOO_RECENT",
+        "NOTICE_EXPIRED",
+        "FINAL_NOTICE_MISSING",
+        "FINAL_NOTICE_TOO_RECENT",
+        "FINAL_NOTICE_EXPIRED",
+        "APPROVAL_MISSING",
+        "STARTUP_HOLD",
+    ],
+)
+def test_a_cut_is_announced_that_only_waits(reason: str) -> None:
+    assert steps(replace(BROKE, reasons=(frozenset({reason}),))) == [("written", 1)]
+
+
+def test_each_occasion_has_its_key() -> None:
+    never_paid = replace(LOW, last_payment_at=None)
+    for account, key in (
+        (LOW, "low 2026-03-01 01:00:00"),
+        (never_paid, "low -"),
+        (replace(GOOD, days_left=5), "few days 2026-03-01 01:00:00"),
+        (BROKE, "written 7.1"),
+        (CUT, "cut 2026-03-09 01:00:00"),
+        (replace(CUT, last_payment_at=at(9, 9, 30)), "cut 2026-03-09 01:30:00"),
+        (replace(CUT, last_payment_at=None), "cut 2026-03-09 01:00:00"),
+        (READY, "button 2026-03-09 01:00:00"),
+    ):
+        assert [it.key for it in occasions(account, STRICT, TERMS, NOW)] == [key]
+
+
+def test_what_is_missing_is_up_to_where_it_is_reconnected() -> None:
+    assert replace(CUT, reconnect_fen=500).missing_fen == 1500
+    assert replace(CUT, reconnect_fen=500, balance_fen=501).missing_fen == 0
+
+
+def test_what_nobody_said_of_an_account_a_contact_and_a_site() -> None:
+    assert Terms(ZONE) == Terms(ZONE, 5, None, 5, (), personal_contact=False)
+    assert Contact(1, "sms", "zh") == Contact(1, "sms", "zh", has_consent=True, is_usable=True)
+    assert Occasion("warning", "low", "k") == Occasion(
+        "warning", "low", "k", None, None, False, None, 0
+    )
+    assert GOOD.usual_day_fen == 0
+    assert GOOD.told == ()
+    assert (GOOD.profile, GOOD.asked, GOOD.visited) == (None, None, None)
 
 
 def test_a_contact_without_consent_or_that_bounced_is_not_used() -> None:
