@@ -12,6 +12,7 @@ from psycopg import AsyncConnection
 
 from config.settings_file import load_settings
 from daemon.cli.explain_day import day
+from daemon.cli.explain_trip import trip
 from daemon.cli.on_site import on_database
 from daemon.cli.output import as_json, echo, fail, print_columns, print_json, print_table, yuan
 from daemon.cli.site_option import site_option
@@ -29,7 +30,7 @@ WHY: Final = {
 
 @click.group()
 def explain() -> None:
-    """Why a balance, a charge or a day is what it is, down to registers."""
+    """Why a balance, a charge or a day is what it is, or why somebody was cut."""
 
 
 class _Part(NamedTuple):
@@ -180,3 +181,4 @@ def _leg(leg: Leg) -> Mapping[str, Any]:
 
 
 explain.add_command(day)
+explain.add_command(trip)

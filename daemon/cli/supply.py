@@ -18,6 +18,7 @@ from daemon.cli.supply_alarms import acknowledge, alarms, calls
 from daemon.cli.supply_holds import amnesty, hold, holds, lock, release
 from daemon.cli.supply_order import order
 from daemon.cli.supply_plan import plan
+from daemon.cli.supply_record import record
 from daemon.cli.supply_restore import restore
 from daemon.cli.supply_trip import trip
 from daemon.cli.typed import Whole
@@ -33,7 +34,7 @@ def supply() -> None:
 
 for command in (
     *(trip, order, restore, hold, lock, amnesty, release, holds, plan),
-    *(alarms, calls, acknowledge, breaker),
+    *(alarms, calls, acknowledge, breaker, record),
 ):
     supply.add_command(command)
 

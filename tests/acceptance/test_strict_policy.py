@@ -4,6 +4,7 @@ has all of them is cut, pays and is restored; by the installed program over simu
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -89,3 +90,40 @@ def test_without_notice_and_approval_nobody_is_cut_and_with_them_is_and_is_resto
     told(strict, "topup", ACCOUNT, "500", "--key", "k")
     strict.until("the supply is restored", lambda: strict.supply_of(POOR) == "energised")
     assert not strict.bench.relay_is_open(POOR)
+    the_record_tells_all_of_it(strict)
+
+
+def the_record_tells_all_of_it(strict: Stage) -> None:
+    """R40: cause, notices with receipts, who approved, every frame and the relay behind it."""
+    lines = strict.meterd("supply", "record", ACCOUNT, "--json").splitlines()
+    events = [json.loads(line) for line in lines]
+    assert [it["at"] for it in events] == sorted(it["at"] for it in events)
+    seen = [it for it in events if it["event"] not in {"guard", "paid"}]
+    names = [it["event"] for it in seen]
+    for event in ("credit exhausted", "cut asked for", "cut approved", "mark set", "mark lifted"):
+        assert names.count(event) == 1, event
+    told_of = Counter(it for it in names if it.startswith("notice"))
+    assert told_of == {"notice made": 4, "notice sent": 4, "notice delivered": 2}
+    (approved,) = [it for it in events if it["event"] == "cut approved"]
+    assert approved["actor"] == "wang"
+    states = [it["facts"]["state"] for it in events if it["event"] == "trip"]
+    assert (states[0], states[-1]) == ("persisted", "verified")
+    assert "sent" in states
+    assert [it["facts"]["fen"] for it in events if it["event"] == "paid"][-1] == 50_000
+    assert names.count("credit restored") == 1
+    assert [it["facts"]["state"] for it in events if it["event"] == "close"][-1] == "verified"
+    words = strict.meterd("supply", "record", ACCOUNT, "--language", "zh")
+    assert "批准停电" in words
+
+    command = next(it for it in events if it["event"] == "trip")["facts"]["command"]
+    found = told(strict, "explain", "trip", command[:8])
+    assert (found["id"], found["point"], found["account"]) == (command, POINT, ACCOUNT)
+    assert (found["state"], found["second_guard"]) == ("verified", "it would be cut again")
+    facts = found["guard"]["facts"]
+    assert [it["kind"] for it in facts["notices"] if it["delivered_at"]] == ["written", "final"]
+    assert [it["approver"] for it in facts["approvals"]] == ["wang"]
+    assert {"cut approved", "notice delivered", "paid"} <= {it["event"] for it in found["record"]}
+    shown = strict.meterd("explain", "trip", command)
+    assert "the second guard: it would be cut again" in shown
+    assert "balance_fen" in shown
+    strict.meterd("explain", "trip", "no-such", code=1)
