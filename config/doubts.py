@@ -352,9 +352,13 @@ def _notices(site: LoadedSite) -> Iterator[Problem]:
 
 
 def _on_call(site: LoadedSite) -> Iterator[Problem]:
-    """Areas of whose alarms nobody is told, or nobody in between."""
+    """Areas of whose alarms nobody is told, or nobody in between; cuts that nobody answers for."""
     on_call = site.settings.on_call
     if not on_call:
+        mode = site.settings.control.mode
+        if mode != "shadow":
+            message = f"nobody is on call, who would answer for a cut in mode {mode}"
+            yield SettingsFile.read(site.path).problem(("control", "mode"), "on_call", message)
         return
     areas = sorted({it.area for it in site.archive.points})
     levels = {area: {it.level for it in on_call if it.is_for(area)} for area in areas}

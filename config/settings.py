@@ -615,6 +615,12 @@ class NoticeTextSettings(DatabaseSettings):
     control: ControlPart = Field(default_factory=ControlPart)
 
 
+class OnCallSettings(DatabaseSettings):
+    """What a command needs besides that tells who of the staff answers for a cut."""
+
+    on_call: tuple[OnCallSection, ...] = Field(default=(), strict=False)
+
+
 class ActingSettings(Part):
     """What a command needs that changes something: who may."""
 

@@ -35,6 +35,7 @@ class Trip(NamedTuple):
 
     id: UUID
     point: str
+    area: str
     account: str | None
     address: str
     line: str

@@ -92,7 +92,7 @@ WHERE at >= coalesce(%(since)s::timestamptz, '-infinity') AND at < coalesce(%(un
 ORDER BY at, event, point
 
 -- trips -- cuts by what their id begins with, at most two: whose they were, and what was kept when each was sent last
-SELECT c.id, p.number AS point, a.number AS account, c.address, c.line, c.cause, c.state, c.created_at, c.sends,
+SELECT c.id, p.number AS point, p.area, a.number AS account, c.address, c.line, c.cause, c.state, c.created_at, c.sends,
        coalesce(sent.guard, c.guard) AS guard, sent.at AS sent_at,
        EXISTS (SELECT FROM command_event o WHERE o.command_id = c.id AND o.place < sent.place
                AND o.guard #> '{facts,now}' = sent.guard #> '{facts,now}') AS is_heard_before,

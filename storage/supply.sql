@@ -393,7 +393,7 @@ UPDATE point_supply v SET supply_state = 'energised' FROM expired WHERE v.point_
 SELECT action, state, count(*) FROM command GROUP BY action, state
 
 -- supply -- points with their supply and last command
-SELECT p.number AS point_id, a.number AS account_id, m.address, m.line, u.supply_state, u.relay_observed, u.relay_observed_at,
+SELECT p.number AS point_id, a.number AS account_id, p.area, m.address, m.line, u.supply_state, u.relay_observed, u.relay_observed_at,
        u.relay_evidence, coalesce(i.has_relay, false) AS has_relay,
        c.action, c.state AS command_state, c.created_at, c.detail,
        v.decision, v.reasons, v.at AS verdict_at

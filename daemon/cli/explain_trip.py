@@ -11,13 +11,15 @@ from zoneinfo import ZoneInfo
 import click
 from psycopg import AsyncConnection
 
-from config.settings_file import load_settings
+from config.settings import OnCallSettings
+from config.settings_file import SettingsFile
 from daemon.audit.trips import objection
 from daemon.cli.on_site import on_database
 from daemon.cli.output import as_json, echo, fail, print_json, print_table
 from daemon.cli.record_words import HEADS, rows_of
 from daemon.cli.site_option import site_option
 from daemon.cli.typed import Text
+from daemon.notices.on_call import answering
 from storage import fee_control
 from storage.fee_control import Event, Trip
 
@@ -36,7 +38,7 @@ def trip(begins: str, site_path: Path, as_json: bool) -> None:
 
     ID is that of the command, or what it begins with: `meterd supply record` and `meterd supply
     show --point` tell it."""
-    settings = load_settings(site_path)
+    settings = SettingsFile.read(site_path).validated(OnCallSettings)
     zone = settings.site.zone
 
     async def ask(connection: AsyncConnection[Any]) -> tuple[Trip, list[Event]]:
@@ -55,8 +57,9 @@ def trip(begins: str, site_path: Path, as_json: bool) -> None:
 
     found, events = on_database(settings, ask)
     against = _second_guard(found)
+    answers = answering(settings.on_call, found.area)
     if as_json:
-        told = {**found._asdict(), "second_guard": against}
+        told = {**found._asdict(), "second_guard": against, "answers_for_it": answers}
         print_json({**told, "record": [it._asdict() for it in events]})
         return
     print_table(
@@ -70,6 +73,7 @@ def trip(begins: str, site_path: Path, as_json: bool) -> None:
     )
     print_table(("fact", "value"), _facts(found.guard, zone), title="what the guard knew")
     echo(f"the second guard: {against}")
+    echo(f"who answers for it now: {', '.join(answers) or 'nobody is on call'}")
     print_table(HEADS[ENGLISH], rows_of(events, ENGLISH), title="what was told, asked for and done")
 
 

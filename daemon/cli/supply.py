@@ -9,7 +9,8 @@ from typing import Any, Final
 import click
 from psycopg import AsyncConnection
 
-from config.settings_file import load_settings
+from config.settings import OnCallSettings
+from config.settings_file import SettingsFile, load_settings
 from daemon.cli.breaker import breaker
 from daemon.cli.on_site import on_database
 from daemon.cli.output import as_json, fail, print_columns, print_json, print_json_rows
@@ -22,6 +23,7 @@ from daemon.cli.supply_record import record
 from daemon.cli.supply_restore import restore
 from daemon.cli.supply_trip import trip
 from daemon.cli.typed import Whole
+from daemon.notices.on_call import answering
 from storage import supply as storage
 
 VERDICTS: Final = 20
@@ -53,9 +55,13 @@ def show(account: str | None, point: str | None, site_path: Path, as_json: bool)
             return points, []
         return points, await storage.command_history(connection, point)
 
-    points, history = on_database(load_settings(site_path), ask)
+    settings = SettingsFile.read(site_path).validated(OnCallSettings)
+    points, history = on_database(settings, ask)
     if not points:
         raise fail(_nothing_found(account, point))
+    for row in points:
+        is_on = row["supply_state"] == "energised"
+        row["answers_for_it"] = [] if is_on else answering(settings.on_call, row["area"])
     if as_json:
         for row in [*points, *history]:
             print_json(row)
@@ -72,6 +78,7 @@ def show(account: str | None, point: str | None, site_path: Path, as_json: bool)
             "last command": "last_command",
             "guard": "guard",
             "said at": "verdict_at",
+            "answers for it": "answers_for_it",
         },
         [_in_words(row) for row in points],
     )
@@ -132,7 +139,9 @@ def _in_words(row: Mapping[str, Any]) -> dict[str, Any]:
     guard = None
     if row["decision"]:
         guard = " ".join([row["decision"], *row["reasons"]])
-    return {**row, "supply": _supply(row), "last_command": last_command, "guard": guard}
+    answers = ", ".join(row["answers_for_it"]) or None
+    told = {"last_command": last_command, "guard": guard, "answers_for_it": answers}
+    return {**row, **told, "supply": _supply(row)}
 
 
 def _supply(row: Mapping[str, Any]) -> str:

@@ -51,6 +51,13 @@ class Call:
     alarms: Sequence[StaffAlarm]
 
 
+def answering(persons: Iterable[OnCallSection], area: str) -> list[str]:
+    """Who answers for what is cut in an area: the names of who is called first (R112)."""
+    those = [it for it in persons if it.is_for(area)]
+    first = min((it.level for it in those), default=0)
+    return [it.name for it in those if it.level == first]
+
+
 def calls_due(
     alarms: Iterable[StaffAlarm],
     persons: Sequence[OnCallSection],

@@ -125,5 +125,6 @@ def the_record_tells_all_of_it(strict: Stage) -> None:
     assert {"cut approved", "notice delivered", "paid"} <= {it["event"] for it in found["record"]}
     shown = strict.meterd("explain", "trip", command)
     assert "the second guard: it would be cut again" in shown
+    assert "who answers for it now: nobody is on call" in shown
     assert "balance_fen" in shown
     strict.meterd("explain", "trip", "no-such", code=1)

@@ -28,6 +28,12 @@ from tests.database.transactions.test_supply import exhausted
 __all__ = ["pytestmark"]
 
 SAID = ("--reason", "so it is", "--actor", "li")
+ON_CALL = """
+[[on_call]]
+name = "Li"
+channel = "sms"
+address = "1"
+"""
 TOLD = ("--channel", "paper", "--text", "pay", *SAID)
 
 
@@ -110,6 +116,11 @@ def test_the_last_verdict_and_look_are_told_with_their_times(place: Place) -> No
     assert row["relay_evidence"] == "C"
     assert row["relay_observed_at"] is not None
     assert row["verdict_at"] is not None
+    assert row["answers_for_it"] == []
+    site = place.folder / "meterd.toml"
+    site.write_text(site.read_text() + ON_CALL)
+    assert told(place, "supply", "show", "--point", "P1")["answers_for_it"] == ["Li"]
+    assert told(place, "supply", "show", "--point", "P2")["answers_for_it"] == []
     assert "commanded, unproven" in said(place, "supply", "show", "--point", "P1")
 
 

@@ -294,6 +294,18 @@ def test_a_channel_beside_the_whole_of_its_device_is_a_warning(
     ]
 
 
+@pytest.mark.parametrize(("mode", "told"), [("shadow", 0), ("auto", 1), ("manual", 1)])
+def test_where_somebody_may_be_cut_somebody_answers_for_it(
+    tmp_path: Path, mode: str, told: int
+) -> None:
+    control = f'[control]\nmode = "{mode}"\npassword = {{ file = "password" }}\n[site]'
+    (tmp_path / "password").write_text("123456")
+    (tmp_path / "password").chmod(0o600)
+    _, warnings = doubts(tmp_path, meterd=("[site]", control))
+    said = f"on_call: nobody is on call, who would answer for a cut in mode {mode}"
+    assert len([it for it in warnings if said in it]) == told
+
+
 CHANNEL = '[[notice_channel]]\nname = "sms"\napprise = { file = "url" }\n'
 
 

@@ -19,6 +19,7 @@ from daemon.notices.on_call import (
     REPEAT,
     Call,
     StaffAlarm,
+    answering,
     call_text,
     calls_due,
     level_due,
@@ -105,6 +106,15 @@ def test_each_person_of_the_level_and_area_is_told_all_of_a_kind_at_once() -> No
         ("Yu", "breaker_open", "", [4]),
         ("Xu", "reconnect_late", "T-1", [5]),
     ]
+
+
+@pytest.mark.parametrize(
+    ("area", "names"), [("T-1", ["Li", "An"]), ("T-2", ["An"]), ("T-3", ["An"]), ("", ["Li", "An"])]
+)
+def test_who_is_called_first_answers_for_a_cut(area: str, names: list[str]) -> None:
+    persons = [person("Wu", 2), person("Li", 1, "T-1"), person("An", 1), person("Bo", 2, "T-2")]
+    assert answering(persons, area) == names
+    assert answering([person("Bo", 2, "T-2")], area) == (["Bo"] if area in ("", "T-2") else [])
 
 
 def test_levels_are_those_of_the_area() -> None:
