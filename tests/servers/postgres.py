@@ -21,6 +21,7 @@ import psycopg
 from storage.database import DAEMON, OWNER
 from tests.servers.timescaledb import (
     copy_installation,
+    link,
     timescaledb_installation,
     wheel_installation,
 )
@@ -189,7 +190,7 @@ def _running(
             shutil.chown(home, "nobody", "nogroup")
             shutil.chown(data, "nobody", "nogroup")
             as_user += ["--reuid", "nobody", "--regid", "nogroup", "--clear-groups"]
-            pginstall = copy_installation(pginstall, home)
+            pginstall = copy_installation(pginstall, home, link)
         settings = (
             settings
             | {"unix_socket_directories": str(home)}

