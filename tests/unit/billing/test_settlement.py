@@ -1,5 +1,6 @@
 """Whatever the order in which use comes, goes and days are closed: what is posted is the bill."""
 
+from dataclasses import replace
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from random import Random
@@ -19,6 +20,7 @@ from daemon.billing.settlement import (
     Month,
     Moved,
     charging_versions,
+    is_posted,
     moved_fen,
     posted_now,
 )
@@ -81,6 +83,33 @@ def test_any_order_of_use_and_closed_days_comes_to_the_bill(seed: int, order: in
     assert posted_of(months) == due_of(told)
     assert total == sum(due_of(told).values())
     assert settled(months, told, closed, date(2026, 1, 1)) == {}
+
+
+@settings(max_examples=30, deadline=None)
+@given(seeds, st.integers(0, 2**32))
+def test_by_months_the_same_is_posted_of_the_months_that_are_over(seed: int, order: int) -> None:
+    told, chance = story(seed), Random(order)
+    terms = replace(terms_of(told), is_by_month=True)
+    events = uses_of(told, terms)
+    days = sorted(told.closed)
+    chance.shuffle(events)
+    chance.shuffle(days)
+    months: dict[date, Month] = {}
+    closed: set[date] = set()
+    while events or days:
+        for use in events[:9]:
+            add(months.setdefault(use.month, Month()).use, use, 1, terms.versions)
+        closed |= set(days[:9])
+        touched = [use.month for use in events[:9]] + [day.replace(day=1) for day in days[:9]]
+        events, days = events[9:], days[9:]
+        book = Book(1, terms, min(touched), months)
+        for stream, fen in posted_now(book, moved_fen([book], closed, ZONE)[1], closed).items():
+            posted = book.month(stream.period).posted_fen
+            posted[stream.component] = posted.get(stream.component, 0) + fen
+    over = {month for month in months if is_posted(terms, month, closed)}
+    due = {(month, code): fen for (month, code), fen in due_of(told).items()}
+    names = {f"{month:%Y-%m}" for month in over}
+    assert posted_of(months) == {it: fen for it, fen in due.items() if it[0] in names}
 
 
 @settings(max_examples=40, deadline=None)
