@@ -15,10 +15,12 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class NewNotice:
-    """A notice that is made. `amount_fen`: what is missing, as the text says."""
+    """A notice that is made. `contact_id`: None where somebody delivers it in person.
+
+    `amount_fen`: what is missing, as the text says."""
 
     account_id: int
-    contact_id: int
+    contact_id: int | None
     episode_id: int | None
     kind: str
     occasion: str
@@ -28,21 +30,6 @@ class NewNotice:
     amount_fen: int
     deadline_at: datetime | None
     planned_at: datetime | None
-
-
-@dataclass(frozen=True, slots=True)
-class Paper:
-    """A written notice that somebody delivers in person."""
-
-    account_id: int
-    episode_id: int | None
-    kind: str
-    occasion: str
-    channel: str
-    language: str
-    text: str = field(repr=False)
-    amount_fen: int
-    deadline_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,11 +140,11 @@ async def ask_person(
 
 
 async def open_visits(
-    connection: Connection, papers: Sequence[Paper], *, now: datetime, due_at: datetime
+    connection: Connection, papers: Sequence[NewNotice], *, now: datetime, due_at: datetime
 ) -> list[tuple[int, int]]:
     """Somebody has to go there with each of these; returns (job, account). Lock the accounts
     first."""
-    values = {name: [getattr(it, name) for it in papers] for name in Paper.__slots__}
+    values = {name: [getattr(it, name) for it in papers] for name in NewNotice.__slots__}
     times = {"now": now, "due_at": due_at}
     return await fetch_rows(connection, SQL["open_visits"], {**values, **times})
 

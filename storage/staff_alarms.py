@@ -26,8 +26,9 @@ class FoundAlarm:
 
 
 @dataclass(frozen=True, slots=True)
-class NewCall:
-    """What one person is told of these alarms. `id`: its number."""
+class StaffCall:
+    """What one person is told of these alarms. `id`: its number; `tries`: to send it, the present
+    one included."""
 
     id: int
     alarms: Sequence[int]
@@ -39,22 +40,7 @@ class NewCall:
     address: str = field(repr=False)
     language: str
     text: str
-
-
-@dataclass(frozen=True, slots=True)
-class CallToSend:
-    """A call that is to be sent, and where to. `tries`: with this one."""
-
-    number: int
-    tries: int
-    kind: str
-    area: str
-    level: int
-    name: str
-    channel: str
-    address: str = field(repr=False)
-    language: str
-    text: str
+    tries: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,10 +92,10 @@ async def last_number(connection: Connection) -> int:
     return int(row[0])
 
 
-async def add_calls(connection: Connection, calls: Sequence[NewCall], now: datetime) -> None:
+async def add_calls(connection: Connection, calls: Sequence[StaffCall], now: datetime) -> None:
     """They wait to be sent, and their alarms have gone so far."""
     told = {alarm: call.level for call in calls for alarm in call.alarms}
-    rows = [{name: getattr(it, name) for name in NewCall.__slots__} for it in calls]
+    rows = [{name: getattr(it, name) for name in StaffCall.__slots__} for it in calls]
     await connection.execute(SQL["add_calls"], {"calls": Jsonb(rows), "now": now})
     values = {"alarms": list(told), "levels": list(told.values()), "now": now}
     await connection.execute(SQL["mark_told"], values)
@@ -117,14 +103,14 @@ async def add_calls(connection: Connection, calls: Sequence[NewCall], now: datet
 
 async def release_calls(
     connection: Connection, now: datetime, pauses: Sequence[timedelta], most: int
-) -> list[CallToSend]:
+) -> list[StaffCall]:
     """Calls that are to be sent now, each marked as being tried: after a crash it is tried again.
 
     What is over, or what somebody has by now, nobody is told any more."""
     async with connection.transaction():
         await connection.execute(SQL["withdraw_calls"], {"now": now})
         values = {"now": now, "pauses": list(pauses), "most": most}
-        return await fetch_records(connection, CallToSend, SQL["release_calls"], values)
+        return await fetch_records(connection, StaffCall, SQL["release_calls"], values)
 
 
 async def mark_sent(connection: Connection, number: int, now: datetime) -> None:

@@ -61,7 +61,7 @@ UPDATE staff_call c SET tries = c.tries + 1,
        next_at = %(now)s::timestamptz + (%(pauses)s::interval[])[least(c.tries + 1, cardinality(%(pauses)s::interval[]))]
 FROM (SELECT id FROM staff_call WHERE sent_at IS NULL AND failed_at IS NULL AND next_at <= %(now)s ORDER BY next_at, id LIMIT %(most)s) due
 WHERE c.id = due.id
-RETURNING c.id AS number, c.tries, c.kind, c.area, c.level, c.name, c.channel, c.address, c.language, c.text
+RETURNING c.id, c.alarms, c.tries, c.kind, c.area, c.level, c.name, c.channel, c.address, c.language, c.text
 
 -- mark_sent -- a channel took it
 UPDATE staff_call SET sent_at = %(now)s WHERE id = %(number)s AND sent_at IS NULL AND failed_at IS NULL

@@ -17,12 +17,12 @@ from daemon.runtime.supervision import in_thread
 from daemon.sending.signature import SIGNATURE, TIMESTAMP, signature
 from protocols.errors import MeterdError
 from storage.notices import NoticeToSend
-from storage.staff_alarms import CallToSend
+from storage.staff_alarms import StaffCall
 
 if TYPE_CHECKING:
     from apprise import Apprise
 
-ToSend = NoticeToSend | CallToSend
+ToSend = NoticeToSend | StaffCall
 Send = Callable[[ToSend], Awaitable[None]]
 """Returns when the channel took it; NotTaken otherwise."""
 BUSY: Final = (408, 425, 429)
@@ -93,9 +93,9 @@ def _post(url: Secret, key: Secret, timeout_s: float, notice: ToSend) -> None:
 def webhook_content(notice: ToSend) -> dict[str, object]:
     """What a webhook gets. `notice`, of staff `call`, is the same when it is sent again."""
     title, text = notice.text.split("\n", 1)
-    if isinstance(notice, CallToSend):
+    if isinstance(notice, StaffCall):
         return {
-            "call": notice.number,
+            "call": notice.id,
             "try": notice.tries,
             "kind": notice.kind,
             "area": notice.area,

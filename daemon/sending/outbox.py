@@ -24,7 +24,7 @@ from daemon.transactions.notices import (
 from storage import notices, staff_alarms, supply
 from storage.database import LONG_USE_S, Pool
 from storage.notices import NoticeToSend
-from storage.staff_alarms import CallToSend
+from storage.staff_alarms import StaffCall
 
 log = structlog.get_logger("notices")
 
@@ -143,24 +143,24 @@ class Outbox:
             else:
                 await self._note(connection, to_send, error)
 
-    async def _send_call(self, call: CallToSend) -> None:
+    async def _send_call(self, call: StaffCall) -> None:
         error = await self._error_of(call)
         is_given_up = error is not None and (error.is_final or call.tries > len(PAUSES))
         async with self.pool.connection() as connection:
             if error is None:
                 now = await supply.database_clock(connection)
-                await staff_alarms.mark_sent(connection, call.number, now)
+                await staff_alarms.mark_sent(connection, call.id, now)
             elif is_given_up:
                 now = await supply.database_clock(connection)
-                await staff_alarms.give_up(connection, call.number, str(error), now)
+                await staff_alarms.give_up(connection, call.id, str(error), now)
             else:
-                await staff_alarms.note_error(connection, call.number, str(error))
+                await staff_alarms.note_error(connection, call.id, str(error))
         outcome = "sent" if error is None else "failed" if is_given_up else "not_taken"
         metrics.NOTICES.labels(call.channel, outcome).inc()
         log.log(
             logging.INFO if error is None else logging.ERROR,
             f"call {outcome.replace('_', ' ')}",
-            call=call.number,
+            call=call.id,
             name=call.name,
             channel=call.channel,
         )

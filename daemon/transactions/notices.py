@@ -35,7 +35,7 @@ from daemon.notices.due import (
 from daemon.notices.wording import SiteWords, notice_text
 from storage import field_jobs, ledger
 from storage import notices as stored
-from storage.notices import NewNotice, NoticeToSend, Paper
+from storage.notices import NewNotice, NoticeToSend
 
 log = structlog.get_logger("notices")
 
@@ -218,7 +218,7 @@ async def _go_there(
     for account in accounts:
         for step in _steps(account, telling, now):
             if isinstance(step, SendPerson):
-                papers.append(_paper(account, step.occasion, telling))
+                papers.append(_notice(account, step.occasion, telling))
             elif isinstance(step, CallBack):
                 called_back[account.account_id] = step.why
     if called_back:
@@ -243,7 +243,9 @@ async def _make(
             log.warning("notice reached nobody", account=account.account, kind=step.occasion.kind)
         if not isinstance(step, Due):
             continue
-        notice = await stored.add_notice(connection, _notice(account, step, telling), now)
+        notice = await stored.add_notice(
+            connection, _notice(account, step.occasion, telling, step.contact), now
+        )
         if notice is not None:
             log.info(
                 "notice made",
@@ -256,36 +258,25 @@ async def _make(
     return made
 
 
-def _notice(account: AccountToTell, step: Due, telling: Telling) -> NewNotice:
-    occasion, contact = step.occasion, step.contact
+def _notice(
+    account: AccountToTell, occasion: Occasion, telling: Telling, contact: Contact | None = None
+) -> NewNotice:
+    """Without a contact somebody brings it, in the language in which the customer is told first,
+    reached so or not."""
+    first = contact or next(iter(account.contacts), None)
+    language = first.language if first else LANGUAGE
     return NewNotice(
         account_id=account.account_id,
-        contact_id=contact.id,
+        contact_id=contact.id if contact else None,
         episode_id=account.episode_id,
         kind=occasion.kind,
         occasion=occasion.key,
-        channel=contact.channel,
-        language=contact.language,
-        text=_text(account, occasion, contact.language, telling),
-        amount_fen=account.missing_fen,
-        deadline_at=occasion.deadline_at,
-        planned_at=occasion.planned_at,
-    )
-
-
-def _paper(account: AccountToTell, occasion: Occasion, telling: Telling) -> Paper:
-    """In the language in which the customer is told first, reached so or not."""
-    language = account.contacts[0].language if account.contacts else LANGUAGE
-    return Paper(
-        account_id=account.account_id,
-        episode_id=account.episode_id,
-        kind=occasion.kind,
-        occasion=occasion.key,
-        channel=VISIT,
+        channel=contact.channel if contact else VISIT,
         language=language,
         text=_text(account, occasion, language, telling),
         amount_fen=account.missing_fen,
         deadline_at=occasion.deadline_at,
+        planned_at=occasion.planned_at,
     )
 
 

@@ -17,7 +17,7 @@ from config.notice_texts import Texts
 from config.settings import OnCallSection
 from daemon.notices.on_call import Call, StaffAlarm, call_text, calls_due, is_to_be_assigned
 from storage import staff_alarms as stored
-from storage.staff_alarms import FoundAlarm, NewCall
+from storage.staff_alarms import FoundAlarm, StaffCall
 
 log = structlog.get_logger("control")
 
@@ -104,9 +104,9 @@ async def _make(
         )
 
 
-def _new(call: Call, number: int, staff: Staff) -> NewCall:
+def _new(call: Call, number: int, staff: Staff) -> StaffCall:
     person = call.person
-    return NewCall(
+    return StaffCall(
         id=number,
         alarms=[it.id for it in call.alarms],
         kind=call.kind,

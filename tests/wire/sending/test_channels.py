@@ -21,7 +21,7 @@ from daemon.cli.check import check
 from daemon.sending.channels import NotTaken, open_channels, webhook_content
 from daemon.sending.signature import SIGNATURE, TIMESTAMP, is_signed
 from storage.notices import NoticeToSend
-from storage.staff_alarms import CallToSend
+from storage.staff_alarms import StaffCall
 from tests.unit.config.test_site import write
 
 KEY = "both know it"
@@ -156,8 +156,9 @@ def test_a_url_that_apprise_does_not_know_is_refused_at_the_start(tmp_path: Path
 
 
 def test_a_webhook_gets_a_call_of_the_staff_by_its_own_number() -> None:
-    call = CallToSend(
-        number=17,
+    call = StaffCall(
+        id=17,
+        alarms=[1],
         tries=2,
         kind="job_restore",
         area="T-1",
