@@ -38,10 +38,12 @@ async def coming_back(
     window: timedelta,
     *,
     but: UUID | None = None,
+    with_unsent: bool = False,
 ) -> int:
-    """How many of an amnesty's points come back: their reconnect was sent within the window, or was
-    never sent. `but`: without this one."""
-    values = {"number": number, "now": now, "window": window, "but": but}
+    """How many of an amnesty's points come back: their reconnect was sent within the window or,
+    `with_unsent`, is to be sent soon. `but`: without this one."""
+    asked = {"number": number, "now": now, "window": window}
+    values = {**asked, "but": but, "with_unsent": with_unsent}
     row = await fetch_row(connection, SQL["coming_back"], values)
     assert row is not None, "a count has a row"
     count: int = row[0]

@@ -40,7 +40,7 @@ def amnesty_of(cause: str) -> int | None:
 def next_portion(ramp: Ramp, under_way: int, waiting: Sequence[T]) -> Sequence[T]:
     """Those that may be restored now, of those that wait.
 
-    `under_way`: reconnects of the same places that were sent within WINDOW, whatever for, or were
-    never sent. What is not sent yet counts, so that no line that was down for a while and sends all
-    at once exceeds the ramp."""
+    `under_way`: reconnects of the same places that were sent within WINDOW, whatever for, and when
+    they are asked for also those that are to be sent soon. It is asked once more before each is
+    sent, so that no line that was down for a while and sends all at once exceeds the ramp."""
     return waiting[: max(0, ramp.points_per_minute - under_way)]

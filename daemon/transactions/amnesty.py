@@ -8,6 +8,7 @@ from typing import Any
 from psycopg import AsyncConnection
 
 from daemon.control.ramp import WINDOW, Ramp, amnesty_of, cause_of, next_portion
+from daemon.control.restoration import is_locked_off
 from daemon.transactions.control_facts import supply_facts
 from daemon.transactions.supply import bring_back
 from storage import amnesties, ledger
@@ -23,13 +24,15 @@ async def restore_on_ramps(connection: AsyncConnection[Any], now: datetime) -> N
 async def is_ramp_full(
     connection: AsyncConnection[Any], command: Command, account: int | None, now: datetime
 ) -> bool:
-    """Whether a reconnect of an amnesty that is sent again has to wait.
+    """Whether a reconnect of an amnesty has to wait.
 
     A line that was down brings many of them at once. Whoever paid meanwhile does not wait. The
     caller has locked the account and the command."""
     number = amnesty_of(command.cause)
+    if number is None or account is None:
+        return False
     ramps = {mark: Ramp(*kw) for mark, *kw in await amnesties.amnesties(connection, now)}
-    if number is None or number not in ramps or account is None:
+    if number not in ramps:
         return False
     facts = await supply_facts(connection, [account], now)
     if any(it.point_id == command.point_id and it.balance_fen >= it.reconnect_fen for it in facts):
@@ -50,13 +53,13 @@ async def _restore_some(
         await ledger.lock_accounts(connection, accounts)
         await amnesties.lock_ramps(connection)
         # What was found a moment ago may have changed: all is looked at again here.
-        under_way = await amnesties.coming_back(connection, number, now, WINDOW)
+        under_way = await amnesties.coming_back(connection, number, now, WINDOW, with_unsent=True)
         facts = {it.point_id: it for it in await supply_facts(connection, accounts, now)}
         cut = [
             facts[point]
             for _, point in found
             if point in facts
             and facts[point].supply_state in ("disconnected", "trip_commanded")
-            and facts[point].ordered is None
+            and not is_locked_off(facts[point].said.marks)
         ]
         await bring_back(connection, next_portion(ramp, under_way, cut), cause_of(number), now)

@@ -208,7 +208,7 @@ async def _has_to_wait(
         last = await supply.last_reconnect(connection)
         if last is not None and not may_probe(*last, now):
             return True
-    return bool(command.sends) and await is_ramp_full(connection, command, account, now)
+    return await is_ramp_full(connection, command, account, now)
 
 
 async def _wait(connection: AsyncConnection[Any], command: Command, now: datetime) -> None:

@@ -125,6 +125,61 @@ def test_one_that_is_over_restores_nobody(database_url: str) -> None:
     on(database_url, story)
 
 
+ASKED_FOR = "SELECT point_id FROM command ORDER BY sequence"
+ORDERED_OFF = (
+    "INSERT INTO cut_order (point_id, cause, actor, reason, second, agreed_at) "
+    "VALUES (1, 'safety', 'li', 'wet', 'wang', now())"
+)
+
+
+@pytest.mark.parametrize("by", ["lock", "order"])
+def test_where_somebody_works_nobody_else_waits(database_url: str, by: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        await all_cut(connection, Site.of(4))
+        await grant(connection, 1)
+
+        async def keep_off(point: int) -> None:
+            if by == "lock":
+                of = Marked(point=f"P{point}")
+                await set_mark(connection, "keep_off", of, WHY, from_at=NOW - MINUTE)
+            else:
+                await connection.execute(ORDERED_OFF.replace("(1", f"({point}").encode())
+
+        # It was cut as long as the others, and stands first.
+        await keep_off(1)
+        await sweep(connection, ARMED, NOW)
+        assert await rows(connection, ASKED_FOR) == [2]
+        # Its reconnect has been asked for, and stays.
+        await keep_off(2)
+        await sweep(connection, ARMED, NOW + timedelta(seconds=10))
+        assert await rows(connection, ASKED_FOR) == [2, 3]
+        assert await line_works(connection, "line", NOW + timedelta(seconds=10)) == [3]
+
+    on(database_url, story)
+
+
+def test_a_line_that_is_down_keeps_nobody_else_waiting_and_comes_back_on_the_ramp(
+    database_url: str,
+) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        site = Site.of(3)
+        site.meters[0]["line"] = "down"
+        await all_cut(connection, site)
+        await grant(connection, 1)
+        await sweep(connection, ARMED, NOW)
+        await sweep(connection, ARMED, NOW + timedelta(seconds=59))
+        assert await rows(connection, ASKED_FOR) == [1]
+        later = NOW + timedelta(seconds=61)
+        await sweep(connection, ARMED, later)
+        assert await rows(connection, ASKED_FOR) == [1, 2]
+        assert await line_works(connection, "line", later) == [2]
+        # The place of this minute is taken.
+        assert await line_works(connection, "down", later) == []
+        assert await line_works(connection, "down", later + MINUTE) == [1]
+
+    on(database_url, story)
+
+
 def test_whoever_pays_does_not_wait_for_the_ramp(database_url: str) -> None:
     async def story(connection: AsyncConnection[Any]) -> None:
         await all_cut(connection, Site.of(4))

@@ -1458,12 +1458,12 @@ async def _amnesties(session: Session, values: Values) -> list[Any]:
 async def _still_cut(session: Session, values: Values) -> list[Any]:
     mark = session.get("mark", values["number"])
     assert mark is not None
-    cut, ordered_off = [], orders_in_force(session)
+    cut = []
     for number, there in session.rows("supply"):
         point = session.get("point", number)
         assert point is not None
         is_cut = there["supply_state"] in ("disconnected", "trip_commanded")
-        if is_cut and number not in ordered_off and is_of(mark, number, point):
+        if is_cut and not _is_kept_off(session, number) and is_of(mark, number, point):
             last = (session.get("of_point", number) or {"ids": ()})["ids"][-1:]
             command = session.get("command", last[0]) if last else None
             sequence = command["sequence"] if command else 10**9
@@ -1481,8 +1481,11 @@ async def _coming_back(session: Session, values: Values) -> list[Any]:
         assert point is not None
         is_meant = row["action"] != "trip" and number != values["but"]
         if is_meant and is_of(mark, row["point_id"], point):
-            is_lately = row["sent_at"] and row["sent_at"] > values["now"] - values["window"]
-            count += bool(is_lately or (not row["sends"] and row["state"] in OPEN_STATES))
+            since = values["now"] - values["window"]
+            is_lately = row["sent_at"] and row["sent_at"] > since
+            is_soon = not row["sends"] and row["state"] in OPEN_STATES and row["next_at"] > since
+            is_free = is_soon and not _is_kept_off(session, row["point_id"])
+            count += bool(is_lately or (values["with_unsent"] and is_free))
     return [(count,)]
 
 
