@@ -17,7 +17,7 @@ from psycopg.types.numeric import DecimalBinaryDumper
 from storage import link_registers
 from storage.binary import SINCE, copy
 from storage.columns import INTEGERS, Integers, IntegersDumper, IntegersLoader, rows
-from storage.sql import Connection, Row, Values, load, texts
+from storage.sql import Connection, Row, Values, array, load, texts
 
 SQL = load("many_accounts")
 LINK: Final = {
@@ -191,29 +191,35 @@ class MonthColumns:
 
 async def put_months(connection: Connection, kept: Sequence[MonthColumns]) -> None:
     """Keep this of them."""
+    if not kept:
+        return
     columns: defaultdict[str, list[Integers]] = defaultdict(list)
-    components: list[list[str]] = []
-    uses = posted = 0
+    groups: defaultdict[str, list[int]] = defaultdict(list)
+    components: list[str] = []
+    accounts = uses = posted = 0
     for it in kept:
         shown = it.posted_fen != 0
         patterns, of_pattern = np.unique(shown, axis=0, return_inverse=True)
-        count, numbers = it.use.shape
-        ends = np.cumsum(shown.sum(axis=1)) + posted
-        columns["accounts"].append(it.accounts)
-        columns["months"].append(np.full(count, (it.month - SINCE).days))
-        columns["uses"].append(it.use.ravel())
-        columns["use_firsts"].append(uses + 1 + numbers * np.arange(count))
-        columns["use_lasts"].append(uses + numbers * np.arange(1, count + 1))
-        columns["posted"].append(it.posted_fen[shown])
-        columns["posted_firsts"].append(ends - shown.sum(axis=1) + 1)
-        columns["posted_lasts"].append(ends)
-        columns["of_components"].append(of_pattern.ravel() + len(components) + 1)
-        components += [list(compress(it.components, pattern)) for pattern in patterns]
-        uses += count * numbers
-        posted += int(shown.sum())
-    if kept:
-        values: dict[str, Any] = {name: np.concatenate(parts) for name, parts in columns.items()}
-        values |= {"components": [texts(names) for names in components]}
-        async with connection.cursor() as cursor:
-            cursor.adapters.register_dumper(np.ndarray, IntegersDumper)
-            await cursor.execute(SQL["put_months"], values)
+        for number, pattern in enumerate(patterns):
+            which = np.flatnonzero(of_pattern.ravel() == number)
+            sizes = it.use.shape[1], int(pattern.sum())
+            columns["accounts"].append(it.accounts[which])
+            columns["uses"].append(it.use[which].ravel())
+            columns["posted"].append(it.posted_fen[which][:, pattern].ravel())
+            groups["months"].append((it.month - SINCE).days)
+            components.append(texts(compress(it.components, pattern)))
+            groups["counts"].append(len(which))
+            groups["befores"].append(accounts)
+            groups["uses_before"].append(uses)
+            groups["use_sizes"].append(sizes[0])
+            groups["posted_before"].append(posted)
+            groups["posted_sizes"].append(sizes[1])
+            accounts += len(which)
+            uses += len(which) * sizes[0]
+            posted += len(which) * sizes[1]
+    values: dict[str, Any] = {name: np.concatenate(parts) for name, parts in columns.items()}
+    values |= {name: array(numbers) for name, numbers in groups.items()}
+    values |= {"components": components}
+    async with connection.cursor() as cursor:
+        cursor.adapters.register_dumper(np.ndarray, IntegersDumper)
+        await cursor.execute(SQL["put_months"], values)

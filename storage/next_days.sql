@@ -1,4 +1,4 @@
--- take -- accounts of which only a recent day's reading is new, with that day; they are locked in their order
+-- take -- accounts of which only a recent day's reading is new, by that day; they are locked in their order
 WITH first AS (
     SELECT account_id, from_day FROM to_settle s
     WHERE account_id > %(after)s AND since <= %(until)s AND cause = 'readings' AND from_day = to_day AND from_day >= %(since)s
@@ -10,9 +10,11 @@ WITH first AS (
     SELECT set_config('enable_nestloop', 'off', true), set_config('enable_seqscan', 'off', true),
            set_config('plan_cache_mode', 'force_generic_plan', true), set_config('join_collapse_limit', '1', true)
 )
-SELECT DISTINCT id, from_day FROM chosen JOIN first ON account_id = id CROSS JOIN looks_up
+SELECT from_day, array_agg(DISTINCT id::bigint) FROM chosen JOIN first ON account_id = id CROSS JOIN looks_up GROUP BY 1
 
--- next_days -- those of these accounts to which a day came as it mostly does, all that a charge needs of them; their marks are taken off
+-- next_days -- those of these accounts to which a day came as it mostly does, all that a charge needs of them by what they have in common:
+-- of accounts, their links, points, month and months before, which whoever asks puts together. Their marks are taken off, and those of
+-- accounts with this very link: only what is marked otherwise makes it cost something else
 WITH due AS MATERIALIZED (
     SELECT account_id FROM to_settle WHERE account_id = ANY(%(accounts)s::int[])
     GROUP BY 1 HAVING min(from_day) = %(day)s::date AND max(to_day) = %(day)s::date AND bool_and(cause = 'readings')
@@ -25,88 +27,89 @@ WITH due AS MATERIALIZED (
     FROM link l
     WHERE point_id = ANY(ARRAY(SELECT point_id FROM held))
       AND from_day = ANY(ARRAY[%(day)s::date - 2, %(day)s::date - 1])
-), ratio AS MATERIALIZED (
-    SELECT DISTINCT ON (point_id) point_id, ratio FROM point_ratio
-    WHERE point_id = ANY(ARRAY(SELECT point_id FROM held)) AND from_day < %(day)s::date
-    ORDER BY point_id, from_day DESC, rev DESC
-), meter AS MATERIALIZED (
-    SELECT DISTINCT ON (point_id, meter_id) point_id, meter_id, modulus, decimals FROM installation
-    WHERE point_id = ANY(ARRAY(SELECT point_id FROM held))
-    ORDER BY point_id, meter_id, from_at DESC
-), told AS MATERIALIZED (
-    -- A value that is linked to that of the day before, and no document between them.
-    SELECT s.point_id, s.meter_id,
-           CASE WHEN r.rate_1 IS NULL THEN ARRAY[s.total] WHEN r.rate_2 IS NULL THEN ARRAY[s.total, r.rate_1]
-                WHEN r.rate_3 IS NULL THEN ARRAY[s.total, r.rate_1, r.rate_2]
-                WHEN r.rate_4 IS NULL THEN ARRAY[s.total, r.rate_1, r.rate_2, r.rate_3]
-                ELSE ARRAY[s.total, r.rate_1, r.rate_2, r.rate_3, r.rate_4] END AS registers
-    FROM slot s JOIN reading r ON (r.day, r.meter_id, r.id) = (s.day, s.meter_id, s.reading_id)
+), read AS NOT MATERIALIZED (
+    SELECT meter_id, id,
+           CASE WHEN rate_1 IS NULL THEN ARRAY[total] WHEN rate_2 IS NULL THEN ARRAY[total, rate_1]
+                WHEN rate_3 IS NULL THEN ARRAY[total, rate_1, rate_2]
+                WHEN rate_4 IS NULL THEN ARRAY[total, rate_1, rate_2, rate_3]
+                ELSE ARRAY[total, rate_1, rate_2, rate_3, rate_4] END AS registers
+    FROM reading
+    WHERE day = %(day)s::date AND meter_id = ANY(ARRAY(SELECT meter_id FROM linked)) AND more_rates IS NULL
+), shown AS MATERIALIZED (
+    -- A value that is linked to that of the day before, and no document between them: so its meter and ratio are those of the
+    -- link before, which no file changes once there is one.
+    SELECT h.account_id, h.point_id, l.meter_id, l.modulus, l.decimals, l.ratio, l.ends AS begins, r.registers AS ends,
+           n.point_id IS NOT NULL AS is_linked
+    FROM due
+    JOIN held h ON h.account_id = due.account_id
+    JOIN linked l ON l.point_id = h.point_id AND l.from_day = %(day)s::date - 2
+    JOIN slot s ON s.point_id = h.point_id
+    JOIN read r ON (r.meter_id, r.id) = (s.meter_id, s.reading_id)
+    LEFT JOIN linked n ON n.point_id = h.point_id AND n.from_day = %(day)s::date - 1
     WHERE s.day = %(day)s::date AND s.point_id = ANY(ARRAY(SELECT point_id FROM held)) AND s.kind = 1
       AND s.state = 'published' AND s.link_days = 1
-      AND r.day = %(day)s::date AND r.meter_id = ANY(ARRAY(SELECT meter_id FROM meter)) AND r.more_rates IS NULL
-      AND s.point_id <> ALL (ARRAY(SELECT c.point_id FROM crossing c WHERE c.day = %(day)s::date
-                                   AND c.point_id = ANY(ARRAY(SELECT point_id FROM held))))
-), kept AS MATERIALIZED (
-    SELECT account_id, max(month) AS newest, max(use) FILTER (WHERE month = %(month)s::date) AS use,
-           max(components) FILTER (WHERE month = %(month)s::date) AS components,
-           max(posted_fen) FILTER (WHERE month = %(month)s::date) AS posted_fen,
-           coalesce(sum(CASE WHEN cardinality(use) = 4 + use[4] THEN use[5] ELSE used_in(use) END)
-                        FILTER (WHERE month < %(month)s::date), 0)::bigint AS used_before
-    FROM account_month
-    WHERE account_id = ANY(%(accounts)s::int[]) AND month >= date_trunc('year', %(month)s::date)
-    GROUP BY 1
-), asked AS MATERIALIZED (
-    SELECT *, 'customer:' || number || ':prepaid' AS prepaid FROM account
-    WHERE id = ANY(%(accounts)s::int[]) AND state = 'active' AND last_day IS NULL AND settlement <> 'month'
-), balance AS MATERIALIZED (
-    SELECT id, name, balance_fen FROM ledger_account WHERE name = ANY(ARRAY(SELECT prepaid FROM asked))
-), found AS MATERIALIZED (
-    SELECT a.id AS account_id, h.point_id, told.meter_id, l.ends AS begins, told.registers AS ends,
-           coalesce(k.use, '{}') AS use, coalesce(k.components, '{}') AS components, coalesce(k.posted_fen, '{}') AS posted_fen,
-           coalesce(k.used_before, 0) AS used_before, b.id AS ledger_account_id, b.balance_fen, a.warn_fen, a.trip_fen,
-           a.reconnect_fen, a.credit_limit_fen, a.credit_state, e.account_id IS NOT NULL AS is_in_arrears, a.tariff_id,
-           greatest(a.opened_on, %(month)s::date) AS opened_on, p.rates, p.residual_rate, p.phases, i.modulus, i.decimals, x.ratio,
-           n.point_id IS NOT NULL AS is_linked, a.id = ANY(ARRAY(
-               SELECT account_id FROM household_bonus WHERE account_id = ANY(%(accounts)s::int[])
-               UNION ALL SELECT account_id FROM used_elsewhere WHERE account_id = ANY(%(accounts)s::int[]))) AS has_entries
-    FROM due
-    JOIN asked a ON a.id = due.account_id
-    JOIN held h ON h.account_id = a.id
-    JOIN point p ON p.id = h.point_id
-    JOIN linked l ON l.point_id = h.point_id AND l.from_day = %(day)s::date - 2
-    JOIN told ON told.point_id = h.point_id
-    JOIN meter i ON i.point_id = h.point_id AND i.meter_id = told.meter_id
-    JOIN ratio x ON x.point_id = h.point_id
-    JOIN balance b ON b.name = a.prepaid
-    LEFT JOIN linked n ON n.point_id = h.point_id AND n.from_day = %(day)s::date - 1
-    LEFT JOIN kept k ON k.account_id = a.id
-    LEFT JOIN arrears_episode e ON e.account_id = a.id AND e.ended_at IS NULL AND e.account_id = ANY(%(accounts)s::int[])
-    WHERE p.id = ANY(ARRAY(SELECT point_id FROM held))
       -- Its links end where this one begins, or this one is there already: it is told once more.
-      AND l.account_id = a.id AND l.to_day = %(day)s::date - 1 AND l.modulus > 0 AND (l.meter_id, l.decimals) = (told.meter_id, i.decimals)
-      AND l.hold IS DISTINCT FROM 'rates'
+      AND l.account_id = h.account_id AND l.to_day = %(day)s::date - 1 AND l.modulus > 0 AND l.meter_id = s.meter_id
+      AND l.hold IS DISTINCT FROM 'rates' AND l.pieces IS NULL
       AND (n.point_id IS NULL
            OR (n.account_id, n.to_day, n.meter_id, n.begins, n.ends, n.modulus, n.decimals, n.ratio)
-              = (a.id, %(day)s::date, told.meter_id, l.ends, told.registers, i.modulus, i.decimals, x.ratio)
+              = (l.account_id, %(day)s::date, l.meter_id, l.ends, r.registers, l.modulus, l.decimals, l.ratio)
               AND n.hold IS NULL AND n.pieces IS NULL)
-      AND (k.newest <= %(month)s::date) IS NOT FALSE
+      AND h.point_id <> ALL (ARRAY(
+          SELECT point_id FROM crossing WHERE day = %(day)s::date AND point_id = ANY(ARRAY(SELECT point_id FROM held))
+          UNION ALL
+          SELECT point_id FROM point_ratio
+          WHERE document_id IS NOT NULL AND from_day = %(day)s::date - 1 AND point_id = ANY(ARRAY(SELECT point_id FROM held))
+          UNION ALL
+          SELECT point_id FROM point_supply WHERE supply_state <> 'energised' AND point_id = ANY(ARRAY(SELECT point_id FROM held))))
+      AND h.account_id <> ALL (ARRAY(SELECT account_id FROM account_tariff WHERE account_id = ANY(%(accounts)s::int[])))
       AND %(month)s::date > coalesce((SELECT max(month) FROM closed_month), '-infinity')
-      AND a.id <> ALL (ARRAY(SELECT account_id FROM account_tariff WHERE account_id = ANY(%(accounts)s::int[])))
-      AND h.point_id <> ALL (ARRAY(SELECT point_id FROM point_supply WHERE supply_state <> 'energised'
-                                   AND point_id = ANY(ARRAY(SELECT point_id FROM held))))
+), fresh AS MATERIALIZED (
+    SELECT * FROM shown WHERE NOT is_linked
+), asked AS MATERIALIZED (
+    SELECT id, 'customer:' || number || ':prepaid' AS prepaid, tariff_id, greatest(opened_on, %(month)s::date) AS opened_on,
+           trip_fen - credit_limit_fen AS floor_fen, trip_fen, warn_fen, reconnect_fen,
+           array_position('{exhausted,emergency,low,good}', credit_state) - 1 AS standing
+    FROM account
+    WHERE id = ANY(ARRAY(SELECT account_id FROM fresh)) AND state = 'active' AND last_day IS NULL AND settlement <> 'month'
+      AND id <> ALL (ARRAY(SELECT account_id FROM account_month
+                           WHERE account_id = ANY(ARRAY(SELECT account_id FROM fresh)) AND month > %(month)s::date))
+), found AS MATERIALIZED (
+    SELECT a.*, b.id AS ledger_account_id, b.balance_fen,
+           a.id = ANY(ARRAY(SELECT account_id FROM arrears_episode
+                            WHERE ended_at IS NULL AND account_id = ANY(%(accounts)s::int[]))) AS is_in_arrears,
+           a.id = ANY(ARRAY(
+               SELECT account_id FROM household_bonus WHERE account_id = ANY(%(accounts)s::int[])
+               UNION ALL SELECT account_id FROM used_elsewhere WHERE account_id = ANY(%(accounts)s::int[]))) AS has_entries
+    FROM asked a JOIN ledger_account b ON b.name = a.prepaid
+    WHERE b.name = ANY(ARRAY(SELECT prepaid FROM asked))
 ), usual AS MATERIALIZED (
     SELECT set_config('enable_nestloop', 'on', true), set_config('join_collapse_limit', '8', true)
 ), taken AS (
-    DELETE FROM to_settle WHERE account_id = ANY(ARRAY(SELECT account_id FROM found))
+    DELETE FROM to_settle WHERE account_id = ANY(ARRAY(SELECT id FROM found UNION ALL SELECT account_id FROM shown WHERE is_linked))
 )
-SELECT jsonb_build_array(jsonb_build_array(tariff_id, to_jsonb(rates), residual_rate, phases, opened_on, has_entries),
-                         modulus, decimals, ratio::text, to_jsonb(components), is_linked)::text,
-       array_agg(account_id::bigint), array_agg(point_id::bigint), array_agg(ledger_account_id::bigint), array_agg(balance_fen),
-       array_agg(trip_fen - credit_limit_fen), array_agg(trip_fen), array_agg(warn_fen), array_agg(reconnect_fen),
-       array_agg(array_position('{exhausted,emergency,low,good}', credit_state)::bigint - 1), array_agg(is_in_arrears::int::bigint),
-       array_agg(meter_id::bigint), array_agg(begins), array_agg(ends),
-       array_agg(CASE WHEN use = '{}' THEN '{0}' ELSE use END),
-       array_agg(CASE WHEN posted_fen = '{}' THEN '{0}' ELSE posted_fen END), array_agg(used_before)
-FROM found, usual
-GROUP BY tariff_id, rates, residual_rate, phases, opened_on, modulus, decimals, ratio, components, is_linked, has_entries,
-         cardinality(begins), cardinality(ends), cardinality(use), use[1]
+SELECT 'account', jsonb_build_array(tariff_id, opened_on, has_entries)::text,
+       array_agg(ARRAY[id, ledger_account_id, balance_fen, floor_fen, trip_fen, warn_fen, reconnect_fen, standing, is_in_arrears::int]),
+       NULL, NULL
+FROM found, usual GROUP BY tariff_id, opened_on, has_entries
+UNION ALL
+SELECT 'link', jsonb_build_array(modulus, decimals, ratio::text)::text,
+       array_agg(ARRAY[account_id::bigint, point_id, meter_id]), array_agg(begins), array_agg(ends)
+FROM fresh GROUP BY modulus, decimals, ratio, cardinality(begins), cardinality(ends)
+UNION ALL
+SELECT 'point', jsonb_build_array(rates, residual_rate, phases)::text, array_agg(ARRAY[id::bigint]), NULL, NULL
+FROM point WHERE id = ANY(ARRAY(SELECT point_id FROM fresh)) GROUP BY rates, residual_rate, phases
+UNION ALL
+SELECT 'month', to_jsonb(components)::text, array_agg(ARRAY[account_id::bigint]),
+       array_agg(CASE WHEN use = '{}' THEN '{0}' ELSE use END),  -- PostgreSQL makes no array of empty ones
+       array_agg(CASE WHEN posted_fen = '{}' THEN '{0}' ELSE posted_fen END)
+FROM account_month WHERE account_id = ANY(ARRAY(SELECT account_id FROM fresh)) AND month = %(month)s::date
+GROUP BY components, cardinality(use), use[1]
+UNION ALL
+SELECT 'before', '[]', array_agg(ARRAY[account_id, used]), NULL, NULL
+FROM (SELECT account_id, sum(CASE WHEN cardinality(use) = 4 + use[4] THEN use[5] ELSE used_in(use) END)::bigint AS used
+      FROM account_month
+      WHERE account_id = ANY(ARRAY(SELECT account_id FROM fresh))
+        AND month >= date_trunc('year', %(month)s::date) AND month < %(month)s::date
+      GROUP BY 1) year
+HAVING count(*) > 0

@@ -95,6 +95,11 @@ async def latest_mark(connection: Connection) -> datetime:
     return cast("datetime", now)
 
 
+async def is_any_marked(connection: Connection, until: datetime) -> bool:
+    """Whether a mark is left that was made until a moment."""
+    return bool(await fetch_rows(connection, SQL["marked"], {"until": until}))
+
+
 async def take_marks(
     connection: Connection, most: int, now: datetime, until: datetime
 ) -> dict[int, Days]:

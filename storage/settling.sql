@@ -23,6 +23,9 @@ SELECT *, %(since)s FROM unnest(%(accounts)s::int[], %(firsts)s::date[], %(lasts
 -- now -- when what is marked now was marked at the latest
 SELECT now()
 
+-- marked -- an account that was marked until a moment
+SELECT account_id FROM to_settle WHERE since <= %(until)s ORDER BY account_id LIMIT 1
+
 -- take_marks -- all marks of the first accounts, and of those whose links are in the way of a point that they were given;
 -- accounts are locked before their marks, as everybody does
 WITH RECURSIVE first AS (

@@ -40,7 +40,7 @@ from storage.readings import (
     Source,
     read_id,
 )
-from storage.settling import latest_mark, mark_points, put_off, take_marks
+from storage.settling import is_any_marked, latest_mark, mark_points, put_off, take_marks
 
 log = structlog.get_logger("pipeline")
 
@@ -281,10 +281,10 @@ async def settle_marked(
         reason = f"{type(error).__name__}: {error}"
         await put_off(connection, account, reason, now + TRY_AGAIN)
 
-    failures = [
-        *await settle_next_days(connection, authority, now, until, clock, pace, give_way),
-        *await settle_past_days(connection, authority, now, until, clock, give_way),
-    ]
+    failures = await settle_next_days(connection, authority, now, until, clock, pace, give_way)
+    if not await is_any_marked(connection, until):
+        return failures  # as mostly
+    failures += await settle_past_days(connection, authority, now, until, clock, give_way)
     await in_portions(some, later, ACCOUNTS_AT_ONCE, clock, least=LEAST_ACCOUNTS, give_way=give_way)
     return failures
 

@@ -155,7 +155,7 @@ def _links(it: NextDay, day: date, tariff: StoredTariff, told: Told) -> ManyLink
         it.modulus,
         it.decimals,
         it.ratio,
-        [] if it.is_linked else coming,
+        coming,
         np.full(len(which), month_number(month)),
         {month: kept},
         it.used_before,
@@ -180,5 +180,4 @@ def _changed(it: NextDay, day: date) -> Changed:
         it.begins,
         it.ends,
     )
-    coming = [] if it.is_linked else [LinksOf(links, np.arange(len(accounts)))]
-    return Changed([], coming, days, days)
+    return Changed([], [LinksOf(links, np.arange(len(accounts)))], days, days)

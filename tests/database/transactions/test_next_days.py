@@ -13,6 +13,8 @@ from psycopg import AsyncConnection
 
 from daemon.quality.arrival import Arrival
 from daemon.transactions.collect import collect, settle_marked
+from daemon.transactions.documents.filing import file_document
+from daemon.transactions.documents.ratio_change import RatioChange
 from daemon.transactions.rounds import Pace
 from daemon.transactions.settle import settle_accounts
 from daemon.transactions.supply import request_trips, restore
@@ -36,6 +38,7 @@ from tests.database.small_site import (
 )
 from tests.database.transactions.test_any_order_of_events import Crash, FusedConnection
 from tests.database.transactions.test_cost_of_a_batch import counted
+from tests.database.transactions.test_documents import LI
 
 pytestmark = pytest.mark.hypertables
 
@@ -268,7 +271,43 @@ def test_an_account_that_cannot_be_settled_holds_up_no_other(database_url: str) 
     on(database_url, story)
 
 
-def test_a_day_of_many_accounts_takes_sixteen_statements(database_url: str) -> None:
+def test_a_link_has_the_ratio_of_its_day_not_that_of_the_link_before(database_url: str) -> None:
+    """A document says it from the midnight on that lies between them."""
+
+    async def story(connection: AsyncConnection[Any]) -> None:
+        found = (await rich(2).take_over(connection)).values()
+        for n in range(5):
+            day = BEGIN + n * DAY
+            await collect(connection, [freeze(it, day, 100 + n) for it in found], ZONE)
+            await check(connection, noon(day))
+            if n == 2:
+                told = RatioChange("P1", day, Decimal(3), None)
+                assert (await file_document(connection, told, LI, noon(day))).state == "counts"
+                await settle_marked(connection, ARMED, noon(day))
+        ratios = "SELECT ratio FROM link WHERE point_id = 1 ORDER BY from_day"
+        assert await rows(connection, ratios) == [1, 1, 3, 3]
+
+    on(database_url, story)
+
+
+def test_a_day_told_again_takes_six_statements_that_know_its_links(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        found = (await rich(3).take_over(connection)).values()
+        for n in range(4):
+            await collect(connection, [freeze(it, BEGIN + n * DAY, 100 + n) for it in found], ZONE)
+            await settle_marked(connection, SHADOW, noon(BEGIN + n * DAY))
+        settled = await left(connection)
+        days = Days(BEGIN + 3 * DAY, BEGIN + 3 * DAY)
+        await mark_accounts(connection, [1, 2, 3], days, "readings")
+        with counted(connection) as given:
+            await settle_marked(connection, SHADOW, noon(BEGIN + 3 * DAY))
+        assert len(given) <= 6, given
+        assert await left(connection) == settled
+
+    on(database_url, story)
+
+
+def test_a_day_of_many_accounts_takes_fourteen_statements(database_url: str) -> None:
     async def story(connection: AsyncConnection[Any]) -> None:
         found = (await rich(20).take_over(connection)).values()
         for n in range(4):
@@ -276,7 +315,7 @@ def test_a_day_of_many_accounts_takes_sixteen_statements(database_url: str) -> N
             await collect(connection, arrivals, ZONE)
             with counted(connection) as given:
                 await settle_marked(connection, SHADOW, noon(BEGIN + n * DAY))
-        assert len(given) <= 16, given
+        assert len(given) <= 14, given
         assert not any("published_chains" in it or "AS linked_to" in it for it in given)
         assert await rows(connection, "SELECT count(*) FROM link") == [60]
 
