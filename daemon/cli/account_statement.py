@@ -15,7 +15,7 @@ from psycopg import AsyncConnection
 
 from config.settings_file import load_settings
 from daemon.cli.bill_words import LANGUAGE
-from daemon.cli.on_site import on_database
+from daemon.cli.on_site import on_database, site_day
 from daemon.cli.output import as_json, print_file, print_json, print_table
 from daemon.cli.site_option import site_option
 from daemon.cli.typed import Month, refuse_to_come
@@ -65,9 +65,9 @@ def statement(account_id: str, month: date, language: str, site_path: Path, **to
         raise click.UsageError("a workbook goes into a file: say --output FILE.xlsx")
     settings = load_settings(site_path)
     zone = settings.site.zone
-    refuse_to_come(month, zone)
 
     async def ask(connection: AsyncConnection[Any]) -> AccountMonth:
+        refuse_to_come(month, await site_day(connection, zone))
         async with explanation.one_moment(connection):
             return await account_month(connection, account_id, month, zone)
 

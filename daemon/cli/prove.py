@@ -15,7 +15,7 @@ from psycopg import AsyncConnection
 from config.settings_file import load_settings
 from daemon.billing.proof import verify
 from daemon.billing.proof.bill import BillFacts, bill_files, packed
-from daemon.cli.on_site import on_database
+from daemon.cli.on_site import on_database, site_day
 from daemon.cli.output import echo, fail
 from daemon.cli.site_option import site_option
 from daemon.cli.typed import MOST, Month, Whole, refuse_to_come
@@ -63,9 +63,9 @@ def prove(
     if folder is None and sys.stdout.isatty():
         raise click.UsageError("a zip is not for the screen: > bill.zip, or --to FOLDER")
     settings = load_settings(site_path)
-    refuse_to_come(month, settings.site.zone)
 
     async def ask(connection: AsyncConnection[Any]) -> tuple[int, int, BillFacts | None]:
+        refuse_to_come(month, await site_day(connection, settings.site.zone))
         asked = await _asked(connection, accounts, month)
         last, count = None, 0
         for start in range(0, len(asked), AT_ONCE):

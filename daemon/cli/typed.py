@@ -238,10 +238,10 @@ def _ascii(value: object) -> str:
     return written
 
 
-def refuse_to_come(month: date, zone: ZoneInfo) -> None:
+def refuse_to_come(month: date, today: date) -> None:
     """BadParameter for a month that has not begun: a paper about it would say nothing, and look as
     if it did."""
-    if month > datetime.now(zone).date():
+    if month > today:
         raise click.BadParameter(f"{month:%Y-%m} has not begun")
 
 
