@@ -1,6 +1,6 @@
 -- doubts -- what is withheld, disputed or held, by point and day, with what its task has to name
 SELECT p.number AS point, a.number AS account, m.address AS meter, m.line, d.day, s.state::text AS state, s.total, i.decimals,
-       d.codes, d.next_step, CASE WHEN is_released IS NULL THEN d.hold END AS hold, d.day - abs(s.link_days) AS held_from, d.since,
+       d.codes, d.next_step, d.hold, d.day - abs(s.link_days) AS held_from, d.since,
        before.day AS before_day, before.total AS before, before.state = 'substituted' AS before_is_substitute,
        behind.day AS behind_day, behind.total AS behind, behind.state = 'substituted' AS behind_is_substitute,
        waits.id AS waiting, waits.maker AS waiting_maker, waits.action AS waiting_action, waits.total AS waiting_total,
@@ -34,9 +34,6 @@ LEFT JOIN reading r ON d.next_step = 'person' AND r.day = s.day AND r.meter_id =
 LEFT JOIN LATERAL (SELECT y.day, y.total FROM decision y
                    WHERE d.next_step = 'person' AND y.point_id = d.point_id AND y.action = 'release' AND y.takes_effect
                    ORDER BY abs(y.day - d.day), y.rev DESC LIMIT 1) said ON true
-LEFT JOIN LATERAL (SELECT true AS is_released FROM decision y
-                   WHERE y.point_id = d.point_id AND y.day = d.day AND y.action = 'release_link' AND y.takes_effect
-                     AND (y.content ->> 'from')::date = d.day + s.link_days LIMIT 1) released ON d.hold IS NOT NULL
 LEFT JOIN LATERAL (SELECT f.active, f.detail ->> 'command' AS command FROM finding f
                    WHERE d.codes && '{V03}' AND f.point_id = d.point_id AND f.code = 'V03'
                    ORDER BY f.found_at DESC, f.rev DESC LIMIT 1) found ON found.active
@@ -47,7 +44,7 @@ LEFT JOIN LATERAL (SELECT y.document_id FROM (SELECT document_id, first_day AS d
                    WHERE y.day > d.day - abs(s.link_days) AND y.day <= d.day AND y.document_id IS NOT NULL
                    ORDER BY y.document_id DESC LIMIT 1) told ON d.hold = 'spike'
 WHERE d.kind = 1
-  AND (s.state IN ('suspect', 'rejected') OR d.hold IS NOT NULL AND is_released IS NULL
+  AND (s.state IN ('suspect', 'rejected') OR d.hold IS NOT NULL
        -- What was used before the account began is on no bill.
        AND coalesce(d.day > greatest(x.from_day, a.opened_on), true) OR 'V33' = ANY (d.codes))
   AND (%(points)s::text[] IS NULL OR p.number = ANY (%(points)s))

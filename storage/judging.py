@@ -125,6 +125,8 @@ class SlotRow:
     hold: str | None = None
     kwh: Decimal | None = None
     """The use that ends here, where this value and the one before do not show it."""
+    is_agreed: bool = False
+    """Whether persons told it, because no register shows it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,6 +303,7 @@ async def put_slots(
         "next_steps": [slot.next_step for slot in ordered],
         "holds": [slot.hold for slot in ordered],
         "kwhs": [slot.kwh for slot in ordered],
+        "agreed": [slot.is_agreed for slot in ordered],
         "begun": array(firsts or {}),
         "firsts": array((firsts or {}).values()),
     }

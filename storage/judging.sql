@@ -69,7 +69,7 @@ WITH rules AS MATERIALIZED (
 ), opened AS (
     -- What was said of days before the new values is settled, or shows at their neighbours.
     SELECT point_id FROM (SELECT point_id, day FROM decision WHERE point_id = ANY(%(points)s::int[]) AND day >= %(first)s
-                          AND takes_effect AND action <> 'release_link') x JOIN a USING (point_id) WHERE x.day >= a.first_day
+                          AND takes_effect) x JOIN a USING (point_id) WHERE x.day >= a.first_day
     UNION ALL
     SELECT point_id FROM (SELECT point_id, through_day FROM closing WHERE point_id = ANY(%(points)s::int[])
                           AND through_day >= %(first)s) x JOIN a USING (point_id) WHERE x.through_day >= a.first_day
@@ -176,8 +176,12 @@ FROM finding WHERE point_id = ANY(%(points)s) AND code <> ALL ('{V09,V12,V14,V15
 UNION ALL
 SELECT point_id, 'decision', jsonb_build_object('action', action, 'day', day, 'total', total, 'number', rev,
                                                 'rolled_over', rolled_over, 'method', method, 'rates', rates,
-                                                'at', made_at)
+                                                'seen', content -> 'seen')
 FROM decision WHERE point_id = ANY(%(points)s) AND action <> 'release_link' AND takes_effect
+UNION ALL
+SELECT point_id, 'link_release', jsonb_build_object('from', content -> 'from', 'day', day, 'shown_kwh', content -> 'shown_kwh',
+                                                    'agreed_kwh', content -> 'kwh', 'number', rev)
+FROM decision WHERE point_id = ANY(%(points)s) AND action = 'release_link' AND takes_effect
 UNION ALL
 SELECT id, 'number', to_jsonb(number) FROM point WHERE id = ANY(%(points)s)
 UNION ALL
@@ -191,7 +195,7 @@ FROM closing WHERE point_id = ANY(%(points)s)
 
 -- slots -- what points show from a day on, and every day before about which something is to be said
 SELECT s.point_id, s.day, s.state, s.meter_id, s.total, s.reading_id, s.link_days, coalesce(d.codes, '{}') AS codes,
-       d.next_step, d.hold, x.kwh
+       d.next_step, d.hold, x.kwh, coalesce(x.is_agreed, false) AS is_agreed
 FROM (SELECT n.point_id, greatest(n.since, c.first_day) AS first_day
       FROM unnest(%(points)s::int[], %(sinces)s::date[]) AS n (point_id, since)
       JOIN chain c ON c.point_id = n.point_id AND c.kind = 1 OFFSET 0) a
@@ -250,8 +254,8 @@ WITH n AS MATERIALIZED (
     SELECT n.* FROM (SELECT set_config('meterd.writer', '0', true)) named,
                     unnest(%(days)s::date[], %(points)s::int[], %(states)s::text[], %(meters)s::int[], %(totals)s::bigint[],
                          %(readings)s::bigint[], %(link_days)s::smallint[], %(codes)s::text[], %(next_steps)s::text[],
-                         %(holds)s::text[], %(kwhs)s::numeric[])
-                  AS n (day, point_id, state, meter_id, total, reading_id, link_days, codes, next_step, hold, kwh)
+                         %(holds)s::text[], %(kwhs)s::numeric[], %(agreed)s::boolean[])
+                  AS n (day, point_id, state, meter_id, total, reading_id, link_days, codes, next_step, hold, kwh, is_agreed)
 ), noted AS (
     INSERT INTO chain_change (writer, point_id) SELECT DISTINCT 0, point_id FROM n
 ), begun AS (
@@ -271,8 +275,8 @@ WITH n AS MATERIALIZED (
     DELETE FROM crossing WHERE point_id = ANY(%(points)s::int[])
       AND (point_id, day) IN (SELECT point_id, day FROM n WHERE kwh IS NULL)
 ), crossed AS (
-    INSERT INTO crossing (point_id, day, kwh) SELECT point_id, day, kwh FROM n WHERE kwh IS NOT NULL
-    ON CONFLICT (point_id, day) DO UPDATE SET kwh = excluded.kwh
+    INSERT INTO crossing (point_id, day, kwh, is_agreed) SELECT point_id, day, kwh, is_agreed FROM n WHERE kwh IS NOT NULL
+    ON CONFLICT (point_id, day) DO UPDATE SET kwh = excluded.kwh, is_agreed = excluded.is_agreed
 ), doubted AS (
     INSERT INTO doubt (day, point_id, kind, codes, next_step, hold)
     SELECT day, point_id, 1, string_to_array(codes, '|'), next_step, hold FROM n

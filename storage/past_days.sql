@@ -105,8 +105,7 @@ WITH due AS MATERIALIZED (
     SELECT c.point_id, c.day, c.meter_id, c.link_days, c.total || t.rates AS registers,
            -- What leads to the first of them is another's.
            c.state = 'published' AND t.rates IS NOT NULL
-           AND (c.day = s.begins_on OR x.point_id IS NULL
-                AND (c.link_days >= 0 OR NOT EXISTS (SELECT FROM decision d WHERE d.point_id = c.point_id AND d.day = c.day))) AS is_plain
+           AND (c.day = s.begins_on OR x.point_id IS NULL) AS is_plain
     FROM chosen c
     JOIN scope s ON s.point_id = c.point_id
     LEFT JOIN told t ON t.day = c.day AND t.meter_id = c.meter_id AND t.id = c.reading_id

@@ -41,19 +41,13 @@ WITH span AS (
                                    '{published,substituted}') x
     WHERE span.last_day NOT BETWEEN current_date - 7 AND current_date + 2
 )
-SELECT s.point_id, s.day, s.meter_id, s.total, s.link_days, coalesce(released.agreed_kwh, c.kwh) AS kwh,
-       released.agreed_kwh IS NOT NULL AS is_agreed,
-       CASE WHEN s.link_days < 0 AND released.day IS NULL THEN coalesce(d.hold, 'span') END AS hold,
+SELECT s.point_id, s.day, s.meter_id, s.total, s.link_days, c.kwh, coalesce(c.is_agreed, false) AS is_agreed,
+       CASE WHEN s.link_days < 0 THEN coalesce(d.hold, 'span') END AS hold,
        coalesce(r.rate_1, told.rates[1]) AS rate_1, coalesce(r.rate_2, told.rates[2]) AS rate_2,
        coalesce(r.rate_3, told.rates[3]) AS rate_3, coalesce(r.rate_4, told.rates[4]) AS rate_4,
        coalesce(r.more_rates, told.rates[5:]) AS more_rates
 FROM s
 LEFT JOIN LATERAL (SELECT * FROM reading y WHERE (y.day, y.meter_id, y.id) = (s.day, s.meter_id, s.reading_id) OFFSET 0) r ON true
-LEFT JOIN LATERAL (
-    SELECT r.day, (r.content ->> 'kwh')::numeric AS agreed_kwh FROM decision r
-    WHERE s.link_days < 0 AND r.point_id = s.point_id AND r.day = s.day AND (r.content ->> 'from')::date = s.day + s.link_days
-      AND r.action = 'release_link' AND r.takes_effect
-    ORDER BY r.rev DESC LIMIT 1) released ON true
 LEFT JOIN LATERAL (
     -- A substitute has the rates that were said with it.
     SELECT y.rates FROM decision y

@@ -2,9 +2,10 @@
 WITH held AS (
     SELECT DISTINCT ON (point_id) l.point_id, l.from_day, l.to_day, l.hold, released.day IS NOT NULL AS is_released
     FROM links_on_hold() l
-    LEFT JOIN LATERAL (SELECT y.day FROM decision y
-                       WHERE y.point_id = l.point_id AND y.day = l.to_day AND y.action = 'release_link' AND y.takes_effect
-                         AND (y.content ->> 'from')::date = l.from_day LIMIT 1) released ON true
+    -- What is held no more is settled again.
+    LEFT JOIN LATERAL (SELECT y.day FROM slot y
+                       WHERE y.day = l.to_day AND y.point_id = l.point_id AND y.kind = 1 AND y.link_days > 0 OFFSET 0) released
+        ON l.hold <> 'rates'
     ORDER BY l.point_id, is_released, l.from_day
 ), priced AS (
     SELECT tariff_id, min(effective_from) AS starts_on FROM tariff_version WHERE state = 'counts' GROUP BY 1

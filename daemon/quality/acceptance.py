@@ -1,13 +1,23 @@
-"""Which commands of persons become facts (judgement.md 4.2), and what a closing names."""
+"""Which commands of persons become facts (judgement.md 4.2), what a release was said of, and what a
+closing names."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date
 from typing import Literal
 
 from daemon.quality.candidates import Candidate
-from daemon.quality.facts import Closing, Decision, Facts, Installation, Ratio, with_fact
-from daemon.quality.judge import judged_runs
+from daemon.quality.facts import (
+    Closing,
+    Decision,
+    Facts,
+    Installation,
+    Ratio,
+    SeenUse,
+    with_fact,
+)
+from daemon.quality.judge import judge, judged_runs
 from daemon.quality.judged_run import JudgedRun
 from daemon.quality.values import Value
 
@@ -33,6 +43,16 @@ def refusal(facts: Facts, command: Decision | Installation | Ratio) -> Refusal |
             return _refused_release(facts, command)
         return _refused_withdrawal(facts, command)
     return _refused_document(facts, command)
+
+
+def with_seen(facts: Facts, release: Decision) -> Decision:
+    """A release with the use up to its value, as it is when that is released: who says it sees
+    that."""
+    links = judge(with_fact(facts, release)).links
+    seen = [
+        SeenUse(it.start, it.kwh) for it in links if it.end == release.day and it.kwh is not None
+    ]
+    return replace(release, seen=next(iter(seen), None))
 
 
 def closing(facts: Facts, through: date) -> Closing:

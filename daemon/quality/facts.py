@@ -111,12 +111,22 @@ class ClockSetting:
 
 
 @dataclass(frozen=True, slots=True)
+class SeenUse:
+    """The use up to a value as a person saw it who released that value: from where, and how much.
+
+    `kwh`: by the ratio of then."""
+
+    start: date | datetime
+    kwh: Decimal
+
+
+@dataclass(frozen=True, slots=True)
 class Decision:
     """What a person said about a value, or put in its place.
 
     For the same day and total (of a substitute: the same day) the highest `number` counts.
-    `rates`: of a substitute that tells them, as in `Registers`. `at`: when it was said, where that
-    is known."""
+    `rates`: of a substitute that tells them, as in `Registers`. `seen`: of a release; None where
+    nothing led up to the value."""
 
     action: Action
     day: date
@@ -125,12 +135,26 @@ class Decision:
     rolled_over: bool = False
     method: str | None = None
     rates: tuple[tuple[str, Decimal], ...] = ()
-    at: datetime | None = None
+    seen: SeenUse | None = None
 
     @property
     def registers(self) -> Registers:
         """What is put in the place of a reading."""
         return Registers(self.total, self.rates)
+
+
+@dataclass(frozen=True, slots=True)
+class LinkRelease:
+    """Two persons said that the use between two days, which is held, is right: so much of it.
+
+    `kwh`: what its registers showed then, by the ratio of then; it is the release of no other use.
+    `agreed_kwh`: what is billed where they do not show all of it."""
+
+    start: date
+    end: date
+    kwh: Decimal
+    number: int
+    agreed_kwh: Decimal | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,13 +184,23 @@ class Facts:
     clock_findings: tuple[ClockFinding, ...] = ()
     findings: tuple[Finding, ...] = ()
     decisions: tuple[Decision, ...] = ()
+    link_releases: tuple[LinkRelease, ...] = ()
     closings: tuple[Closing, ...] = ()
     begins_on: date | None = None
     max_auto_span_days: int = MAX_AUTO_SPAN_DAYS
 
 
 Fact = (
-    Read | Installation | Ratio | Limit | ClockFinding | Finding | ClockSetting | Decision | Closing
+    Read
+    | Installation
+    | Ratio
+    | Limit
+    | ClockFinding
+    | Finding
+    | ClockSetting
+    | Decision
+    | LinkRelease
+    | Closing
 )
 
 _FIELD = {
@@ -178,6 +212,7 @@ _FIELD = {
     Finding: "findings",
     ClockSetting: "clock_settings",
     Decision: "decisions",
+    LinkRelease: "link_releases",
     Closing: "closings",
 }
 

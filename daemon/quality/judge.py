@@ -46,6 +46,7 @@ def judge(facts: Facts) -> Verdict:
         is_too_short=any(it.is_too_short for it in runs),
         beside=links_beside(runs, standing, counting, chain, links),
         max_auto_span_days=facts.max_auto_span_days,
+        link_releases=facts.link_releases,
     )
 
 

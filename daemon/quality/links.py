@@ -14,7 +14,7 @@ import numpy as np
 
 from daemon.quality.capacity import Capacity
 from daemon.quality.chain import exceeds_days
-from daemon.quality.facts import Ratio
+from daemon.quality.facts import Ratio, SeenUse
 from daemon.quality.in_force import InForce
 from daemon.quality.judged_run import JudgedRun
 from daemon.quality.runs import Run
@@ -192,7 +192,7 @@ def _link(
     ratio = ratios.at(start.at_s)
     kwh = EXACT.multiply(judged.run.kwh(delta), ratio)
     allowed_kwh = None
-    if end.is_confirmed and not _was_seen(start, end, facts):
+    if end.is_confirmed and not _was_seen(start, end, kwh, facts):
         allowed = _allowed(judged.run, start, end, facts)
         if delta > allowed:
             allowed_kwh = EXACT.multiply(judged.run.kwh(allowed), ratio)
@@ -200,19 +200,24 @@ def _link(
     yield Link(start.at, end.at, kwh, held, ratio, allowed_kwh)
 
 
-def _was_seen(start: Value, end: Value, facts: InForce) -> bool:
-    """Whether who confirmed the end saw the use up to it.
+def _was_seen(start: Value, end: Value, kwh: Decimal, facts: InForce) -> bool:
+    """Whether who confirmed the end saw this very use up to it.
 
-    Who released it, or closed the period, saw the value before it, unless that came later. A
+    Who releases a value sees from where its use is counted, and how much that is: of another
+    beginning, or another ratio, nothing. Who closes a period sees what the closing names. A
     document tells what a register showed, and nothing of the one before it."""
     if end.candidate is None:
         return False
-    if start.candidate is None or start.is_confirmed:
+    said = facts.decisions.get((end.day, end.candidate.registers.total))
+    if said is not None and said.action == "release" and said.seen == SeenUse(start.at, kwh):
         return True
-    if (end.day, end.candidate.registers) in facts.named:
-        return False
-    release = facts.decisions[end.day, end.candidate.registers.total]
-    return release.at is None or start.candidate.read_at <= release.at
+    return _is_named(end, facts) and (start.candidate is None or _is_named(start, facts))
+
+
+def _is_named(value: Value, facts: InForce) -> bool:
+    """Whether a period was closed with this value."""
+    it = value.candidate
+    return it is not None and (it.day, it.registers) in facts.named
 
 
 def _held(judged: JudgedRun, earlier: int, later: int, ratios: _Ratios) -> Held | None:

@@ -6,14 +6,15 @@ from the last (judgement.md 7, quality.md 7). Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from itertools import pairwise, zip_longest
 from zoneinfo import ZoneInfo
 
 from daemon.quality.codes import NOT_SHOWN
+from daemon.quality.facts import LinkRelease
 from daemon.quality.links import EXACT, moment
 from daemon.quality.verdict import Held, Link, Verdict
 
@@ -22,11 +23,14 @@ from daemon.quality.verdict import Held, Link, Verdict
 class Use:
     """The use that ends with a day: since how many days, and why it is held.
 
-    `kwh`: where the two values do not show it."""
+    `kwh`: where the two values do not show it; `is_agreed` where persons told it. `shown_kwh`: what
+    registers show of it in all."""
 
     days: int = 0
     hold: Held | None = None
     kwh: Decimal | None = None
+    is_agreed: bool = False
+    shown_kwh: Decimal = field(default=Decimal(0), compare=False)
 
 
 def uses_of(verdict: Verdict, zone: ZoneInfo) -> dict[date, Use]:
@@ -39,7 +43,28 @@ def uses_of(verdict: Verdict, zone: ZoneInfo) -> dict[date, Use]:
         ),
         key=lambda it: (moment(it.start, zone), moment(it.end, zone)),
     )
-    return {end: _use(pieces, end, zone) for pieces, end in _drawn(verdict, links, zone)}
+    uses = {end: _use(pieces, end, zone) for pieces, end in _drawn(verdict, links, zone)}
+    return uses | dict(_released(verdict.link_releases, uses))
+
+
+def _released(
+    releases: Iterable[LinkRelease], uses: Mapping[date, Use]
+) -> Iterator[tuple[date, Use]]:
+    """The held uses that persons released: these very ones, as they were seen."""
+    for it in sorted(releases, key=lambda it: it.number):
+        use = uses.get(it.end)
+        if (
+            use is None
+            or use.hold is None
+            or use.days != (it.end - it.start).days
+            or use.shown_kwh != it.kwh
+            or (use.hold in NOT_SHOWN) != (it.agreed_kwh is not None)
+        ):
+            continue
+        if it.agreed_kwh is None:
+            yield it.end, replace(use, hold=None)
+        else:
+            yield it.end, replace(use, hold=None, kwh=it.agreed_kwh, is_agreed=True)
 
 
 def _cut(verdict: Verdict, substitutes: Sequence[date], zone: ZoneInfo) -> Iterator[Link]:
@@ -117,10 +142,10 @@ def _use(links: Sequence[Link], end: date, zone: ZoneInfo) -> Use:
     hold = _first_hold(links)
     start = _day(link.start, zone)
     days = max(1, (end - start).days)
+    shown_kwh = sum((it.kwh or Decimal(0) for it in links), Decimal(0))
     is_shown = len(links) == 1 and (link.start, link.end) == (start, end)
-    if is_shown and link.kwh is not None:
-        return Use(days, hold)
-    return Use(days, hold, sum((it.kwh or Decimal(0) for it in links), Decimal(0)))
+    kwh = None if is_shown and link.kwh is not None else shown_kwh
+    return Use(days, hold, kwh, shown_kwh=shown_kwh)
 
 
 def _first_hold(links: Sequence[Link]) -> Held | None:

@@ -8,7 +8,7 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import Literal
 
-from daemon.quality.facts import MAX_AUTO_SPAN_DAYS
+from daemon.quality.facts import MAX_AUTO_SPAN_DAYS, LinkRelease
 
 State = Literal["published", "suspect", "rejected", "substituted"]
 NextStep = Literal["recollect", "wait", "reread", "person"]
@@ -71,6 +71,8 @@ class Verdict:
     than the limit allows."""
     max_auto_span_days: int = MAX_AUTO_SPAN_DAYS
     """By which links were held for their length."""
+    link_releases: tuple[LinkRelease, ...] = ()
+    """What persons said of the use that is held."""
 
 
 def changed_days(before: Verdict, after: Verdict) -> dict[date, DayState]:

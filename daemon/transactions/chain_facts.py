@@ -22,9 +22,11 @@ from daemon.quality.facts import (
     Finding,
     Installation,
     Limit,
+    LinkRelease,
     Ratio,
     Read,
     Registers,
+    SeenUse,
 )
 from daemon.quality.verdict import DayState, NextStep, State
 from storage import judging
@@ -88,6 +90,7 @@ class PointFacts:
             clock_findings=tuple(others["clock_finding"]),
             findings=tuple(others["finding"]),
             decisions=tuple(others["decision"]),
+            link_releases=tuple(others["link_release"]),
             closings=tuple(others["closing"]),
             begins_on=begins_on,
             max_auto_span_days=others["max_auto_span_days"][0],
@@ -203,7 +206,33 @@ def _decision(content: Mapping[str, Any], facts: PointFacts) -> Decision:
         rolled_over=content["rolled_over"],
         method=content["method"],
         rates=told.rates,
-        at=_instant(content["at"]),
+        seen=_seen(content["seen"]),
+    )
+
+
+def _seen(content: Mapping[str, str] | None) -> SeenUse | None:
+    """What `seen_content` wrote down."""
+    if content is None:
+        return None
+    start = content["from"]
+    is_day = len(start) == len("YYYY-MM-DD")
+    at = date.fromisoformat(start) if is_day else _instant(start)
+    return SeenUse(at, Decimal(content["kwh"]))
+
+
+def seen_content(seen: SeenUse) -> dict[str, str]:
+    """What a person saw who released a value, as JSON."""
+    return {"from": seen.start.isoformat(), "kwh": f"{seen.kwh:f}"}
+
+
+def _link_release(content: Mapping[str, Any], _: PointFacts) -> LinkRelease:
+    agreed = content["agreed_kwh"]
+    return LinkRelease(
+        start=date.fromisoformat(content["from"]),
+        end=date.fromisoformat(content["day"]),
+        kwh=Decimal(content["shown_kwh"]),
+        number=content["number"],
+        agreed_kwh=None if agreed is None else Decimal(agreed),
     )
 
 
@@ -225,6 +254,7 @@ _FACTS: Mapping[str, Callable[[Mapping[str, Any], PointFacts], Any]] = {
     "clock_finding": _clock_finding,
     "finding": _finding,
     "decision": _decision,
+    "link_release": _link_release,
     "closing": _closing,
 }
 

@@ -11,14 +11,14 @@ from typing import Any, Final, Literal, cast
 from psycopg import AsyncConnection, errors
 
 from config.persons import is_same_person
-from daemon.quality.acceptance import refusal
+from daemon.quality.acceptance import refusal, with_seen
 from daemon.quality.codes import NOT_SHOWN
-from daemon.quality.facts import Action, Decision, Facts, Installation, with_fact
+from daemon.quality.facts import Action, Decision, Facts, Installation, SeenUse, with_fact
 from daemon.quality.judge import judge
 from daemon.quality.substitution import approvals_needed, fits_current, refused_substitute
 from daemon.quality.uses import Use, uses_of
 from daemon.quality.verdict import DayState, changed_days
-from daemon.transactions.chain_facts import load_facts, rates_of
+from daemon.transactions.chain_facts import load_facts, rates_of, seen_content
 from daemon.transactions.documents.filing import judge_again
 from protocols.errors import MeterdError
 from storage import decisions
@@ -81,7 +81,8 @@ class Order:
 
     `reading`: the id of the registers that S3 is worked out from. `from_day`: where the use begins
     that is released; it ends at `day`. `agreed_kwh`: what is billed for it, as no register shows it
-    (S6). `shown_kwh`: how far the register went in it when that was decided. `basis`: of S5."""
+    (S6). `shown_kwh`: what registers showed of it when that was decided. `seen`: what was used up
+    to a value when that was released. `basis`: of S5."""
 
     point: str
     day: date
@@ -98,6 +99,7 @@ class Order:
     from_day: date | None = None
     agreed_kwh: Decimal | None = None
     shown_kwh: Decimal | None = None
+    seen: SeenUse | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +132,8 @@ async def decide(connection: AsyncConnection[Any], order: Order) -> Decided:
             order = await _with_current(connection, desk, order)
         if order.action == "release_link":
             order = replace(order, shown_kwh=_held_kwh(desk, order))
+        if order.action == "release":
+            order = replace(order, seen=with_seen(desk.facts, _decision(desk, order)).seen)
         waits_for = approvals_needed(order.action, order.method)
         new = NewDecision(
             point_id=point_id,
@@ -150,7 +154,7 @@ async def decide(connection: AsyncConnection[Any], order: Order) -> Decided:
             left = waits_for - len(said.approvers) if said.state == "waits" else 0
             return Decided(said.number, left, {})
         if order.action == "release_link" and order.agreed_kwh is None:
-            await _refuse_again(connection, order)
+            _refuse_again(desk, order)
         decision = _refuse(desk, order)
         number = await decisions.add_decision(connection, new)
         changes = {}
@@ -173,7 +177,7 @@ async def approve(
         await decisions.lock_point(connection, found.point)
         desk = await _desk(connection, found.point, found.point_id, found.day)
         order = _order(found, desk)
-        if order.shown_kwh is not None and _held_kwh(desk, order) != order.shown_kwh:
+        if order.action == "release_link" and _held_kwh(desk, order) != order.shown_kwh:
             told = {"point": order.point, "from_day": order.from_day, "day": order.day}
             raise DecisionRefused("other_use", **told, total=order.shown_kwh)
         decision = _refuse(desk, order)
@@ -264,13 +268,11 @@ async def _waiting(connection: AsyncConnection[Any], number: int) -> DecisionRow
     return found[0]
 
 
-async def _refuse_again(connection: AsyncConnection[Any], order: Order) -> None:
+def _refuse_again(desk: _Desk, order: Order) -> None:
     """What was released is released; only what was agreed upon may be agreed upon otherwise."""
-    begins = str(order.from_day)
-    for it in await decisions.decisions(connection, point=order.point):
-        is_it = (it.action, it.day, it.content.get("from")) == ("release_link", order.day, begins)
-        if is_it and it.state == "counts":
-            raise DecisionRefused("released_already", from_day=begins, day=order.day)
+    told = (order.from_day, order.day, order.shown_kwh)
+    if any((it.start, it.end, it.kwh) == told for it in desk.facts.link_releases):
+        raise DecisionRefused("released_already", from_day=order.from_day, day=order.day)
 
 
 def _refuse(desk: _Desk, order: Order) -> Decision | None:
@@ -286,21 +288,28 @@ def _refuse(desk: _Desk, order: Order) -> Decision | None:
     if order.action == "release_link":
         found = _refused_link(desk, order)
     else:
-        decision = Decision(
-            action=order.action,
-            day=order.day,
-            total=order.total or Decimal(0),
-            number=max((it.number for it in desk.facts.decisions), default=0) + 1,
-            rolled_over=order.rolled_over,
-            method=order.method,
-            rates=rates_of(order.rates),
-        )
+        decision = _decision(desk, order)
         found = refusal(desk.facts, decision)
         if found is None and order.action == "substitute":
             found = refused_substitute(desk.facts, decision, has_basis=order.basis is not None)
     if found is not None:
         raise DecisionRefused(found, **told)
     return decision
+
+
+def _decision(desk: _Desk, order: Order) -> Decision:
+    """What an order says of a value, as the last word."""
+    assert order.action != "release_link", "that is said of the use between two values"
+    return Decision(
+        action=order.action,
+        day=order.day,
+        total=order.total or Decimal(0),
+        number=max((it.number for it in desk.facts.decisions), default=0) + 1,
+        rolled_over=order.rolled_over,
+        method=order.method,
+        rates=rates_of(order.rates),
+        seen=order.seen,
+    )
 
 
 def _refused_link(desk: _Desk, order: Order) -> str | None:
@@ -315,20 +324,18 @@ def _refused_link(desk: _Desk, order: Order) -> str | None:
 
 
 def _held(desk: _Desk, order: Order) -> Use | None:
-    """The use that ends with the day, if it is held and begins where the order says."""
-    use = uses_of(judge(desk.facts), desk.facts.zone).get(order.day)
+    """The use that ends with the day, if it is held unless somebody releases it, and begins where
+    the order says."""
+    verdict = judge(replace(desk.facts, link_releases=()))
+    use = uses_of(verdict, desk.facts.zone).get(order.day)
     is_it = use is not None and order.day - timedelta(days=use.days) == order.from_day
     return use if use is not None and use.hold is not None and is_it else None
 
 
 def _held_kwh(desk: _Desk, order: Order) -> Decimal | None:
-    """How far the register goes in it, so that who approves it agrees to no other use."""
+    """What registers show of it, so that who approves it agrees to no other use."""
     held = _held(desk, order)
-    if held is None or held.kwh is not None or held.hold in NOT_SHOWN:
-        return None if held is None else held.kwh
-    days = judge(desk.facts).days
-    advance = days[order.day].total - days[order.day - timedelta(days=held.days)].total
-    return advance if advance >= 0 else advance + desk.register.modulus
+    return None if held is None else held.shown_kwh
 
 
 async def _take_effect(
@@ -350,7 +357,8 @@ def _content(order: Order) -> dict[str, Any]:
     content = {
         "from": order.from_day and order.from_day.isoformat(),
         "kwh": None if order.agreed_kwh is None else str(order.agreed_kwh),
-        "shown_kwh": None if order.shown_kwh is None else str(order.shown_kwh),
+        "shown_kwh": None if order.shown_kwh is None else f"{order.shown_kwh:f}",
+        "seen": order.seen and seen_content(order.seen),
         "basis": order.basis,
         "reading": order.reading,
     }

@@ -286,6 +286,7 @@ def _rows(
             next_step=state.next_step,
             hold=use.hold,
             kwh=use.kwh,
+            is_agreed=use.is_agreed,
         )
     return rows
 
@@ -342,7 +343,15 @@ def _use(row: SlotRow | None) -> tuple[Any, ...] | None:
     """What money depends on; None of a day that is not billed."""
     if row is None or row.state not in ("published", "substituted"):
         return None
-    return (row.meter_id, row.total, row.reading_id, row.link_days, row.hold, row.kwh)
+    return (
+        row.meter_id,
+        row.total,
+        row.reading_id,
+        row.link_days,
+        row.hold,
+        row.kwh,
+        row.is_agreed,
+    )
 
 
 def _report(judged: Judged, was: SlotRow | None, row: SlotRow) -> None:

@@ -723,7 +723,7 @@ CREATE TABLE slot (
 COMMENT ON TABLE slot IS 'one owed value; day D holds the freeze of D 00:00, the close of D-1';
 COMMENT ON COLUMN slot.reading_id IS 'the reading that was chosen, of meter_id and this day; NULL for a substitute';
 COMMENT ON COLUMN slot.rule_set IS 'by which the day came to show this: an id of rule_set, not checked for each row';
-COMMENT ON COLUMN slot.link_days IS 'so many days before lies the value that this one is linked to; 0: to none, negative: held';
+COMMENT ON COLUMN slot.link_days IS 'so many days before lies the value that this one is linked to; 0: to none, negative: held, and not released';
 
 -- Readings and slots are laid out by month: as hypertables where TimescaleDB is there, else as partitions.
 DO $$
@@ -813,9 +813,11 @@ CREATE TABLE crossing (
     point_id    integer NOT NULL REFERENCES point,
     day         date NOT NULL,
     kwh         numeric NOT NULL,
+    is_agreed   boolean NOT NULL DEFAULT false,
     PRIMARY KEY (point_id, day)
 );
 COMMENT ON TABLE crossing IS 'use that ends with a slot and that it does not show with the one before: over an exchange or a ratio';
+COMMENT ON COLUMN crossing.is_agreed IS 'persons agreed upon it, because no register shows all of it';
 
 -- Which days of so many points are there, as bits: bit n is the day n before `until`, 63 days at the most. A run of days is known
 -- by its newest one and by where it breaks off, so what this costs does not grow with the days.

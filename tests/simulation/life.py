@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import date, datetime
 from decimal import Decimal
 
-from daemon.quality.acceptance import closing, refusal
+from daemon.quality.acceptance import closing, refusal, with_seen
 from daemon.quality.candidates import CLOCK_SOFT_S
 from daemon.quality.facts import (
     Action,
@@ -182,6 +182,8 @@ class Life:
             action: Action = "release" if self._is_true(number, state) else "reject"
             decision = Decision(action, day, state.total, self._decisions)
             if refusal(self._facts, decision) is None:
+                if action == "release":
+                    decision = with_seen(self._facts, decision)
                 self.told.counts[f"person: {action}"] += 1
                 self._add(decision)
                 self.judge(now)

@@ -1,7 +1,6 @@
 """What persons say of values: what counts at once, what waits for another, what is refused."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from datetime import date
 from decimal import Decimal
 from itertools import pairwise
@@ -13,9 +12,12 @@ from psycopg import AsyncConnection
 
 from daemon.transactions.collect import settle_marked
 from daemon.transactions.decisions import Decided, DecisionRefused, Order, approve, decide, refuse
+from daemon.transactions.documents.filing import approve as approve_document
+from daemon.transactions.documents.filing import file_document
+from daemon.transactions.documents.ratio_change import RatioChange
 from storage import decisions, history
 from storage.archive import SiteMeter
-from storage.supply import database_clock
+from storage.documents import Said
 from tests.database.small_site import (
     DAY,
     NOW,
@@ -96,10 +98,7 @@ def test_a_value_collected_after_a_release_is_no_beginning_that_anybody_saw(
     async def story(connection: AsyncConnection[Any]) -> None:
         meter = await told(connection, {1: "5000", 2: "5005"})
         await decide(connection, order("release", 1, "5000"))
-        late = freeze(meter, OPEN, "0")
-        tomorrow = await database_clock(connection) + DAY
-        late = replace(late, freeze=replace(late.freeze, arrived_at=tomorrow))
-        await store(connection, late, authority=SHADOW)
+        await store(connection, freeze(meter, OPEN, "0"), authority=SHADOW)
         spans = await rows(connection, "SELECT from_day, hold FROM link ORDER BY 1")
         assert spans == [(OPEN, "spike"), (OPEN + DAY, None)]
 
@@ -261,6 +260,34 @@ def test_who_approves_held_use_approves_that_use_and_no_other(database_url: str)
         await approve(connection, anew.number, "Li")
         await settle(connection)
         assert await balance(connection, "A1") == -51 * 50
+
+    story_of(database_url, story)
+
+
+def test_what_two_persons_released_is_no_release_of_more_by_another_ratio(
+    database_url: str,
+) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        await told(connection, {0: "100", 1: "105", 10: "150"})
+        made = await decide(connection, order("release_link", 10, from_day=OPEN + DAY))
+        await approve(connection, made.number, "Li")
+        await settle(connection)
+        assert await balance(connection, "A1") == -50 * 50
+        again = order("release_link", 10, from_day=OPEN + DAY, reason="once more")
+        assert await refused_as(decide(connection, again)) == "released_already"
+
+        ratio = RatioChange("P1", OPEN, Decimal(80), None)
+        filed = await file_document(connection, ratio, Said("Wang", "new transformers"), NOW)
+        assert filed.number is not None
+        await approve_document(connection, filed.number, Said("Li", "as told"), NOW)
+        await settle(connection)
+        assert (OPEN + DAY, OPEN + 10 * DAY, "held") in await links(connection, "P1")
+        assert await balance(connection, "A1") == -5 * 80 * 50
+
+        anew = await decide(connection, again)
+        await approve(connection, anew.number, "Li")
+        await settle(connection)
+        assert await balance(connection, "A1") == -50 * 80 * 50
 
     story_of(database_url, story)
 

@@ -13,7 +13,7 @@ from decimal import Decimal
 
 from daemon.acquisition.planning.rereads import MOST_READS
 from daemon.quality import tasks
-from daemon.quality.acceptance import refusal
+from daemon.quality.acceptance import refusal, with_seen
 from daemon.quality.facts import Decision, Facts, Installation, Limit, Read, Registers, with_fact
 from daemon.quality.judge import judge
 from daemon.quality.substitution import refused_substitute
@@ -226,6 +226,8 @@ class Site:
         if refused is None and action == "substitute":
             refused = refused_substitute(self.facts, decision, has_basis=False)
         if refused is None:
+            if action == "release":
+                decision = with_seen(self.facts, decision)
             self.facts = with_fact(self.facts, decision)
         return refused is None
 

@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from daemon.quality.acceptance import closing, refusal
+from daemon.quality.acceptance import closing, refusal, with_seen
 from daemon.quality.facts import (
     Action,
     ClockFinding,
@@ -130,7 +130,7 @@ class Point:
         """A person's decision, if it is not refused."""
         decision = self.decision(action, number, total, **about)
         assert refusal(self.facts, decision) is None
-        return self.add(decision)
+        return self.add(with_seen(self.facts, decision) if action == "release" else decision)
 
     def refusal(self, action: Action, number: int, total: str | int, **about: Any) -> str | None:
         return refusal(self.facts, self.decision(action, number, total, **about))

@@ -431,17 +431,6 @@ def test_a_ratio_register_that_is_too_far_bills_nobody() -> None:
     assert link.allowed_kwh == 400
 
 
-def test_a_value_that_was_released_is_billed_from_the_one_that_stood_before_it() -> None:
-    said = noon(3, 9)
-    point = Point(limit="40").values(100, 105, 500).says("release", 3, 500, at=said)
-    assert uses(point)[3] == Use(1)
-    # Nobody who released the first value of a point saw a false 0 that was collected later.
-    point = Point(limit="40").value(3, 500).value(4, 505).says("release", 3, 500, at=said)
-    assert uses(point) == {4: Use(1)}
-    point.value(2, 0, after_h=72)
-    assert uses(point) == {3: Use(1, "spike"), 4: Use(1)}
-
-
 def test_what_a_closing_named_is_not_billed_from_a_value_that_came_later() -> None:
     point = Point(limit="40").values(500, 505, first=3).closed(4)
     point.value(2, 0, after_h=72)
