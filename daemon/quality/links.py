@@ -69,16 +69,17 @@ def links_beside(
     links: Collection[Link],
 ) -> tuple[Link, ...]:
     """What the substitutes that stand in each run show of the use before the first value of the
-    whole chain and behind the last, in order; also that it was lost with a meter. And what they
-    show inside a use that was lost: there no value of the chain ends it."""
-    if not chain:
+    whole chain and behind the last, in order, and all of it where there is no chain; also that it
+    was lost with a meter. And what they show inside a use that was lost: there no value of the
+    chain ends it."""
+    if not runs:
         return ()
     zone = runs[0].run.zone
-    first, last = (moment(chain[n].at, zone) for n in (0, -1))
-    open_ends = [
-        (datetime.min.replace(tzinfo=UTC), first),
-        (last, datetime.max.replace(tzinfo=UTC)),
-    ]
+    ever = (datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC))
+    open_ends = [ever]
+    if chain:
+        first, last = (moment(chain[n].at, zone) for n in (0, -1))
+        open_ends = [(ever[0], first), (last, ever[1])]
     open_ends += [
         (moment(it.start, zone), moment(it.end, zone))
         for it in links

@@ -322,6 +322,24 @@ def test_a_substitute_beyond_the_limit_is_held(database_url: str) -> None:
     story_of(database_url, story)
 
 
+def test_a_point_that_was_never_read_is_billed_by_substitutes(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        meter = await told(connection, {})
+        for day, total in ((0, "100"), (3, "115"), (5, "120")):
+            wanted = order("substitute", day, total, method="S2", evidence=f"photo {day}")
+            made = await decide(connection, wanted)
+            await approve(connection, made.number, "Li")
+        await settle(connection)
+        assert await links(connection, "P1") == days_linked(0, 3, 5)
+        assert await balance(connection, "A1") == -20 * 50
+        # What is read later goes on from there.
+        read = [freeze(meter, OPEN + day * DAY, kwh) for day, kwh in ((6, "125"), (7, "130"))]
+        await store(connection, *read, authority=SHADOW)
+        assert await balance(connection, "A1") == -30 * 50
+
+    story_of(database_url, story)
+
+
 def test_a_substitute_splits_a_held_span(database_url: str) -> None:
     async def story(connection: AsyncConnection[Any]) -> None:
         await told(connection, {0: "100", 1: "105", 10: "150"})

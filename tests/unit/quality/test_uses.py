@@ -448,3 +448,29 @@ def test_a_substitute_holds_no_less_of_a_long_link_that_is_too_far() -> None:
     point.says("substitute", 9, 150)
     found = uses(point)
     assert (found[9], found[15].hold) == (Use(7, "spike"), "spike")
+
+
+# --- where nothing was ever published -------------------------------------------------------------
+
+
+def test_substitutes_bill_a_point_of_which_nothing_was_ever_published() -> None:
+    point = Point(limit="40").says("substitute", 1, 100).says("substitute", 3, 120)
+    assert uses(point) == {3: Use(2)}
+    assert uses(point.value(5, 125)) == {3: Use(2)}, "the only reading waits for a second one"
+    assert uses(point.value(6, 130)) == {3: Use(2), 5: Use(2), 6: Use(1)}
+
+
+def test_one_substitute_alone_shows_no_use() -> None:
+    assert uses(Point(limit="40").says("substitute", 1, 100)) == {}
+
+
+def test_substitutes_of_a_point_without_readings_are_held_beyond_the_limit() -> None:
+    point = Point(limit="40").says("substitute", 1, 100).says("substitute", 3, 181)
+    assert uses(point) == {3: Use(2, "spike")}
+
+
+def test_between_substitutes_of_two_meters_that_were_never_read_use_was_lost() -> None:
+    point = Point(limit="40").says("substitute", 1, 100)
+    point.exchange(point.midnight(3, 12)).says("substitute", 5, 20)
+    found = uses(point)
+    assert (found[5].days, found[5].hold) == (4, "final_lost")
