@@ -48,6 +48,13 @@ class Beyond(NamedTuple):
     until: date
 
 
+class Multiplied(NamedTuple):
+    """What the advance of the register is multiplied with from a moment on."""
+
+    since: datetime
+    ratio: Decimal
+
+
 class ChangedDay(NamedTuple):
     """A day that is shown otherwise than before; None where it is not shown at all."""
 
@@ -59,11 +66,13 @@ class ChangedDay(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A point as the facts of a moment show it."""
+    """A point as the facts of a moment show it. `ratios`: in order, each other than the one before
+    it."""
 
     verdict: Verdict
     holdings: tuple[Holding, ...]
     zone: ZoneInfo
+    ratios: tuple[Multiplied, ...] = ()
 
     def uses(self) -> tuple[Use, ...]:
         """The use of the point, each with who is billed for it."""
@@ -88,7 +97,9 @@ class Effect:
 
     `gone` and `come`: use that is no longer so, and what is instead of it. `moved`: billed days
     whose use or account changes. `given_back`: those of them for which nobody is billed any more,
-    or somebody else. `beyond`: what was not so before of more use than the limit allows."""
+    or somebody else. `beyond`: what was not so before of more use than the limit allows. `ratios`:
+    what the register is multiplied with that it was not before: no limit sees it, because limits
+    are of registers."""
 
     days: tuple[ChangedDay, ...]
     gone: tuple[Use, ...]
@@ -99,11 +110,14 @@ class Effect:
     moved: frozenset[date]
     given_back: frozenset[date]
     beyond: tuple[Beyond, ...] = ()
+    ratios: tuple[Multiplied, ...] = ()
 
     @property
     def is_empty(self) -> bool:
         """True if nothing is otherwise."""
-        return not (self.days or self.gone or self.come or self.holdings or self.ended)
+        return not (
+            self.days or self.gone or self.come or self.holdings or self.ended or self.ratios
+        )
 
 
 NOTHING: Final = Effect((), (), (), (), {}, (), frozenset(), frozenset())
@@ -143,6 +157,7 @@ def effect(before: Picture, after: Picture, billed: Iterable[tuple[date, date]])
         moved=frozenset(moved),
         given_back=frozenset(given_back),
         beyond=tuple(_beyond(before, after)),
+        ratios=tuple(it for it in after.ratios if it not in before.ratios),
     )
 
 
@@ -159,6 +174,9 @@ def in_words(point: str, found: Effect) -> list[str]:
     """What a person has to know of it, in days."""
     sentences = [*_of_holdings(point, found), *_of_days(point, found)]
     sentences += _of_use(point, found)
+    for it in found.ratios:
+        begins = f"{it.since:%Y-%m-%d %H:%M}"
+        sentences.append(f"{point}: from {begins} on the register counts {it.ratio:f} times")
     return sentences or [f"{point}: nothing changes for any day so far"]
 
 

@@ -76,7 +76,9 @@ def _outcome(filed: Filed, site_path: Path) -> str:
 def _why(filed: Filed) -> str:
     if filed.moved:
         return f"moves days that are billed ({filed.moved})"
-    return "tells more use than the limit allows"
+    if any(it.beyond for it in filed.effects.values()):
+        return "tells more use than the limit allows"
+    return "tells another ratio, which no limit sees"
 
 
 def print_filed(filed: Filed, zone: ZoneInfo) -> None:

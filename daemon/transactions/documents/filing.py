@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from datetime import date, datetime
 from decimal import Decimal
@@ -12,8 +12,10 @@ from zoneinfo import ZoneInfo
 from psycopg import AsyncConnection
 
 from config.persons import is_same_person
-from daemon.billing.document_effect import NOTHING, Effect, Holding, Picture, effect
+from daemon.billing.document_effect import NOTHING, Effect, Holding, Multiplied, Picture, effect
+from daemon.quality.in_force import in_force
 from daemon.quality.judge import judge
+from daemon.quality.links import moment
 from daemon.transactions.documents.correction import (
     AddressCorrection,
     ClockCorrection,
@@ -78,7 +80,8 @@ class Filed:
     @property
     def needs_another(self) -> bool:
         """Whether it is not one person's to say."""
-        return bool(self.moved) or any(effect.beyond for effect in self.effects.values())
+        effects = self.effects.values()
+        return bool(self.moved) or any(it.beyond or it.ratios for it in effects)
 
 
 async def file_document(
@@ -89,8 +92,8 @@ async def file_document(
     *,
     is_trial: bool = False,
 ) -> Filed:
-    """Write a document down; it counts at once, unless it moves days that are billed or tells more
-    use than the limit of the point allows.
+    """Write a document down; it counts at once, unless it moves days that are billed, tells more
+    use than the limit of the point allows, or another ratio, which no limit sees.
 
     Then it waits for a second person. The same again, from somebody who got no answer, does not
     wait twice, nor count twice. A trial changes nothing. DocumentRefused."""
@@ -378,4 +381,13 @@ def _picture(desk: Desk) -> Picture:
         is_empty = row.to_day is not None and row.to_day <= first
         if is_open and not is_empty:
             held.append(Holding(row.account, first, row.to_day))
-    return Picture(judge(desk.facts), tuple(held), desk.zone)
+    return Picture(judge(desk.facts), tuple(held), desk.zone, tuple(_ratios(desk)))
+
+
+def _ratios(desk: Desk) -> Iterator[Multiplied]:
+    told = sorted((moment(it.at, desk.zone), it.ratio) for it in in_force(desk.facts).ratios)
+    ratio = None
+    for since, becomes in told:
+        if becomes != ratio:
+            yield Multiplied(since.astimezone(desk.zone), becomes)
+        ratio = becomes

@@ -103,8 +103,8 @@ def test_what_an_earlier_document_gave_back_needs_no_second_person_again(
         await billed(connection)
         await filed(connection, Release("P1", OPEN + 2 * DAY))
         await approve(connection, 1, WANG, NOW)  # and nothing is settled yet
-        ratio = RatioChange("P1", OPEN + 3 * DAY, Decimal(80), None)
-        done = await file_document(connection, ratio, LI, NOW)
+        begun = replace(EXCHANGED, at=at(OPEN + 3 * DAY, 10, 15), old_final=kwh("116"))
+        done = await file_document(connection, begun, LI, NOW)
         assert (done.state, done.moved) == ("counts", 0)
         await settle_marked(connection, ARMED, NOW)
         assert await balance(connection, "A1") == -500
@@ -210,6 +210,44 @@ def test_a_register_beyond_the_limit_needs_a_second_person_and_is_billed_by_two_
         assert (await links(connection, "P1"))[-1] == (*span, "billed")
         assert await balance(connection, "A1") == -1710
         assert await intact(connection)
+
+    on(database_url, story)
+
+
+def test_a_ratio_waits_for_a_second_person_though_no_day_is_billed_by_it_yet(
+    database_url: str,
+) -> None:
+    """No limit sees it, because limits are of registers: a day at 80 times is billed."""
+
+    async def story(connection: AsyncConnection[Any]) -> None:
+        await billed(connection)
+        day = OPEN + 5 * DAY
+        tried = await filed(connection, RatioChange("P1", day, Decimal(80), None), is_trial=True)
+        assert (tried.needs_another, tried.moved) == (True, 0)
+        (words,) = in_words("P1", tried.effects["P1"])
+        assert words == f"P1: from {day} 00:00 on the register counts 80 times"
+        done = await filed(connection, RatioChange("P1", day, Decimal(80), None))
+        assert (done.state, done.number) == ("waits", 1)
+        with pytest.raises(DocumentRefused, match="same_person"):
+            await approve(connection, 1, LI, NOW)
+        await approve(connection, 1, WANG, NOW)
+        meter = (await meters(connection))["P1"]
+        await store(connection, freeze(meter, day + DAY, "127"))
+        assert await balance(connection, "A1") == -50 * (25 + 2 * 80)
+        assert await intact(connection)
+
+    on(database_url, story)
+
+
+def test_a_meter_that_comes_with_another_ratio_waits_for_a_second_person(
+    database_url: str,
+) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        await billed(connection)
+        with_ratio = replace(EXCHANGED, ratio=Decimal(80))
+        assert (await filed(connection, with_ratio, is_trial=True)).needs_another
+        same = replace(EXCHANGED, ratio=Decimal(1))
+        assert not (await filed(connection, same, is_trial=True)).needs_another
 
     on(database_url, story)
 
