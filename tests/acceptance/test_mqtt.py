@@ -31,7 +31,7 @@ pytestmark = [
 OWN, DTU, PLUG, TERMINAL = "000000001001", "000000002001", "000000003001", "000000004001"
 DAYS = 3
 ZONE = "Test/Midnight"
-MIDNIGHT_S_AGO = 35
+MIDNIGHT_S_AGO = 15
 """Devices without memory are read until a minute after local midnight, and others from then on: so
 the site lies where it is this late."""
 
