@@ -13,7 +13,7 @@ from psycopg import AsyncConnection
 
 from daemon.quality.arrival import Arrival
 from daemon.transactions.collect import collect, settle_marked
-from daemon.transactions.documents.filing import file_document
+from daemon.transactions.documents.filing import approve, file_document
 from daemon.transactions.documents.ratio_change import RatioChange
 from daemon.transactions.rounds import Pace
 from daemon.transactions.settle import settle_accounts
@@ -38,7 +38,7 @@ from tests.database.small_site import (
 )
 from tests.database.transactions.test_any_order_of_events import Crash, FusedConnection
 from tests.database.transactions.test_cost_of_a_batch import counted
-from tests.database.transactions.test_documents import LI
+from tests.database.transactions.test_documents import LI, WANG
 
 pytestmark = pytest.mark.hypertables
 
@@ -282,7 +282,9 @@ def test_a_link_has_the_ratio_of_its_day_not_that_of_the_link_before(database_ur
             await check(connection, noon(day))
             if n == 2:
                 told = RatioChange("P1", day, Decimal(3), None)
-                assert (await file_document(connection, told, LI, noon(day))).state == "counts"
+                filed = await file_document(connection, told, LI, noon(day))
+                assert filed.number is not None
+                await approve(connection, filed.number, WANG, noon(day))
                 await settle_marked(connection, ARMED, noon(day))
         ratios = "SELECT ratio FROM link WHERE point_id = 1 ORDER BY from_day"
         assert await rows(connection, ratios) == [1, 1, 3, 3]
