@@ -18,6 +18,10 @@ def test_without_a_ratio_it_is_one() -> None:
     assert Point().values(100, 105).links() == [("1", "2", "5", None)]
 
 
+def test_a_register_that_stands_still_is_no_rollover() -> None:
+    assert Point().values(100, 100).links() == [("1", "2", "0", None)]
+
+
 def test_a_rollover_adds_the_modulus() -> None:
     point = Point(modulus="10000", decimals=1).ratio(1, "80").values("9998.7", "3.1")
     assert point.links() == [("1", "2", "352", None)]
@@ -85,6 +89,13 @@ def test_a_lost_final_register_leaves_use_that_none_shows() -> None:
         ("2", "3 14:00", None, "final_lost"),
         ("3 14:00", "4", "3", None),
     ]
+
+
+def test_use_that_was_lost_is_told_once() -> None:
+    point = Point().values(100, 105)
+    point.exchange(point.midnight(3, hour=14)).values(15, 20, first=5)
+    assert [it.held for it in point.verdict.links] == [None, "final_lost", "initial_lost", None]
+    assert point.verdict.beside == ()
 
 
 def test_a_lost_initial_register_leaves_use_that_none_shows() -> None:

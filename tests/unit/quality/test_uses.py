@@ -261,6 +261,12 @@ def test_a_substitute_outside_the_chain_launders_no_spike() -> None:
     assert uses(point) == {3: Use(1, "spike"), 4: Use(1), 5: Use(1, "spike")}
 
 
+def test_a_substitute_outside_the_chain_is_too_far_by_a_step_and_not_before() -> None:
+    point = Point(limit="40").values(500, 505, first=3)
+    point.says("substitute", 2, 460).says("substitute", 5, "545.01")
+    assert uses(point) == {3: Use(1), 4: Use(1), 5: Use(1, "spike")}
+
+
 def test_outside_the_chain_a_change_of_the_ratio_is_held_too() -> None:
     point = Point().ratio(1, "10").ratio(4, "80").values(100, 105).says("substitute", 5, 110)
     assert uses(point)[5] == Use(3, "ratio")
@@ -422,6 +428,15 @@ def test_a_final_register_is_too_far_by_a_step_and_not_before() -> None:
         return uses(point.values(2, 4, first=4))[4].hold
 
     assert (hold("618.00"), hold("618.01")) == (None, "spike")
+
+
+def test_no_register_goes_on_by_a_quarter_of_its_turn_whatever_the_limit() -> None:
+    def hold(final: str) -> Held | None:
+        point = Point(limit="9999", modulus="1000").values(90, 95, 98)
+        point.exchange(point.midnight(3, 12), initial=kwh(0), final=kwh(final))
+        return uses(point.values(2, 4, first=4))[4].hold
+
+    assert (hold("347.99"), hold("348.00")) == (None, "spike")
 
 
 def test_a_ratio_register_that_is_too_far_bills_nobody() -> None:
