@@ -31,6 +31,12 @@ async def still_cut(connection: Connection, number: int, most: int) -> list[tupl
     return await fetch_rows(connection, SQL["still_cut"], {"number": number, "most": most})
 
 
+async def left_dark(connection: Connection, number: int) -> list[str]:
+    """The points of a mark that are cut and not on their way back."""
+    found = await fetch_rows(connection, SQL["left_dark"], {"number": number})
+    return [point for (point,) in found]
+
+
 async def coming_back(
     connection: Connection,
     number: int,

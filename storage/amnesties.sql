@@ -19,6 +19,17 @@ WHERE k.id = %(number)s AND (num_nonnulls(k.area, k.line, k.account_id, k.point_
   AND NOT EXISTS (SELECT FROM kept_off_points() o WHERE o.point_id = p.id)
 ORDER BY c.last, p.id LIMIT %(most)s
 
+-- left_dark -- points of a mark that are cut, and no reconnect is under way of, whatever keeps them so
+SELECT p.number FROM supply_mark k
+JOIN point_supply v ON v.supply_state IN ('disconnected', 'trip_commanded')
+JOIN point p ON p.id = v.point_id
+LEFT JOIN point_account x ON x.point_id = p.id AND x.to_day IS NULL
+LEFT JOIN installation i ON i.point_id = p.id AND i.to_at IS NULL
+LEFT JOIN meter m ON m.id = i.meter_id
+WHERE k.id = %(number)s AND (num_nonnulls(k.area, k.line, k.account_id, k.point_id) = 0 OR p.area = k.area
+    OR m.line = k.line OR x.account_id = k.account_id OR p.id = k.point_id)
+ORDER BY 1
+
 -- coming_back -- points of an amnesty whose reconnect was sent within the window, or is to be sent soon: not by a line that has not taken it for
 -- so long, nor where somebody works
 SELECT count(*) FROM command c

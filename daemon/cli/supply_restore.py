@@ -42,7 +42,13 @@ def restore(*, all_points: bool, **saying: Any) -> None:
 
     restored = on_database(settings, ask)
     if saying["as_json"]:
-        print_json({"mark": restored.mark, "points": restored.points, **named})
+        print_json({**restored._asdict(), **named})
         return
     echo(f"{restored.points} points are being restored (meterd supply show tells how far they are)")
+    if restored.left_dark:
+        points = ", ".join(restored.left_dark)
+        echo(
+            "these stay dark, because somebody works there, two persons ordered it, or a reconnect"
+        )
+        echo(f"failed just now (meterd why tells which); ask again when that is over: {points}")
     echo(f"mark {restored.mark} holds them on until meterd supply release {restored.mark}")

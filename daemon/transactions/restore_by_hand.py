@@ -20,10 +20,12 @@ AT_ONCE: Final = 200
 
 
 class Restored(NamedTuple):
-    """`mark`: the hold that keeps them on. `points`: how many are on their way back."""
+    """`mark`: the hold that keeps them on. `points`: how many are on their way back. `left_dark`:
+    those that are not, because they are kept off, or a reconnect failed just now."""
 
     mark: int
     points: int
+    left_dark: list[str]
 
 
 async def restore_by_hand(
@@ -55,5 +57,12 @@ async def restore_by_hand(
                 and it.ordered is None
             ]
             restored += len(await bring_back(connection, cut, cause, now))
-    log.warning("restored by hand", actor=said.actor, points=restored, mark=mark)
-    return Restored(mark, restored)
+    left_dark = await amnesties.left_dark(connection, mark)
+    log.warning(
+        "restored by hand",
+        actor=said.actor,
+        points=restored,
+        mark=mark,
+        left_dark=len(left_dark),
+    )
+    return Restored(mark, restored, left_dark)

@@ -184,6 +184,21 @@ def test_who_is_restored_by_hand_is_held_on_although_nothing_was_paid(database_u
     on(database_url, story)
 
 
+def test_whom_a_restore_by_hand_leaves_dark_is_named(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        await cut_both(connection)
+        lock = await set_mark(connection, "keep_off", Marked(point="P1"), WHY, from_at=NOW - DAY)
+        restored = await restore_by_hand(connection, Marked(), WHY, NOW)
+        assert (restored.points, restored.left_dark) == (1, ["P1"])
+        of_another = await restore_by_hand(connection, Marked(point="P2"), WHY, NOW)
+        assert (of_another.points, of_another.left_dark) == (0, [])
+        await lift_mark(connection, lock, {"keep_off"}, WHY)
+        again = await restore_by_hand(connection, Marked(), WHY, NOW)
+        assert (again.points, again.left_dark) == (1, [])
+
+    on(database_url, story)
+
+
 def test_one_who_is_restored_by_hand_leaves_the_others_dark(database_url: str) -> None:
     async def story(connection: AsyncConnection[Any]) -> None:
         await cut_both(connection)
