@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from decimal import Decimal
-from itertools import compress, product
+from itertools import product
 from typing import Any, Final
 
 import numpy as np
@@ -180,7 +180,7 @@ def _link_rows(links: LinkColumns, billed_by: Integers | None, *, says_begins: b
 class MonthColumns:
     """What is kept of a month of accounts from now on, as in account_month.
 
-    `posted_fen` [accounts, components]: what is 0 is not kept."""
+    `posted_fen` [accounts, components]: none is 0."""
 
     month: date
     accounts: Integers
@@ -195,31 +195,24 @@ async def put_months(connection: Connection, kept: Sequence[MonthColumns]) -> No
         return
     columns: defaultdict[str, list[Integers]] = defaultdict(list)
     groups: defaultdict[str, list[int]] = defaultdict(list)
-    components: list[str] = []
     accounts = uses = posted = 0
     for it in kept:
-        shown = it.posted_fen != 0
-        patterns, of_pattern = np.unique(shown, axis=0, return_inverse=True)
-        for number, pattern in enumerate(patterns):
-            which = np.flatnonzero(of_pattern.ravel() == number)
-            sizes = it.use.shape[1], int(pattern.sum())
-            columns["accounts"].append(it.accounts[which])
-            columns["uses"].append(it.use[which].ravel())
-            columns["posted"].append(it.posted_fen[which][:, pattern].ravel())
-            groups["months"].append((it.month - SINCE).days)
-            components.append(texts(compress(it.components, pattern)))
-            groups["counts"].append(len(which))
-            groups["befores"].append(accounts)
-            groups["uses_before"].append(uses)
-            groups["use_sizes"].append(sizes[0])
-            groups["posted_before"].append(posted)
-            groups["posted_sizes"].append(sizes[1])
-            accounts += len(which)
-            uses += len(which) * sizes[0]
-            posted += len(which) * sizes[1]
+        columns["accounts"].append(it.accounts)
+        columns["uses"].append(it.use.ravel())
+        columns["posted"].append(it.posted_fen.ravel())
+        groups["months"].append((it.month - SINCE).days)
+        groups["counts"].append(len(it.accounts))
+        groups["befores"].append(accounts)
+        groups["uses_before"].append(uses)
+        groups["use_sizes"].append(it.use.shape[1])
+        groups["posted_before"].append(posted)
+        groups["posted_sizes"].append(it.posted_fen.shape[1])
+        accounts += len(it.accounts)
+        uses += it.use.size
+        posted += it.posted_fen.size
     values: dict[str, Any] = {name: np.concatenate(parts) for name, parts in columns.items()}
     values |= {name: array(numbers) for name, numbers in groups.items()}
-    values |= {"components": components}
+    values |= {"components": [texts(it.components) for it in kept]}
     async with connection.cursor() as cursor:
         cursor.adapters.register_dumper(np.ndarray, IntegersDumper)
         await cursor.execute(SQL["put_months"], values)

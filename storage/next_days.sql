@@ -65,15 +65,15 @@ WITH due AS MATERIALIZED (
       AND h.account_id <> ALL (ARRAY(SELECT account_id FROM account_tariff WHERE account_id = ANY(%(accounts)s::int[])))
       AND %(month)s::date > coalesce((SELECT max(month) FROM closed_month), '-infinity')
 ), fresh AS MATERIALIZED (
-    SELECT * FROM shown WHERE NOT is_linked
+    SELECT array_agg(account_id) AS accounts, array_agg(point_id) AS points FROM shown WHERE NOT is_linked
 ), asked AS MATERIALIZED (
     SELECT id, 'customer:' || number || ':prepaid' AS prepaid, tariff_id, greatest(opened_on, %(month)s::date) AS opened_on,
            trip_fen - credit_limit_fen AS floor_fen, trip_fen, warn_fen, reconnect_fen,
            array_position('{exhausted,emergency,low,good}', credit_state) - 1 AS standing
     FROM account
-    WHERE id = ANY(ARRAY(SELECT account_id FROM fresh)) AND state = 'active' AND last_day IS NULL AND settlement <> 'month'
+    WHERE id = ANY((SELECT accounts FROM fresh)::int[]) AND state = 'active' AND last_day IS NULL AND settlement <> 'month'
       AND id <> ALL (ARRAY(SELECT account_id FROM account_month
-                           WHERE account_id = ANY(ARRAY(SELECT account_id FROM fresh)) AND month > %(month)s::date))
+                           WHERE account_id = ANY((SELECT accounts FROM fresh)::int[]) AND month > %(month)s::date))
 ), found AS MATERIALIZED (
     SELECT a.*, b.id AS ledger_account_id, b.balance_fen,
            a.id = ANY(ARRAY(SELECT account_id FROM arrears_episode
@@ -95,21 +95,21 @@ FROM found, usual GROUP BY tariff_id, opened_on, has_entries
 UNION ALL
 SELECT 'link', jsonb_build_array(modulus, decimals, ratio::text)::text,
        array_agg(ARRAY[account_id::bigint, point_id, meter_id]), array_agg(begins), array_agg(ends)
-FROM fresh GROUP BY modulus, decimals, ratio, cardinality(begins), cardinality(ends)
+FROM shown WHERE NOT is_linked GROUP BY modulus, decimals, ratio, cardinality(begins), cardinality(ends)
 UNION ALL
 SELECT 'point', jsonb_build_array(rates, residual_rate, phases)::text, array_agg(ARRAY[id::bigint]), NULL, NULL
-FROM point WHERE id = ANY(ARRAY(SELECT point_id FROM fresh)) GROUP BY rates, residual_rate, phases
+FROM point WHERE id = ANY((SELECT points FROM fresh)::int[]) GROUP BY rates, residual_rate, phases
 UNION ALL
 SELECT 'month', to_jsonb(components)::text, array_agg(ARRAY[account_id::bigint]),
        array_agg(CASE WHEN use = '{}' THEN '{0}' ELSE use END),  -- PostgreSQL makes no array of empty ones
        array_agg(CASE WHEN posted_fen = '{}' THEN '{0}' ELSE posted_fen END)
-FROM account_month WHERE account_id = ANY(ARRAY(SELECT account_id FROM fresh)) AND month = %(month)s::date
+FROM account_month WHERE account_id = ANY((SELECT accounts FROM fresh)::int[]) AND month = %(month)s::date
 GROUP BY components, cardinality(use), use[1]
 UNION ALL
 SELECT 'before', '[]', array_agg(ARRAY[account_id, used]), NULL, NULL
 FROM (SELECT account_id, sum(CASE WHEN cardinality(use) = 4 + use[4] THEN use[5] ELSE used_in(use) END)::bigint AS used
       FROM account_month
-      WHERE account_id = ANY(ARRAY(SELECT account_id FROM fresh))
+      WHERE account_id = ANY((SELECT accounts FROM fresh)::int[])
         AND month >= date_trunc('year', %(month)s::date) AND month < %(month)s::date
       GROUP BY 1) year
 HAVING count(*) > 0

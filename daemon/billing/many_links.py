@@ -200,18 +200,34 @@ def encoded(
     By accounts that have use of the same versions: their places, and what is kept of each.
     OverflowError where 64 bits do not hold it."""
     versions = sorted(kept.use)
-    is_asked = kept.is_there & asked
-    has_use = np.stack([is_asked, *(kept.use[it].links > 0 for it in versions)])
-    for pattern in np.unique(has_use[:, is_asked], axis=1).T:
-        which = np.flatnonzero((has_use == pattern[:, None]).all(axis=0))
+    asked_places = np.flatnonzero(kept.is_there & asked)
+    has_use = np.zeros((len(asked_places), len(versions)), dtype=bool)
+    for number, version in enumerate(versions):
+        has_use[:, number] = kept.use[version].links[asked_places] > 0
+    for pattern, places in by_pattern(has_use):
+        which = asked_places[places]
         columns: list[Any] = []
-        for version in compress(versions, pattern[1:]):
+        for version in compress(versions, pattern):
             it = kept.use[version]
             like = it.links
             head = (np.full_like(like, numbers[version]), like, it.estimated)
             columns += [*head, np.full_like(like, len(it.registers)), *it.registers.values()]
         told = [column[which].astype(np.int64) for column in columns]
         yield which, np.stack(told, axis=1) if told else np.empty((len(which), 0), dtype=np.int64)
+
+
+def by_pattern(flags: Flags) -> Iterator[tuple[Flags, Columns]]:
+    """The rows of flags [rows, flags] by those that are alike: their flags, and their places."""
+    if not flags.size:
+        if len(flags):
+            yield flags[0], np.arange(len(flags))
+        return
+    # As bytes they are compared at a twentieth of the cost of rows.
+    packed = np.packbits(flags, axis=1)
+    codes = packed.view(f"S{packed.shape[1]}").ravel()
+    _, firsts, of_pattern = np.unique(codes, return_index=True, return_inverse=True)
+    for number, first in enumerate(firsts):
+        yield flags[first], np.flatnonzero(of_pattern == number)
 
 
 def nothing_used(version: TariffVersion, count: int) -> KeptUse:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from itertools import compress
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
@@ -14,7 +15,7 @@ from psycopg import AsyncConnection
 from config.tariff_version import Versions
 from daemon.billing.credit import STATES
 from daemon.billing.many import Flags
-from daemon.billing.many_links import Charged, encoded
+from daemon.billing.many_links import Charged, by_pattern, encoded
 from daemon.billing.posting import account_of
 from daemon.billing.pricing import Terms, days_of
 from daemon.billing.span_grace import OLD_AFTER
@@ -302,7 +303,14 @@ def _kept(settled: Settled) -> Iterator[MonthColumns]:
         posted = _stacked(kept.posted_fen, count)
         for which, use in encoded(kept, is_changed, settled.tariff.numbers):
             accounts = settled.alike.accounts[which]
-            yield MonthColumns(month, accounts, use, [*kept.posted_fen], posted[which])
+            for is_posted, places in by_pattern(posted[which] != 0):
+                yield MonthColumns(
+                    month,
+                    accounts[places],
+                    use[places],
+                    [*compress(kept.posted_fen, is_posted)],
+                    posted[which[places]][:, is_posted],
+                )
 
 
 async def _update_credit(
