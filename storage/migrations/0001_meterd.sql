@@ -1600,7 +1600,7 @@ END $$;
 CREATE FUNCTION charged_lately(of_account integer, since date)
 RETURNS TABLE (charged_since date, charged_fen bigint, billed_through date, charged_through date) STABLE LANGUAGE sql AS $$
     SELECT greatest(a.opened_on, since),
-           coalesce((SELECT sum((SELECT sum(fen) FROM unnest(m.posted_fen) fen)) FROM account_month m
+           coalesce((SELECT sum(fen) FROM account_month m CROSS JOIN unnest(m.posted_fen) fen
                      WHERE m.account_id = a.id AND m.month >= since), 0)::bigint,
            b.through, CASE WHEN a.settlement = 'month' THEN date_trunc('month', b.through)::date ELSE b.through END
     FROM account a CROSS JOIN LATERAL (
@@ -1609,6 +1609,7 @@ RETURNS TABLE (charged_since date, charged_fen bigint, billed_through date, char
                                   WHERE l.point_id = x.point_id AND l.from_day >= x.from_day AND num_nulls(l.hold) > 0
                                   ORDER BY l.from_day DESC LIMIT 1), x.from_day))
              FROM point_account x WHERE x.account_id = a.id AND x.to_day IS NULL)) END AS through
+        OFFSET 0  -- or it is looked up wherever it is named
     ) b
     WHERE a.id = of_account
 $$;
