@@ -26,9 +26,14 @@ async def lock_ramps(connection: Connection) -> None:
     await connection.execute(SQL["lock_ramps"], {"lock": RAMP_LOCK})
 
 
-async def still_cut(connection: Connection, number: int, most: int) -> list[tuple[int, int]]:
-    """(account, point) of an amnesty's points that are cut and not on their way back."""
-    return await fetch_rows(connection, SQL["still_cut"], {"number": number, "most": most})
+async def still_cut(
+    connection: Connection, number: int, most: int, *, of_lines_down: bool
+) -> list[tuple[int, int]]:
+    """(account, point) of an amnesty's points that are cut and not on their way back.
+
+    `of_lines_down`: also those that no frame can reach now."""
+    values = {"number": number, "most": most, "of_lines_down": of_lines_down}
+    return await fetch_rows(connection, SQL["still_cut"], values)
 
 
 async def left_dark(connection: Connection, number: int) -> list[str]:

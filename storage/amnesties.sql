@@ -17,6 +17,7 @@ LEFT JOIN LATERAL (SELECT max(c.sequence) AS last FROM command c WHERE c.point_i
 WHERE k.id = %(number)s AND (num_nonnulls(k.area, k.line, k.account_id, k.point_id) = 0 OR p.area = k.area
     OR m.line = k.line OR x.account_id = k.account_id OR p.id = k.point_id)
   AND NOT EXISTS (SELECT FROM kept_off_points() o WHERE o.point_id = p.id)
+  AND (%(of_lines_down)s OR NOT EXISTS (SELECT FROM outage o WHERE o.line = m.line))
 ORDER BY c.last, p.id LIMIT %(most)s
 
 -- left_dark -- points of a mark that are cut, and no reconnect is under way of, whatever keeps them so

@@ -45,7 +45,11 @@ async def is_ramp_full(
 async def _restore_some(
     connection: AsyncConnection[Any], number: int, ramp: Ramp, now: datetime
 ) -> None:
-    found = await amnesties.still_cut(connection, number, ramp.points_per_minute)
+    # What is asked for on a line that is down waits there, and leaves at once when it is back, also
+    # when the amnesty is over by then and has no ramp any more.
+    found = await amnesties.still_cut(
+        connection, number, ramp.points_per_minute, of_lines_down=False
+    )
     if not found:
         return
     async with connection.transaction():

@@ -41,7 +41,9 @@ async def restore_by_hand(
     restored = 0
     while found := [
         it
-        for it in await amnesties.still_cut(connection, mark, len(seen) + AT_ONCE)
+        for it in await amnesties.still_cut(
+            connection, mark, len(seen) + AT_ONCE, of_lines_down=True
+        )
         if it[1] not in seen
     ]:
         seen |= {point for _, point in found}

@@ -162,17 +162,21 @@ def test_a_line_that_is_down_keeps_nobody_else_waiting_and_comes_back_on_the_ram
     database_url: str,
 ) -> None:
     async def story(connection: AsyncConnection[Any]) -> None:
-        site = Site.of(3)
-        site.meters[0]["line"] = "down"
+        site = Site.of(4)
+        site.meters[0]["line"] = site.meters[1]["line"] = "down"
         await all_cut(connection, site)
         await grant(connection, 1)
         await sweep(connection, ARMED, NOW)
         await sweep(connection, ARMED, NOW + timedelta(seconds=59))
         assert await rows(connection, ASKED_FOR) == [1]
+        await connection.execute(
+            "INSERT INTO outage (line, since, tries, reason) VALUES ('down', %s, 1, 'refused')",
+            (NOW,),
+        )
         later = NOW + timedelta(seconds=61)
         await sweep(connection, ARMED, later)
-        assert await rows(connection, ASKED_FOR) == [1, 2]
-        assert await line_works(connection, "line", later) == [2]
+        assert await rows(connection, ASKED_FOR) == [1, 3]
+        assert await line_works(connection, "line", later) == [3]
         # The place of this minute is taken.
         assert await line_works(connection, "down", later) == []
         assert await line_works(connection, "down", later + MINUTE) == [1]
