@@ -118,10 +118,9 @@ class Town:
         return state, detail
 
     def reasons(self) -> list[str]:
-        ((reasons,),) = self.staged.ask(
-            "SELECT reasons FROM guard_verdict ORDER BY id DESC LIMIT 1"
-        )
-        return list(reasons)
+        """What the guard said last; nothing where it was not asked yet."""
+        rows = self.staged.ask("SELECT reasons FROM guard_verdict ORDER BY id DESC LIMIT 1")
+        return list(rows[0][0]) if rows else []
 
     def sessions(self) -> list[str]:
         """The tellers of the stored readings, by their sessions."""
