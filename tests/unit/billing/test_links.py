@@ -237,6 +237,18 @@ def test_a_substitute_without_rates_beside_an_exchange_is_no_end_of_a_link_eithe
     assert whole == read[0]
 
 
+def test_a_substitute_without_rates_on_the_day_before_an_exchange_is_none_either() -> None:
+    history = PointHistory((ratio(0, 1),), (OLD, NEW._replace(from_at=at(1, 14))))
+    values = [
+        ChainValue(on_day(0), 7, (100, 30)),
+        ChainValue(on_day(1), 7, (110,), link_days=1),
+        ChainValue(on_day(2), 8, (8, 5), link_days=1, kwh=Decimal("0.7")),
+    ]
+    (whole,) = with_rates(dated_links(1, values, history, ZONE), lambda first, last: 1, ZONE)
+    read = [values[0], values[2]._replace(link_days=2, kwh=Decimal("0.8"))]
+    assert [whole] == dated_links(1, read, history, ZONE)
+
+
 def test_use_waits_for_the_next_value_with_rates() -> None:
     links = dated_links(1, chain((100, 30), (110, 31), (120,)), PLAIN, ZONE)
     assert [link.hold for link in with_rates(links, lambda first, last: 1, ZONE)] == [None, "rates"]
