@@ -558,6 +558,7 @@ def test_a_link_is_cut_where_a_month_or_a_version_starts_and_nowhere_else() -> N
         ("P1", "04-09T00:00:00", "04-13T00:00:00", 40),
         ("P1", "04-30T12:00:00", "05-01T12:00:00", 24),
         ("P2", "04-29T00:00:00", "05-01T00:00:00", 8),
+        ("P3", "04-09T00:00:00", "04-10T00:00:00", 7),
     ]
     links = [
         verify.Link("f:1", point, instant(start), instant(end), Fraction(1), {"total": kwh}, False)
@@ -566,6 +567,7 @@ def test_a_link_is_cut_where_a_month_or_a_version_starts_and_nowhere_else() -> N
     told = bill(tariff("2026-01-01", energy=FLAT), tariff("2026-04-12", energy=FLAT))
     assert verify.parts_of(told, links) == [
         verify.Part(APRIL, 0, instant("04-09T00:00:00"), {"total": Fraction(30)}),
+        verify.Part(APRIL, 0, instant("04-09T00:00:00"), {"total": Fraction(7)}),
         verify.Part(APRIL, 1, instant("04-12T00:00:00"), {"total": Fraction(10)}),
         verify.Part(APRIL, 1, instant("04-29T00:00:00"), {"total": Fraction(8)}),
         verify.Part(APRIL, 1, instant("04-30T12:00:00"), {"total": Fraction(12)}),
