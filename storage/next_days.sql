@@ -1,9 +1,6 @@
 -- take -- accounts of which only a recent day's reading is new, by that day; they are locked in their order
 WITH first AS (
-    SELECT account_id, from_day FROM to_settle s
-    WHERE account_id > %(after)s AND since <= %(until)s AND cause = 'readings' AND from_day = to_day AND from_day >= %(since)s
-      AND NOT EXISTS (SELECT FROM not_settled n WHERE n.account_id = s.account_id)
-    ORDER BY account_id LIMIT %(most)s
+    SELECT account_id, from_day FROM marks_of_readings(%(after)s, %(until)s, %(since)s, %(most)s)
 ), chosen AS MATERIALIZED (
     SELECT id FROM account WHERE id = ANY(ARRAY(SELECT account_id FROM first)) ORDER BY id FOR NO KEY UPDATE
 ), looks_up AS MATERIALIZED (  -- `next_days` joins what it looked up by indexes, however few rows somebody thinks there are

@@ -1,10 +1,7 @@
 -- take -- accounts with new readings of whatever days, which are locked in their order
 WITH first AS (
-    SELECT DISTINCT account_id FROM (
-        SELECT account_id FROM to_settle s
-        WHERE account_id > %(after)s AND since <= %(until)s AND cause = 'readings'
-          AND NOT EXISTS (SELECT FROM not_settled n WHERE n.account_id = s.account_id)
-        ORDER BY account_id LIMIT 8 * %(most)s::int) marked  -- an account has several
+    SELECT DISTINCT account_id
+    FROM marks_of_readings(%(after)s, %(until)s, NULL, 8 * %(most)s::int)  -- an account has several
     ORDER BY 1 LIMIT %(most)s
 ), chosen AS MATERIALIZED (
     SELECT id FROM account WHERE id = ANY(ARRAY(SELECT account_id FROM first)) ORDER BY id FOR NO KEY UPDATE
@@ -12,9 +9,8 @@ WITH first AS (
     SELECT set_config('enable_nestloop', 'off', true), set_config('enable_seqscan', 'off', true),
            set_config('plan_cache_mode', 'force_generic_plan', true), set_config('join_collapse_limit', '1', true)
 )
-SELECT id, min(from_day)
-FROM chosen JOIN (SELECT * FROM to_settle WHERE account_id = ANY(ARRAY(SELECT account_id FROM first))) m ON account_id = id CROSS JOIN looks_up
-GROUP BY id
+SELECT id, m.from_day
+FROM chosen CROSS JOIN LATERAL (SELECT min(from_day) AS from_day FROM to_settle WHERE account_id = id) m CROSS JOIN looks_up
 
 -- facts -- those of these accounts, locked before, that have one point and nothing out of the common; by what they have in common
 WITH held AS MATERIALIZED (
