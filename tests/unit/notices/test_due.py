@@ -418,19 +418,20 @@ def test_a_cut_is_announced_that_only_waits(reason: str) -> None:
     assert steps(replace(BROKE, reasons=(frozenset({reason}),))) == [("written", 1)]
 
 
-def test_each_occasion_has_its_key() -> None:
+def test_each_occasion_has_its_kind_and_key() -> None:
     never_paid = replace(LOW, last_payment_at=None)
-    for account, key in (
-        (LOW, "low 2026-03-01 01:00:00"),
-        (never_paid, "low -"),
-        (replace(GOOD, days_left=5), "few days 2026-03-01 01:00:00"),
-        (BROKE, "written 7.1"),
-        (CUT, "cut 2026-03-09 01:00:00"),
-        (replace(CUT, last_payment_at=at(9, 9, 30)), "cut 2026-03-09 01:30:00"),
-        (replace(CUT, last_payment_at=None), "cut 2026-03-09 01:00:00"),
-        (READY, "button 2026-03-09 01:00:00"),
+    for account, kind, key in (
+        (LOW, "warning", "low 2026-03-01 01:00:00"),
+        (never_paid, "warning", "low -"),
+        (replace(GOOD, days_left=5), "warning", "few days 2026-03-01 01:00:00"),
+        (BROKE, "written", "written 7.1"),
+        (CUT, "restore", "cut 2026-03-09 01:00:00"),
+        (replace(CUT, last_payment_at=at(9, 9, 30)), "restore", "cut 2026-03-09 01:30:00"),
+        (replace(CUT, last_payment_at=None), "restore", "cut 2026-03-09 01:00:00"),
+        (READY, "restore", "button 2026-03-09 01:00:00"),
     ):
-        assert [it.key for it in occasions(account, STRICT, TERMS, NOW)] == [key]
+        found = occasions(account, STRICT, TERMS, NOW)
+        assert [(it.kind, it.key) for it in found] == [(kind, key)]
 
 
 def test_what_is_missing_is_up_to_where_it_is_reconnected() -> None:
