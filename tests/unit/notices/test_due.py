@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from config.notice_texts import shipped_texts
 from daemon.control.guard import Policy
 from daemon.notices.due import (
+    MENDS_ITSELF,
     AccountToTell,
     AskPerson,
     CallBack,
@@ -152,7 +153,9 @@ def test_arrears_of_the_first_are_dunned_on_the_first_the_sixth_and_the_eleventh
     terms = replace(TERMS, dunning_days=(0, 5, 10))
     account = replace(BROKE, episode_started_at=began)
     found = occasions(account, STRICT, terms, at(day, 23, 59))
-    assert [(it.text, it.key) for it in found] == expected
+    told_so = [(it.kind, it.text, it.key) for it in found]
+    kinds = {"arrears": "warning", "written": "written"}
+    assert told_so == [(kinds[text], text, key) for text, key in expected]
 
 
 def test_before_the_first_day_of_dunning_and_without_a_notice_nothing_is_announced() -> None:
@@ -192,6 +195,11 @@ def test_on_the_last_day_of_dunning_somebody_goes_there_with_the_written_notice(
     # What a person delivered in arrears before these is none of them.
     before = replace(HANDED_OVER, made_at=at(1, 2))
     assert visits(having(OLD, before)) == ["visit 7.1"]
+    # Nor is what reached a contact, or a final notice that a person served.
+    for other in (replace(HANDED_OVER, contact_id=1), replace(HANDED_OVER, kind="final")):
+        assert visits(having(OLD, other)) == ["visit 7.1"]
+    at_once = replace(HANDED_OVER, made_at=at(1, 3))
+    assert visits(having(OLD, at_once)) == []
     assert visits(OLD, dunning_days=()) == ["visit 7.1"]
 
 
@@ -305,7 +313,7 @@ def reminders(now: datetime, account: AccountToTell, **terms: Any) -> list[tuple
     return [
         (it.key, it.suggested_fen)
         for it in occasions(account, STRICT, replace(TERMS, **terms), now)
-        if it.text == "cycle_end"
+        if (it.kind, it.text) == ("warning", "cycle_end")
     ]
 
 
@@ -416,6 +424,7 @@ def test_no_cut_is_announced_that_would_not_come(reason: str) -> None:
 )
 def test_a_cut_is_announced_that_only_waits(reason: str) -> None:
     assert steps(replace(BROKE, reasons=(frozenset({reason}),))) == [("written", 1)]
+    assert steps(replace(BROKE, reasons=(MENDS_ITSELF,))) == [("written", 1)]
 
 
 def test_each_occasion_has_its_kind_and_key() -> None:
@@ -428,6 +437,7 @@ def test_each_occasion_has_its_kind_and_key() -> None:
         (CUT, "restore", "cut 2026-03-09 01:00:00"),
         (replace(CUT, last_payment_at=at(9, 9, 30)), "restore", "cut 2026-03-09 01:30:00"),
         (replace(CUT, last_payment_at=None), "restore", "cut 2026-03-09 01:00:00"),
+        (replace(CUT, last_payment_at=None, supply_since=None), "restore", "cut -"),
         (READY, "restore", "button 2026-03-09 01:00:00"),
     ):
         found = occasions(account, STRICT, TERMS, NOW)
