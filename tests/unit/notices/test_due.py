@@ -533,7 +533,10 @@ def test_a_final_notice_announces_a_moment_in_the_window_that_leaves_time() -> N
     (final,) = occasions(account, STRICT, TERMS, at(12, 8))
     # 30 minutes, two hours for the other contact and one to pay.
     assert final.planned_at == final.deadline_at == at(12, 11, 30)
-    assert final.key == "final 2026-03-12 03:30:00"
+    assert (final.kind, final.key) == ("final", "final 2026-03-12 03:30:00")
+    # With a single contact nobody is waited for.
+    (final,) = occasions(replace(account, contacts=CONTACTS[:1]), STRICT, TERMS, at(12, 8))
+    assert final.planned_at == at(12, 9, 30)
 
 
 def test_a_final_notice_that_was_delivered_is_not_repeated_while_it_counts() -> None:
@@ -551,6 +554,13 @@ def test_a_final_notice_that_nobody_received_in_time_is_a_persons_task() -> None
     first = told("final x", 1, at(12, 8), sent_at=at(12, 8), planned_at=at(12, 11, 30))
     account = having(BROKE, written, first)
     assert steps(account, at(12, 9)) == []
+    (again,) = occasions(account, STRICT, TERMS, at(12, 9))
+    assert (again.kind, again.key, again.is_late) == ("final", "final x", False)
+    assert again.planned_at == again.deadline_at == at(12, 11, 30)
+    # The task of a person that is done ends the round: another moment is announced.
+    done = replace(account, asked=PersonAsked(at(12, 8, 30), is_open=False))
+    (anew,) = occasions(done, STRICT, TERMS, at(12, 9))
+    assert anew.key != "final x"
     assert steps(account, at(12, 10, 30)) == [("final", 2)]
     # Later than 30 minutes before the moment it would be no notice any more.
     assert steps(account, at(12, 11, 1)) == [("final", None)]
