@@ -390,6 +390,7 @@ class ControlSection(ControlPart, PolicyPart, Section):
     operator: OperatorCode = "00000000"
     signer: SitePath | None = None
     startup_hold: Minutes = Field(default=timedelta(minutes=15), alias="startup_hold_min")
+    meter_alarm: bool = False
     trips_over_plain_text: tuple[str, ...] = Field(default=(), strict=False)
     left_dark_by: str | None = Field(default=None, min_length=1)
 

@@ -51,7 +51,7 @@ from daemon.site.listeners import Listener, open_listeners
 from daemon.site.reload import Configuration
 from daemon.spool.spool import open_spool
 from daemon.ticks import telling, ticking
-from storage import readings, supply
+from storage import meter_orders, readings, supply
 from storage.blame import is_of_the_whole
 from storage.database import LONG_USE_S, Pool, bounded, connect, open_database
 
@@ -397,7 +397,12 @@ async def _plan_anew(daemon: _Daemon, reschedule: Callable[[], None]) -> None:
     reschedule()
     async with daemon.pool.connection() as connection:
         await supply.due_at_once(connection, await supply.database_clock(connection))
-        daemon.lines.wake(await supply.lines_with_commands(connection))
+        daemon.lines.wake(await _lines_to_look(connection))
+
+
+async def _lines_to_look(connection: AsyncConnection[Any]) -> list[str]:
+    with_commands = await supply.lines_with_commands(connection)
+    return [*with_commands, *await meter_orders.lines_with_orders(connection)]
 
 
 async def _whenever(asked: asyncio.Event, act: Callable[[], Awaitable[None]]) -> None:
@@ -425,7 +430,7 @@ async def _hear(daemon: _Daemon, documented: asyncio.Event) -> None:
                     await connection.execute("LISTEN meterd_command")
                     await connection.execute("LISTEN meterd_document")
                     await connection.execute("LISTEN meterd_relay")
-                    daemon.lines.wake(await supply.lines_with_commands(connection))
+                    daemon.lines.wake(await _lines_to_look(connection))
                 documented.set()
                 while True:
                     async for notice in connection.notifies(timeout=SILENCE_S):

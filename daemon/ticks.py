@@ -39,6 +39,7 @@ from daemon.site.reload import Configuration, thresholds_of
 from daemon.transactions.day_close import close_days, first_open_day
 from daemon.transactions.disputes import judge_waiting
 from daemon.transactions.forget import forget
+from daemon.transactions.meter_orders import Ordering
 from daemon.transactions.sealing import Verified, audit, seal
 from daemon.transactions.soft_findings import (
     look_at_equal_registers,
@@ -65,6 +66,7 @@ SEAL_S = 10
 NOTICES_S = 10
 CALLS_S = 5
 ALARMS_S = 15
+ORDERS_S = 10
 WARNINGS_S = 60 * 60
 AUDIT_S = 60 * 60
 GAP_SCAN_S = 15 * 60
@@ -150,6 +152,7 @@ async def ticking(
         Tick("figures", Recent(pool, lines, listeners, work.achieved).look, FIGURES_S),
         Tick("totals", partial(show_totals, pool, authority), TOTALS_S),
         Tick("doubts", configuration.look_for_doubts, DOUBTS_S),
+        Tick("orders", partial(_order, pool, Ordering(authority)), ORDERS_S),
         Tick("alarms", _Alarms(pool, authority, lines, configuration, work).run, ALARMS_S),
         Tick("failures", partial(_write_failures, pool, lines), FAILURES_S),
         Tick("seal", partial(_seal, pool), SEAL_S),
@@ -307,6 +310,11 @@ class _Sweep:
             await _compare_clocks(connection, self.authority)
             now = await supply.database_clock(connection)
             self.asked_about = await sweep(connection, self.authority, now, self.asked_about)
+
+
+async def _order(pool: Pool, ordering: Ordering) -> None:
+    async with pool.connection(lasts_s=LONG_USE_S) as connection:
+        await ordering.look(connection)
 
 
 async def _compare_clocks(connection: AsyncConnection[Any], authority: Authority) -> None:

@@ -90,3 +90,4 @@ class RelayState:
     relay_open: bool
     command_open: bool
     keep_power: bool = False
+    alarm: bool = False

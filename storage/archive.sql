@@ -218,6 +218,7 @@ WHERE m.id = x.meter_id
   AND NOT EXISTS (SELECT FROM staged_meter s WHERE s.id = m.id)
   AND NOT EXISTS (SELECT FROM installation i WHERE i.meter_id = m.id)
   AND NOT EXISTS (SELECT FROM command c WHERE c.meter_id = m.id)
+  AND NOT EXISTS (SELECT FROM meter_order o WHERE o.meter_id = m.id)
   AND NOT EXISTS (SELECT FROM other_serial o WHERE o.meter_id = m.id)
   AND NOT EXISTS (SELECT FROM clock_setting c WHERE c.meter_id = m.id)
   AND NOT EXISTS (SELECT FROM clock_finding f WHERE f.meter_id = m.id)

@@ -33,6 +33,7 @@ DELETE FROM meter m
 WHERE m.id = ANY(%(meters)s)
   AND NOT EXISTS (SELECT FROM installation i WHERE i.meter_id = m.id)
   AND NOT EXISTS (SELECT FROM command c WHERE c.meter_id = m.id)
+  AND NOT EXISTS (SELECT FROM meter_order o WHERE o.meter_id = m.id)
   AND NOT EXISTS (SELECT FROM other_serial o WHERE o.meter_id = m.id)
   AND NOT EXISTS (SELECT FROM clock_setting c WHERE c.meter_id = m.id)
   AND NOT EXISTS (SELECT FROM clock_finding f WHERE f.meter_id = m.id)

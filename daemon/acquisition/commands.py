@@ -19,7 +19,7 @@ from daemon.control.commands import trip_obstacle, valid_for
 from daemon.control.observation import Answer
 from daemon.control.sources import FarEnd
 from protocols.dlt645.functions import UNAUTHORISED
-from protocols.errors import FrameError, LineDown, MeterRefused, NoReply
+from protocols.errors import FrameError, LineDown, MeterdError, MeterRefused, NoReply
 from protocols.reading import RelayState
 
 log = structlog.get_logger("line")
@@ -116,7 +116,8 @@ async def execute(
     """Do one step."""
     # I14: where a relay is, is read and never inferred from a command.
     if step.kind == "verify":
-        await step.observed(await _read_relay(step.command, meter))
+        command = step.command
+        await step.observed(await read_relay(meter, command.address, command.line))
         return
     if reason := meter.unsupported("control"):
         await step.answered("refused", reason)
@@ -173,28 +174,29 @@ async def _transmit(
             validity,
             signed,
         )
-    except MeterRefused as refusal:
-        is_ours = UNAUTHORISED in refusal.bits
-        await step.answered("unauthorised" if is_ours else "refused", str(refusal))
-    except GatewayAnswered as answer:
-        if answer.outcome in ("refused", "expired", "no_data"):
-            await step.answered("refused", f"{answer.outcome}: {answer}")
-        else:
-            await step.answered("unknown", str(answer))
     except NotSent as error:
         if command.action == "trip":
             # Not a byte of it left: a trip ends here, a reconnect is sent again.
             await step.abandon(str(error))
         else:
             await step.answered("unknown", str(error))
-    except (NoReply, FrameError) as error:
-        # Silence after a control frame means unknown: it may have been executed.
-        await step.answered("unknown", str(error))
+    except (NoReply, MeterRefused, GatewayAnswered, FrameError) as error:
+        await step.answered(*answer_of(error))
     except LineDown as error:
         await step.answered("unknown", str(error))
         raise
     else:
         await step.answered("acked", detail)
+
+
+def answer_of(error: MeterdError) -> tuple[Answer, str]:
+    """What an answer to a control frame is that is not a yes, and its words."""
+    if isinstance(error, MeterRefused):
+        return ("unauthorised" if UNAUTHORISED in error.bits else "refused"), str(error)
+    if isinstance(error, GatewayAnswered) and error.outcome in ("refused", "expired", "no_data"):
+        return "refused", f"{error.outcome}: {error}"
+    # Silence after a control frame means unknown: it may have been executed.
+    return "unknown", str(error)
 
 
 async def _may_still_leave(step: CommandStep, meter: MeterPort, clock: SiteClock) -> bool:
@@ -222,6 +224,11 @@ async def _look(command: IssuedCommand, meter: MeterPort) -> tuple[datetime | No
     # the frame is refused, and the next one goes by a clock that is read for it.
     if command.action != "trip" and not command.sends and meter.clock_as_known is not None:
         return meter.clock_as_known, meter.obstacle
+    return await read_clock(meter)
+
+
+async def read_clock(meter: MeterPort) -> tuple[datetime | None, str]:
+    """The meter's clock, None where it cannot be read, and why a frame would not get there now."""
     if meter.unsupported("clock"):
         return None, meter.obstacle
     try:
@@ -230,7 +237,8 @@ async def _look(command: IssuedCommand, meter: MeterPort) -> tuple[datetime | No
         return None, f"clock not read: {error}"
 
 
-async def _read_relay(command: IssuedCommand, meter: MeterPort) -> RelayState | None:
+async def read_relay(meter: MeterPort, address: str, line: str) -> RelayState | None:
+    """Where the relay is; None, and told, when it cannot be read."""
     if meter.unsupported("relay"):
         return None
     try:
@@ -238,8 +246,8 @@ async def _read_relay(command: IssuedCommand, meter: MeterPort) -> RelayState | 
     except (NoReply, NotSent, *UNUSABLE) as error:
         log.warning(
             "relay not read",
-            meter=command.address,
-            line=command.line,
+            meter=address,
+            line=line,
             error=str(error),
         )
         return None

@@ -108,7 +108,7 @@ def _dlt645_1997(address: str) -> Driver:
 def _relay_2007(address: str) -> Exchange[Any, RelayState]:
     # Status word 3 (04 00 05 03): bit 4 is the relay, bit 6 what it is ordered to be.
     word = yield from exchanges.read_status_word_3(address)
-    return RelayState(word.relay_open, word.command_open, word.keep_power)
+    return RelayState(word.relay_open, word.command_open, word.keep_power, word.pre_trip_alarm)
 
 
 def _control_2007(

@@ -135,8 +135,11 @@ class Line(ABC):
         self._interrupt()
 
     def wake(self) -> None:
-        """A command may be waiting."""
-        self._jobs.parts.commands.wake()
+        """A command, or an order, may be waiting."""
+        parts = self._jobs.parts
+        parts.commands.wake()
+        if parts.orders is not None:
+            parts.orders.wake()
         self._interrupt()
 
     def look_again(self) -> None:

@@ -18,6 +18,8 @@ from protocols.reading import MeterIdentity, RelayState
 Registers = tuple[Decimal | None, ...]
 """Total, tariff 1, tariff 2, ... in kWh; None where the meter has no data."""
 Action = Literal["trip", "allow_close", "close"]
+MeterAction = Literal["keep_power", "end_keep_power", "alarm", "end_alarm"]
+"""What moves no relay; only meters of DL/T 645-2007 are asked for it."""
 
 
 class Urgency(IntEnum):

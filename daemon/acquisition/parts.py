@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from daemon.acquisition.commands import CommandSource
+from daemon.acquisition.order_source import OrderSource
 from daemon.acquisition.site_clock import SiteClock
 from daemon.quality.arrival import Arrival, IdentityRead, PolledFreeze, RelayRead
 from protocols.channels.backoff import reconnect_pause_s
@@ -53,6 +54,8 @@ class LineParts:
     clock: SiteClock
     commands: CommandSource
     sink: ReadingSink
+    orders: OrderSource | None = None
+    """What is to be set in its meters beside their relays; None where it can set nothing."""
     may_control: bool = False
     """False in shadow mode: no control frame leaves."""
     is_traced: bool = False

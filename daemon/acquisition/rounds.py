@@ -76,6 +76,7 @@ def idle_for_s(jobs: Jobs) -> float:
         until_command,
         jobs.midnight_in_s(),
         _reread_in_s(jobs),
+        inf if jobs.parts.orders is None else jobs.parts.orders.due_in_s(),
     )
 
 

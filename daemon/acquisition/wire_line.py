@@ -1,8 +1,8 @@
 """A line with a channel of its own: the task that owns it. Nothing else writes to it.
 
-In this order: supply commands, host freezes while it is midnight, on-demand reads, today's freezes,
-values in doubt, relays, the slot that is wanted most, clocks to be set, who the meters are. Between
-two exchanges it looks whether something more urgent came.
+In this order: supply commands, host freezes while it is midnight, on-demand reads, orders to
+meters, today's freezes, values in doubt, relays, the slot that is wanted most, clocks to be set,
+who the meters are. Between two exchanges it looks whether something more urgent came.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from daemon.acquisition.half_read import Connections
 from daemon.acquisition.identification import identify_one
 from daemon.acquisition.jobs import BEFORE_MIDNIGHT_S, Jobs
 from daemon.acquisition.line import Line
+from daemon.acquisition.meter_orders import obey_one
 from daemon.acquisition.meter_port import MeterPorts, Urgency
 from daemon.acquisition.overheard import Overheard
 from daemon.acquisition.parts import LineParts
@@ -203,6 +204,7 @@ class WireLine(Line):
             self._connections.begin_round()
             is_done = (
                 await do_urgent(jobs, ports)
+                or await obey_one(jobs, ports)
                 or await look_at_one(jobs, ports)
                 or await reread_one(jobs, ports)
                 or await self._if_there_is_time(look_at_due_relay, ports)

@@ -20,7 +20,14 @@ from daemon.acquisition.conversations import Conversations, giving_way
 from daemon.acquisition.driver import Driver
 from daemon.acquisition.freezes import FreezeIndexes, FreezeSearch
 from daemon.acquisition.half_read import HalfRead
-from daemon.acquisition.meter_port import Action, InstantRegisters, NoFreeze, NotSent, Registers
+from daemon.acquisition.meter_port import (
+    Action,
+    InstantRegisters,
+    MeterAction,
+    NoFreeze,
+    NotSent,
+    Registers,
+)
 from daemon.acquisition.planning.reads import What
 from daemon.quality.arrival import MonthEndFreeze, SettingsRead
 from daemon.quality.freeze import CLOCK_LIMIT, freeze_day, is_astray
@@ -182,7 +189,7 @@ class WireMeter:
         return SettingsRead(settings.ratio, month_end, settings.rates)
 
     async def sign(
-        self, action: Action, meter_clock: datetime, valid_for: timedelta
+        self, action: Action | MeterAction, meter_clock: datetime, valid_for: timedelta
     ) -> bytes | None:
         """See MeterPort."""
         if self.driver.signing is None:
@@ -201,7 +208,7 @@ class WireMeter:
 
     async def control(
         self,
-        action: Action,
+        action: Action | MeterAction,
         send_id: UUID,
         meter_clock: datetime,
         valid_for: timedelta,

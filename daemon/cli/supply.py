@@ -24,6 +24,7 @@ from daemon.cli.supply_restore import restore
 from daemon.cli.supply_trip import trip
 from daemon.cli.typed import Whole
 from daemon.notices.on_call import answering
+from storage import meter_orders
 from storage import supply as storage
 
 VERDICTS: Final = 20
@@ -49,21 +50,22 @@ for command in (
 def show(account: str | None, point: str | None, site_path: Path, as_json: bool) -> None:
     """Supply state, relay as seen, last command and the guard's last word, and since when."""
 
-    async def ask(connection: AsyncConnection[Any]) -> tuple[list[Any], list[Any]]:
+    async def ask(connection: AsyncConnection[Any]) -> tuple[list[Any], list[Any], list[Any]]:
         points = await storage.supply(connection, account=account, point=point)
         if not point:
-            return points, []
-        return points, await storage.command_history(connection, point)
+            return points, [], []
+        orders = await meter_orders.order_history(connection, point)
+        return points, await storage.command_history(connection, point), orders
 
     settings = SettingsFile.read(site_path).validated(OnCallSettings)
-    points, history = on_database(settings, ask)
+    points, history, orders = on_database(settings, ask)
     if not points:
         raise fail(_nothing_found(account, point))
     for row in points:
         is_on = row["supply_state"] == "energised"
         row["answers_for_it"] = [] if is_on else answering(settings.on_call, row["area"])
     if as_json:
-        for row in [*points, *history]:
+        for row in [*points, *history, *orders]:
             print_json(row)
         return
     print_columns(
@@ -93,6 +95,19 @@ def show(account: str | None, point: str | None, site_path: Path, as_json: bool)
             },
             history,
             title="commands",
+        )
+    if orders:
+        print_columns(
+            {
+                "when": "at",
+                "order": "what",
+                "to be": "to_be",
+                "state": "state",
+                "cause": "cause",
+                "detail": "detail",
+            },
+            orders,
+            title="orders to the meter",
         )
 
 

@@ -42,6 +42,8 @@ class Authority:
     clocks: Clocks = field(default_factory=Clocks)
     limits: Limits = field(default_factory=Limits)
     """Beyond these the breaker opens; no setting raises them."""
+    meter_alarm: bool = False
+    """R88: the meter itself warns whose money is low."""
 
     def policy_for(self, profile: str | None) -> Policy:
         """Of an account with this profile; the site's where there is none of the name."""

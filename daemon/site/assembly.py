@@ -41,6 +41,7 @@ from daemon.notices.wording import SiteWords
 from daemon.pipeline.pipeline import Pipeline
 from daemon.site.listeners import Listener
 from daemon.transactions.line_commands import LineCommands
+from daemon.transactions.meter_orders import LineOrders
 from daemon.transactions.notices import Telling
 from daemon.transactions.staff_alarms import Staff
 from protocols.channels import Channel
@@ -112,7 +113,10 @@ class Assembly:
         relays = spec.relays
         profiles = _profiles(spec)
         return WireLine(
-            self._common_parts(spec, meters),
+            replace(
+                self._common_parts(spec, meters),
+                orders=LineOrders(spec.name, self.pool, self.authority),
+            ),
             WireParts(
                 driver_of=lambda meter: driver_of(
                     meter,
@@ -262,6 +266,7 @@ def authority_of(
         _since(time.monotonic()),
         SiteHold(),
         policies_of(section, policies),
+        meter_alarm=section.meter_alarm,
     )
 
 

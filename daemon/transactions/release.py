@@ -79,7 +79,7 @@ async def take_step(
     trip is cancelled. I16: in shadow mode, or while another process may hold the site, nothing is
     released; relays are still read. `now`: by the database's clock. `far_end`: who is at the other
     end of the line. `host_now`: the host's clock, None where it shows the same."""
-    sending = await _may_send(connection, authority)
+    sending = await may_send(connection, authority)
     hosts = host_now or (lambda: now)
     while True:
         due = await supply.due_command(connection, line, now, sending=sending)
@@ -133,7 +133,8 @@ async def abandon_trip(
     )
 
 
-async def _may_send(connection: AsyncConnection[Any], authority: Authority) -> bool:
+async def may_send(connection: AsyncConnection[Any], authority: Authority) -> bool:
+    """I16: in shadow mode, or while another process may hold the site, nothing is sent."""
     if authority.shadow_mode:
         return False
     if authority.hold is None:

@@ -2014,6 +2014,57 @@ CREATE TRIGGER command_transitions_are_journalled AFTER INSERT OR UPDATE ON comm
 CREATE TRIGGER command_event_is_never_changed BEFORE UPDATE OR DELETE ON command_event
     FOR EACH ROW EXECUTE FUNCTION refuse_change();
 
+-- What is set in a meter beside its relay: whether it keeps power, or warns its customer. No command, of which a point has one open: a
+-- reconnect never waits for these. One row of a meter and a thing; what became of it when is in its events.
+CREATE TABLE meter_order (
+    meter_id    integer NOT NULL REFERENCES meter,
+    what        text NOT NULL CHECK (what IN ('keep_power', 'alarm')),
+    is_on       boolean NOT NULL,
+    cause       text NOT NULL,
+    state       text NOT NULL CHECK (state IN ('persisted', 'sent', 'unknown', 'acked', 'verified', 'refused', 'failed', 'cancelled')),
+    may_be_on   boolean NOT NULL DEFAULT false,
+    made_at     timestamptz NOT NULL,
+    changed_at  timestamptz NOT NULL,
+    next_at     timestamptz,
+    sends       integer NOT NULL DEFAULT 0,
+    checks      integer NOT NULL DEFAULT 0,
+    detail      text NOT NULL DEFAULT '',
+    fence       bigint,
+    PRIMARY KEY (meter_id, what),
+    CONSTRAINT open_order_is_looked_at CHECK (next_at IS NOT NULL OR state NOT IN ('persisted', 'sent', 'unknown'))
+);
+COMMENT ON COLUMN meter_order.may_be_on IS 'a frame of ours that switches it on left, and none that switches it off was seen to have come: what others set is theirs';
+COMMENT ON COLUMN meter_order.next_at IS 'when the line has to send it or to look at the meter again; NULL: it has ended';
+CREATE INDEX open_meter_orders ON meter_order (meter_id, next_at) WHERE next_at IS NOT NULL;
+CREATE INDEX meter_orders_on ON meter_order (what, meter_id) WHERE may_be_on;
+CREATE TABLE meter_order_event (
+    id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    meter_id    integer NOT NULL REFERENCES meter,
+    at          timestamptz NOT NULL DEFAULT clock_timestamp(),
+    what        text NOT NULL,
+    is_on       boolean NOT NULL,
+    state       text NOT NULL,
+    cause       text NOT NULL,
+    detail      text NOT NULL
+);
+CREATE INDEX events_of_meter_orders ON meter_order_event (meter_id, id);
+CREATE FUNCTION journal_meter_order() RETURNS trigger LANGUAGE plpgsql
+    SECURITY DEFINER SET search_path = public, pg_temp AS $$
+BEGIN
+    IF TG_OP = 'INSERT' OR (NEW.state, NEW.sends, NEW.is_on) IS DISTINCT FROM (OLD.state, OLD.sends, OLD.is_on) THEN
+        INSERT INTO meter_order_event (meter_id, what, is_on, state, cause, detail)
+        VALUES (NEW.meter_id, NEW.what, NEW.is_on, NEW.state, NEW.cause, NEW.detail);
+    END IF;
+    IF NEW.state = 'persisted' THEN
+        PERFORM pg_notify('meterd_command', m.line) FROM meter m WHERE m.id = NEW.meter_id;
+    END IF;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER meter_orders_are_journalled AFTER INSERT OR UPDATE ON meter_order
+    FOR EACH ROW EXECUTE FUNCTION journal_meter_order();
+CREATE TRIGGER meter_order_event_is_never_changed BEFORE UPDATE OR DELETE ON meter_order_event
+    FOR EACH ROW EXECUTE FUNCTION refuse_change();
+
 -- 64 bits of what has a place above one and up to another, as PostgreSQL hashes arrays and records: quick, in any order.
 -- Of the journal: how much was moved, and which version of its row says so. Nobody changes any of a row's columns but by another
 -- version, of a later database transaction; `sealer` is the age of the one that sealed these, and the distance stays. Only a
@@ -2240,7 +2291,9 @@ INSERT INTO retention (table_name, keep, reason) VALUES
     ('field_job_owner', NULL, 'who was cut and restored'),
     ('breaker', NULL, 'why nobody was cut'),
     ('command', NULL, 'who was cut and restored'),
-    ('command_event', NULL, 'who was cut and restored');
+    ('command_event', NULL, 'who was cut and restored'),
+    ('meter_order', NULL, 'what we set in a meter'),
+    ('meter_order_event', NULL, 'what we set in a meter');
 
 -- Rows from before this moment may go; NULL: none. A clock that runs ahead is not believed further than the meters' own days.
 CREATE FUNCTION retention_cut(of_table text, asked timestamptz) RETURNS timestamptz STABLE LANGUAGE sql AS $$
@@ -2457,6 +2510,8 @@ INSERT INTO daemon_privilege (table_name, privileges) VALUES
     ('breaker', 'INSERT, UPDATE (reset_actor, reset_reason, reset_asked_at, reset_second, reset_at)'),
     ('command', 'INSERT, UPDATE'),
     ('command_event', ''),
+    ('meter_order', 'INSERT, UPDATE'),
+    ('meter_order_event', ''),
     ('guard_verdict', 'INSERT'),
     ('attempt', 'INSERT, UPDATE'),
     ('outage', 'INSERT, UPDATE, DELETE');

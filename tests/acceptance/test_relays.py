@@ -69,6 +69,15 @@ def test_in_shadow_mode_it_is_a_case_and_no_control_frame_leaves(shadow: Stage) 
     assert shadow.bench.relay_is_open(PAYER)
 
 
+def test_a_mark_is_set_in_the_meter_and_nothing_else_is(staged: Stage) -> None:
+    said = ("--point", f"P{int(PAYER)}", "--reason", "hospital", "--actor", "li")
+    staged.meterd("protect", "add", "keep-power", *said)
+    staged.start_daemon()
+    staged.until("the meter keeps power", lambda: bool(staged.control_frames()))
+    frames = [(frame["address"], frame["action"]) for frame in staged.control_frames()]
+    assert frames == [(PAYER, "3A")]
+
+
 def _alarm(staged: Stage) -> dict[str, int]:
     found: dict[str, int] = staged.health()["alarms"].get("foreign_open", {})
     return found

@@ -14,6 +14,7 @@ from psycopg import AsyncConnection
 
 from config.notice_texts import shipped_texts
 from config.settings import OnCallSection
+from daemon.transactions.meter_orders import Ordering
 from daemon.transactions.staff_alarms import Staff, call_staff
 from daemon.transactions.supply_cases import supply_alarms
 from daemon.transactions.sweep import open_restore_jobs, sweep
@@ -21,7 +22,7 @@ from storage import field_jobs
 from storage.site_lock import SITE_LOCK
 from storage.supply import database_clock
 from tests.database.cli.test_document_commands import Place, pytestmark
-from tests.database.small_site import CUT_AT_ANY_TIME, NOW, SHADOW, ZONE, on, pay
+from tests.database.small_site import ARMED, CUT_AT_ANY_TIME, NOW, SHADOW, ZONE, on, pay
 from tests.database.transactions.test_control_facts import reasons
 from tests.database.transactions.test_supply import exhausted
 
@@ -129,6 +130,22 @@ async def _p1_is_cut(connection: AsyncConnection[Any]) -> None:
         "UPDATE point_supply SET supply_state = 'disconnected', relay_observed = 'open', "
         "relay_observed_at = now(), relay_evidence = 'C' FROM point WHERE id = point_id AND number = 'P1'"
     )
+
+
+def test_what_is_set_in_the_meter_is_told_behind_its_commands(place: Place) -> None:
+    told(place, "protect", "add", "keep-power", "--point", "P1", *SAID)
+    on(place.url, _p1_is_to_keep_power)
+    shown = said(place, "supply", "show", "--point", "P1", "--json").splitlines()
+    (order,) = [row for row in map(json.loads, shown) if row.get("what") == "keep_power"]
+    assert (order["to_be"], order["state"]) == ("on", "persisted")
+    assert "keep power is said" in said(place, "supply", "show", "--point", "P1")
+
+
+async def _p1_is_to_keep_power(connection: AsyncConnection[Any]) -> None:
+    await connection.execute(
+        "UPDATE point_supply SET relay_observed = 'closed', command_observed = 'closed'"
+    )
+    await Ordering(ARMED).look(connection)
 
 
 def test_a_breaker_is_reset_by_two_persons(place: Place) -> None:

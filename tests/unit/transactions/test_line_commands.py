@@ -13,7 +13,8 @@ from psycopg_pool import AsyncConnectionPool
 
 from daemon.control.authority import Authority
 from daemon.control.guard import Policy
-from daemon.transactions.line_commands import DATABASE_RETRY_S, MIN_WAIT_S, LineCommands
+from daemon.transactions.line_commands import LineCommands
+from daemon.transactions.line_steps import DATABASE_RETRY_S, MIN_WAIT_S
 from protocols.errors import LineDown
 
 NOW = datetime(2026, 3, 16, 4, tzinfo=UTC)
