@@ -390,7 +390,7 @@ def _written_as(
 ) -> Occasion:
     planned = next_window(now + policy.written_min, policy, terms.zone)
     # The hour is announced by the final notice, to which alone it binds.
-    return Occasion("written", text, key, planned_at=None, deadline_at=planned)
+    return Occasion("written", text, key, deadline_at=planned)
 
 
 def _visit(

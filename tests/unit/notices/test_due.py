@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import MISSING, fields, replace
 from datetime import UTC, date, datetime, time, timedelta
 from fractions import Fraction
 from typing import Any
@@ -226,6 +226,7 @@ def test_nobody_goes_there_where_no_notice_would_be_given(change: dict[str, Any]
 def test_somebody_goes_there_once_in_an_episode_whatever_came_of_it() -> None:
     for last in (PersonAsked(at(11, 8), is_open=True), PersonAsked(at(11, 8), is_open=False)):
         assert visits(replace(OLD, visited=last), at(20, 8)) == []
+    assert visits(replace(OLD, visited=PersonAsked(at(1, 3), is_open=False))) == []
     of_another = replace(OLD, visited=PersonAsked(at(1, 2), is_open=False))
     assert visits(of_another) == ["visit 7.1"]
     # Whom we called back goes again when it is due again, with another notice.
@@ -455,9 +456,13 @@ def test_what_nobody_said_of_an_account_a_contact_and_a_site() -> None:
     assert Occasion("warning", "low", "k") == Occasion(
         "warning", "low", "k", None, None, False, None, 0
     )
-    assert GOOD.usual_day_fen == 0
-    assert GOOD.told == ()
-    assert (GOOD.profile, GOOD.asked, GOOD.visited) == (None, None, None)
+    needed = [it.name for it in fields(AccountToTell) if it.default is MISSING]
+    bare = AccountToTell(**{name: getattr(GOOD, name) for name in needed})
+    assert bare == replace(GOOD, contacts=())
+    assert bare.usual_day_fen == 0
+    assert bare.contacts == ()
+    assert bare.told == ()
+    assert (bare.profile, bare.asked, bare.visited) == (None, None, None)
 
 
 def test_a_contact_without_consent_or_that_bounced_is_not_used() -> None:
@@ -507,6 +512,16 @@ def test_when_all_contacts_failed_a_person_is_asked_once() -> None:
     done = replace(tried, asked=PersonAsked(later, is_open=False))
     assert steps(done, later + HOUR) == [("written", 1)]
     assert [it.key for it in occasions(done, STRICT, TERMS, later)] == ["written 7.2"]
+    at_last = replace(tried, asked=PersonAsked(NOW + HOUR, is_open=False))
+    assert [it.key for it in occasions(at_last, STRICT, TERMS, later)] == ["written 7.2"]
+    # One that was done before the last contact was tried is none of that.
+    third = told("written 7.1", 3, NOW + 2 * HOUR, failed_at=NOW + 2 * HOUR)
+    more = having(replace(BROKE, contacts=(*CONTACTS, Contact(3, "tty", "zh"))), *tried.told, third)
+    early = replace(more, asked=PersonAsked(NOW + HOUR + MINUTE, is_open=False))
+    assert steps(early, NOW + 3 * HOUR) == [("written", None)]
+    # Whom nobody can reach, and of whom a person was asked: once.
+    alone = replace(BROKE, contacts=(), asked=PersonAsked(NOW, is_open=False))
+    assert steps(alone, later) == []
     # A task that was done before a round began does not end it.
     second = (*failed_round("written 7.1", NOW), told("written 7.2", 1, later + HOUR))
     again = replace(having(BROKE, *second), asked=PersonAsked(later, is_open=False))
@@ -537,6 +552,21 @@ def test_a_final_notice_announces_a_moment_in_the_window_that_leaves_time() -> N
     # With a single contact nobody is waited for.
     (final,) = occasions(replace(account, contacts=CONTACTS[:1]), STRICT, TERMS, at(12, 8))
     assert final.planned_at == at(12, 9, 30)
+
+
+def test_a_final_notice_is_announced_up_to_both_ends_of_what_a_written_one_allows() -> None:
+    planned = at(12, 11, 30)
+    for age in (STRICT.written_min, STRICT.written_max):
+        account = having(BROKE, delivered("written 7.1", 1, planned - age))
+        assert [it.planned_at for it in occasions(account, STRICT, TERMS, at(12, 8))] == [planned]
+    # On Sunday for Monday: a day later and no more.
+    account = having(BROKE, delivered("written 7.1", 1, at(12, 9)))
+    assert [it.planned_at for it in occasions(account, STRICT, TERMS, at(15, 9))] == [at(16, 9)]
+    assert list(occasions(account, STRICT, TERMS, at(15, 8, 59))) == []
+    # One that announces no moment is no round of these.
+    vague = told("final x", 1, at(15, 8), sent_at=at(15, 8))
+    (final,) = occasions(having(account, *account.told, vague), STRICT, TERMS, at(15, 9))
+    assert final.planned_at == at(16, 9)
 
 
 def test_a_final_notice_that_was_delivered_is_not_repeated_while_it_counts() -> None:
