@@ -17,7 +17,7 @@ WITH marked AS (
         JOIN point_supply v ON v.point_id = i.point_id AND v.supply_state = 'energised'
             AND v.relay_observed = 'closed' AND v.command_observed = 'closed' AND NOT v.keep_power_observed
         WHERE i.point_id = k.point_id AND i.to_at IS NULL AND i.has_relay OFFSET 0) i
-    LEFT JOIN meter_order o ON o.meter_id = i.meter_id AND o.what = 'keep_power'
+    LEFT JOIN LATERAL (SELECT * FROM meter_order o WHERE o.meter_id = i.meter_id AND o.what = 'keep_power' OFFSET 0) o ON true
     WHERE NOT EXISTS (SELECT FROM command c WHERE c.point_id = k.point_id
                       AND c.state IN ('persisted', 'sent', 'acked', 'unknown', 'verifying'))
       AND (o.meter_id IS NULL OR o.state = 'cancelled' OR NOT o.is_on AND o.state IN ('persisted', 'verified')
@@ -28,7 +28,7 @@ WITH marked AS (
     CROSS JOIN LATERAL (SELECT i.point_id FROM installation i WHERE i.meter_id = o.meter_id AND i.to_at IS NULL OFFSET 0) i
     WHERE o.may_be_on AND o.what = 'keep_power'
       AND (o.is_on OR o.state = 'cancelled' OR o.next_at IS NULL AND o.changed_at <= %(now)s::timestamptz - interval '1 day')
-      AND NOT EXISTS (SELECT FROM marked k WHERE k.point_id = i.point_id)
+      AND i.point_id NOT IN (SELECT point_id FROM marked)
 )
 INSERT INTO meter_order (meter_id, what, is_on, cause, state, made_at, changed_at, next_at)
 SELECT meter_id, 'keep_power', is_on, cause, 'persisted', %(now)s, %(now)s, %(now)s FROM wanted
@@ -48,7 +48,7 @@ WITH low AS (
         JOIN meter m ON m.id = i.meter_id AND m.protocol = 'dlt645-2007'
         JOIN point_supply v ON v.point_id = i.point_id AND v.supply_state = 'energised'
         WHERE x.account_id = low.id AND x.to_day IS NULL OFFSET 0) i
-    LEFT JOIN meter_order o ON o.meter_id = i.meter_id AND o.what = 'alarm'
+    LEFT JOIN LATERAL (SELECT * FROM meter_order o WHERE o.meter_id = i.meter_id AND o.what = 'alarm' OFFSET 0) o ON true
     WHERE low.state = 'active'
       AND (o.meter_id IS NULL OR o.state = 'cancelled' OR NOT o.is_on AND (o.state IN ('persisted', 'acked', 'verified'))
            OR o.state IN ('refused', 'failed') AND o.changed_at <= %(now)s::timestamptz - interval '1 day')

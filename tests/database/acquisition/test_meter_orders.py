@@ -4,6 +4,8 @@ money, to the bit of the status word, and back."""
 from __future__ import annotations
 
 import asyncio
+import json
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -29,8 +31,10 @@ from protocols.channels.tcp import TcpChannel
 from protocols.reading import RelayState
 from simulators.bench.running import Bench
 from simulators.bench.scenario import parse_scenario
+from storage import meter_orders
 from storage.database import Pool
 from storage.documents import Said
+from storage.supply import database_clock
 from tests.database.small_site import ARMED, SHADOW, Site, connect, pay, rows
 from tests.line_parts import line_parts
 
@@ -462,5 +466,51 @@ def test_a_command_that_comes_while_the_meter_is_read_goes_first(database_url: s
             orders.wake()
             assert not await orders.serve(reads)
             assert orders.due_in_s() == inf
+
+    run(story())
+
+
+async def _cost(connection: AsyncConnection[Any]) -> dict[str, int]:
+    """Pages that each look of the tick touched when there was nothing to do."""
+    values = {"now": await database_clock(connection), "after": 0, "most": 100, "alarms": True}
+    found = {}
+    async with connection.transaction():
+        await meter_orders.look_up_by_index(connection)
+        for look in ("order_keep_power", "order_alarms", "end_alarms"):
+            asked = f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {meter_orders.SQL[look]}"
+            cursor = await connection.execute(asked.encode(), values)
+            ((told,),) = await cursor.fetchall()
+            found[look] = (
+                told[0]["Plan"]["Shared Hit Blocks"] + told[0]["Plan"]["Shared Read Blocks"]
+            )
+            assert "Seq Scan" not in json.dumps(told)
+            # Nothing is compared one by one with all of the others.
+            assert not re.search(r"Removed by Join Filter.: [1-9]", json.dumps(told))
+    return found
+
+
+def test_what_the_tick_costs_does_not_grow_with_the_site(database_url: str) -> None:
+    async def story() -> None:
+        async with await connect(database_url) as connection:
+            site = Site.of(20)
+            await site.take_over(connection)
+            await connection.execute(SEEN_CLOSED)
+            await connection.execute("UPDATE account SET state = 'active', credit_state = 'low'")
+            for number in range(1, 21):
+                await set_mark(connection, "keep_power", Marked(point=f"P{number}"), LI)
+            await Ordering(WARNS).look(connection)
+            await connection.execute(
+                "UPDATE meter_order SET state = 'verified', may_be_on = true, next_at = NULL"
+            )
+            await connection.execute("UPDATE point_supply SET keep_power_observed = true")
+            await connection.execute("ANALYZE")
+            small = await _cost(connection)
+            for number in range(21, 1500):
+                site.add(number)
+            await site.take_over(connection)
+            await connection.execute("ANALYZE")
+            large = await _cost(connection)
+            for look, pages in small.items():
+                assert large[look] < 2 * pages, look
 
     run(story())
