@@ -1,18 +1,31 @@
 """A month of many accounts at once is to the fen what the rules say of each."""
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, replace
 from datetime import date
 from fractions import Fraction
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from config.tariff_form import read_version
 from config.tariff_version import Versions
-from daemon.billing.many import Month, amounts_fen, is_for_many, month_of
+from daemon.billing.many import (
+    LINKED,
+    USE,
+    YEAR_BEFORE,
+    Integers,
+    Month,
+    UseKey,
+    amounts_fen,
+    is_for_many,
+    month_of,
+    month_of_columns,
+    slabs_reached,
+)
 from daemon.billing.pricing import Terms, amounts, rounded_fen
 from daemon.billing.use import NoPrice, Use
 from tests.unit.billing.exact_account import Story, bill
@@ -491,3 +504,80 @@ def test_a_single_closed_day_asks_for_the_fee_of_its_phases(days: int) -> None:
     with pytest.raises(NoPrice, match="has no fees of 3 phases"):
         amounts_fen(month_of_stories([Story([of], {}, closed, phases=3)], MONTHS[1]))
     assert amounts_fen(month_of_stories([Story([of], {}, [], phases=3)], MONTHS[1]))
+
+
+def test_a_month_of_columns_is_that_of_its_accounts() -> None:
+    year = {"cycle": "year", "method": "price", "bounds_kwh": ["10"], "prices": ["1", "2"]}
+    versions = [
+        {"effective_from": "2026-01-01", "ladder": year},
+        {"effective_from": "2026-03-11", "energy": {"mode": "tou", "prices": {"peak": "1"}}},
+        {"effective_from": "2026-03-21", "energy": FLAT},
+    ]
+    march = [date(2026, 3, day) for day in range(1, 20)]
+    used = {
+        date(2026, 2, 3): {"total": Fraction(7)},
+        date(2026, 3, 3): {"total": Fraction(3)},
+        date(2026, 3, 12): {"total": Fraction(5), "peak": Fraction(4)},
+    }
+    plain = Story(versions, used, march)
+    other = Story(versions, {}, march, elsewhere={"2026": Fraction(9)}, phases=3)
+    again = replace(plain, use={})
+    told = [plain, other, again]
+    use: dict[UseKey, Integers] = {
+        (USE, 0, "total"): np.array([3, 0, 0]) * 10**8,
+        (LINKED, 0): np.array([1, 0, 0]),
+        (USE, 1, "total"): np.array([5, 0, 0]) * 10**8,
+        (USE, 1, "peak"): np.array([4, 0, 0]) * 10**8,
+        (LINKED, 1): np.array([1, 0, 0]),
+        YEAR_BEFORE: np.array([7, 0, 0]) * 10**8,
+    }
+    found = month_of_columns(
+        [terms_of(plain), terms_of(other)], np.array([0, 1, 0]), use, march, MONTHS[1]
+    )
+    assert numbers_of(found) == numbers_of(month_of_stories(told, MONTHS[1]))
+
+
+def numbers_of(month: Month) -> dict[str, Any]:
+    return {
+        it.name: numbers(getattr(month, it.name)) for it in fields(month) if it.name != "versions"
+    }
+
+
+def numbers(told: Any) -> Any:
+    if isinstance(told, Mapping):
+        return {key: numbers(it) for key, it in told.items()}
+    return told.tolist() if isinstance(told, np.ndarray) else told
+
+
+def test_the_slab_at_which_a_month_stands_is_told_of_each_ladder_by_month() -> None:
+    year = {"cycle": "year", "method": "price", "bounds_kwh": ["10"], "prices": ["1", "2"]}
+    steps = {"cycle": "month", "method": "price", "bounds_kwh": ["50"], "prices": ["1", "2"]}
+    versions = [
+        {"effective_from": "2026-01-01", "energy": FLAT},
+        {"effective_from": "2026-03-02", "ladder": SLAB},
+        {"effective_from": "2026-03-11", "ladder": year},
+        {"effective_from": "2026-03-21", "ladder": steps},
+    ]
+    march = MONTHS[1]
+    early, late = date(2026, 3, 3), date(2026, 3, 22)
+
+    def using(**kwh: str) -> Story:
+        days = {"plain": march, "slab": early, "year": date(2026, 3, 12), "steps": late}
+        return Story(versions, {days[it]: {"total": Fraction(of)} for it, of in kwh.items()})
+
+    told = [
+        using(plain="300", year="300", slab="50"),
+        using(slab="50", steps="50"),
+        using(slab="50", steps="50.00000001"),
+        replace(using(slab="51"), elsewhere={"2026-03": Fraction(150)}),
+        replace(using(slab="55"), bonuses=[(march, Fraction(5))]),
+        replace(using(slab="105", steps="0.01"), bonuses=[(march, Fraction(5))]),
+    ]
+    found = slabs_reached(month_of_stories(told, march))
+    assert found.tolist() == [[0, 0, 1, 2, 0, 1], [0, 1, 1, 1, 0, 1]]
+
+
+def test_without_a_ladder_by_month_no_slab_is_told() -> None:
+    of = {"effective_from": "2026-01-01", "energy": FLAT}
+    told = [Story([of], {date(2026, 3, 3): {"total": Fraction(300)}})] * 3
+    assert slabs_reached(month_of_stories(told, MONTHS[1])).shape == (0, 3)

@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import replace
-from datetime import date, timedelta
+from datetime import date
 from decimal import Decimal
 from random import Random
 from typing import Final
@@ -15,14 +15,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from config.tariff_version import TOTAL, Ladder, TariffVersion, Versions
+from config.tariff_version import TOTAL, Fixed, Ladder, TariffVersion, Versions
 from daemon.billing.earlier_days import of_earlier_days
 from daemon.billing.links import Link
 from daemon.billing.many_links import (
+    DAY,
     Charged,
     KeptMonth,
     ManyLinks,
     Moving,
+    are_plain,
+    by_pattern,
     charged,
     kept_use,
     month_number,
@@ -39,7 +42,6 @@ from tests.unit.billing.stories import DAYS, FIRST, RATES, seeds, story
 from tests.unit.billing.test_pricing import terms_of, uses_of
 
 ZONE = ZoneInfo("Asia/Shanghai")
-DAY = timedelta(days=1)
 Change = tuple[int, Link]
 """1 and a link that comes, or -1 and one that leaves."""
 POINT = PointRegisters(RATES, None)
@@ -369,12 +371,14 @@ MATRIX = replace(
         (TOU, (1, link_of(LAST, (5, 5), 0))),
         (MATRIX, (1, link_of(LAST, (300, 100, 200), 0))),
         (FLAT, (-1, link_of(LAST, (300, 100, 200), 0))),
+        (FLAT, (-1, link_of(LAST, (0, 0, 0), 0))),
         (FLAT, (1, link_of(date(2026, 1, 1), (300, 100, 200), 0))),
     ],
     ids=[
         "a rate is not told",
         "a price by link",
         "use that was never put in",
+        "a link that was never put in",
         "before the first version",
     ],
 )
@@ -391,3 +395,217 @@ def test_what_is_for_no_arrays_is_left_to_the_rules_of_one_account(
 )
 def test_what_is_kept_otherwise_is_not_read(use: list[int]) -> None:
     assert kept_use(np.array([use]), tariff_of(Versions((FLAT,)))) is None
+
+
+TWO_SLABS = Ladder(
+    "month",
+    "slab",
+    (Decimal(100),),
+    (Decimal("0.5"), Decimal("0.6")),
+    whole_above_kwh=Decimal(100),
+)
+SLAB = replace(FLAT, energy={}, ladder=TWO_SLABS)
+LATER = date(2026, 3, 11)
+
+
+@pytest.mark.parametrize("other", [MATRIX, SLAB, replace(FLAT, minimum_yuan=Decimal(30))])
+def test_a_tariff_is_plain_whose_days_make_no_day_before_dearer(other: TariffVersion) -> None:
+    assert are_plain(Versions((FLAT, replace(BY_YEAR, effective_from=LATER))))
+    assert not are_plain(Versions((other,)))
+    assert not are_plain(Versions((FLAT, replace(other, effective_from=LATER))))
+
+
+ONE_YUAN = (1, link_of(LAST, (200, 0, 0), 0))
+
+
+def charged_of(
+    versions: Sequence[TariffVersion],
+    changes: Sequence[Sequence[Change]],
+    closed: Sequence[date] = (),
+    use: Sequence[int] = (),
+) -> Charged | None:
+    """Of accounts that used so many kWh on 2 March, if any, at the prices of the first version."""
+    books = []
+    for place in range(len(changes)):
+        kwh = use[place] if use else 0
+        book = book_of(versions[0], *([(date(2026, 3, 2), kwh * 10**8)] if kwh else []))
+        books.append(replace(book, terms=Terms(Versions(tuple(versions)))))
+    return charged(given_of(books, changes), closed, ZONE)
+
+
+def test_a_link_that_leaves_gives_back_what_it_cost() -> None:
+    book = book_of(FLAT, (date(2026, 3, 2), 2 * 10**8))
+    book.month(MARCH).posted_fen = {"energy": 100}
+    (sign, link) = ONE_YUAN
+    assert outcome(book, (-sign, link)) == ({MARCH: []}, {Stream(MARCH, "energy"): -100})
+
+
+def test_use_of_which_no_link_is_left_is_to_be_gathered_anew() -> None:
+    assert charged_of([FLAT], [[(-1, ONE_YUAN[1])]], use=[3]) is None
+
+
+def test_what_a_month_cost_is_kept_with_it() -> None:
+    found = charged_of([FLAT], [[ONE_YUAN], []], use=[3, 0])
+    assert found is not None
+    month = found.months[MARCH]
+    assert {code: it.tolist() for code, it in month.kept.posted_fen.items()} == {"energy": [250, 0]}
+    assert month.kept.is_there.tolist() == [True, False]
+
+
+def test_an_account_of_which_nothing_is_kept_but_a_fee_is_there() -> None:
+    fee = replace(FLAT, fixed=Fixed(daily_yuan=Decimal("0.2")))
+    found = charged_of([fee], [[]], [MARCH])
+    assert found is not None
+    month = found.months[MARCH]
+    assert month.kept.is_there.tolist() == [True]
+    assert month.moved_fen["fixed"].tolist() == [20]
+
+
+NEXT = replace(FLAT, version_id="next", effective_from=LATER)
+FEE = Fixed(daily_yuan=Decimal("0.2"))
+
+
+def test_the_versions_are_told_that_charge_for_use_or_days() -> None:
+    fees = [replace(FLAT, fixed=FEE), replace(NEXT, fixed=FEE)]
+    closed = [date(2025, 12, 31), date(2026, 3, 10)]
+
+    def numbers(
+        versions: Sequence[TariffVersion], changes: Sequence[Change], closed: Sequence[date] = ()
+    ) -> list[int]:
+        found = charged_of(versions, [changes], closed)
+        assert found is not None
+        return [*found.versions]
+
+    assert numbers([FLAT, NEXT], [ONE_YUAN]) == [10]
+    assert numbers([FLAT, NEXT], [ONE_YUAN], closed) == [10]
+    assert numbers(fees, [ONE_YUAN], closed) == [7, 10]
+    assert numbers(fees, [], closed) == [7]
+    assert numbers(fees, []) == []
+
+
+def test_a_version_whose_last_link_left_charges_no_more() -> None:
+    book = book_of(FLAT, (date(2026, 3, 2), 2 * 10**8))
+    found = charged(given_of([book], [[(-1, ONE_YUAN[1])]]), [], ZONE)
+    assert found is not None
+    assert [*found.versions] == []
+
+
+def test_without_accounts_that_changed_nothing_is_charged() -> None:
+    found = charged_of([FLAT], [[]])
+    assert found is not None
+    assert (found.months, [*found.versions], found.are_dearer.tolist()) == ({}, [], [False])
+
+
+EARLIER = replace(FLAT, version_id="earlier", effective_from=date(2025, 1, 1))
+
+
+@pytest.mark.parametrize(
+    ("versions", "is_for_arrays"),
+    [
+        ([replace(EARLIER, ladder=BY_YEAR.ladder), FLAT], True),
+        ([EARLIER, BY_YEAR], True),
+        ([FLAT, replace(BY_YEAR, effective_from=date(2026, 6, 1))], True),
+        ([FLAT, replace(BY_YEAR, effective_from=LATER)], False),
+        ([BY_YEAR, NEXT], False),
+        ([FLAT, NEXT, replace(BY_YEAR, effective_from=date(2026, 3, 20))], False),
+    ],
+)
+def test_a_year_is_of_ladders_by_year_or_of_none(
+    versions: Sequence[TariffVersion], is_for_arrays: bool
+) -> None:
+    assert (charged_of(versions, [[ONE_YUAN]]) is not None) == is_for_arrays
+
+
+def test_days_alone_are_charged_by_whatever_ladder() -> None:
+    found = charged_of([replace(BY_YEAR, fixed=FEE), replace(NEXT, fixed=FEE)], [[]], [MARCH])
+    assert found is not None
+    assert found.months[MARCH].moved_fen["fixed"].tolist() == [20]
+
+
+def test_what_was_used_in_months_that_are_not_told_counts_for_its_ladder() -> None:
+    links = given_of([book_of(BY_YEAR)] * 2, [[ONE_YUAN]] * 2)
+    links = replace(links, used_before=np.array([99, 97]) * 10**8)
+    found = charged(links, [], ZONE)
+    assert found is not None
+    assert found.months[MARCH].moved_fen["tier"].tolist() == [5, 0]
+
+
+def test_whose_days_before_may_be_dearer_is_told() -> None:
+    found = charged_of([SLAB], [[ONE_YUAN]] * 4, use=[97, 98, 99, 101])
+    assert found is not None
+    assert found.are_dearer.tolist() == [False, False, True, False]
+
+
+def test_each_ladder_by_month_makes_days_before_dearer() -> None:
+    later = replace(SLAB, version_id="later", effective_from=LATER)
+    low = replace(TWO_SLABS, bounds_kwh=(Decimal(50),), whole_above_kwh=Decimal(50))
+    for versions in ([replace(SLAB, ladder=low), later], [SLAB, replace(later, ladder=low)]):
+        found = charged_of(versions, [[ONE_YUAN]] * 2, use=[49, 60])
+        assert found is not None
+        assert found.are_dearer.tolist() == [True, False]
+
+
+def test_a_minimum_that_is_charged_makes_days_before_dearer() -> None:
+    least = replace(FLAT, minimum_yuan=Decimal("1.01"))
+    march = [MARCH + n * DAY for n in range(31)]
+    found = charged_of([least], [[], [ONE_YUAN], [(1, link_of(LAST, (300, 0, 0), 0))]], march)
+    assert found is not None
+    assert found.months[MARCH].moved_fen["minimum"].tolist() == [101, 1, 0]
+    assert found.are_dearer.tolist() == [True, True, False]
+
+
+def test_whose_phases_have_no_fee_is_left_to_the_rules_of_one_account() -> None:
+    by_slab = replace(SLAB, fixed=Fixed(by_slab={3: (Decimal(1), Decimal(2))}))
+    assert charged_of([by_slab], [[ONE_YUAN]], [MARCH]) is None
+
+
+def test_only_those_who_are_asked_for_are_encoded() -> None:
+    month = KeptMonth(np.array([True, True, False, True]))
+    nothing = nothing_used(FLAT, 4)
+    every = np.arange(4)
+    month.use[1] = nothing.plus(every, nothing._replace(links=np.array([1, 2, 3, 0])))
+    month.use[0] = nothing.plus(every, nothing._replace(links=np.array([4, 0, 0, 0])))
+    asked = np.array([True, True, True, True])
+    found = [(a.tolist(), b.tolist()) for a, b in encoded_columns(month, asked, [7, 10])]
+    assert sorted(found) == [
+        ([0], [[7, 4, 0, 1, 0, 10, 1, 0, 1, 0]]),
+        ([1], [[10, 2, 0, 1, 0]]),
+        ([3], [[]]),
+    ]
+    asked[0] = False
+    assert [a.tolist() for a, _ in encoded_columns(month, asked, [7, 10])] == [[3], [1]]
+
+
+def test_what_was_encoded_of_versions_is_read_again() -> None:
+    tou = replace(TOU, effective_from=LATER)
+    tariff = tariff_of(Versions((FLAT, tou)))
+    rows = np.array([[10, 1, 0, 3, 5, 2, 3, 7, 2, 1, 1, 9], [10, 4, 0, 3, 6, 2, 4, 7, 3, 1, 1, 8]])
+    use = kept_use(rows, tariff)
+    assert use is not None
+    assert [*use] == [1, 0]
+    assert use[1].links.tolist() == [1, 4]
+    assert use[0].estimated.tolist() == [1, 1]
+    assert {name: it.tolist() for name, it in use[1].registers.items()} == {
+        "total": [5, 6],
+        "peak": [2, 2],
+        "valley": [3, 4],
+    }
+    assert use[0].registers["total"].tolist() == [9, 8]
+
+
+@pytest.mark.parametrize("other", [[10, 1, 0, 1, 100], [7, 1, 0, 2, 100]])
+def test_rows_of_another_layout_are_not_read(other: list[int]) -> None:
+    tariff = tariff_of(Versions((FLAT, NEXT)))
+    assert kept_use(np.array([[7, 1, 0, 1, 100], other]), tariff) is None
+
+
+def test_rows_are_told_by_what_is_alike() -> None:
+    rows = np.zeros((5, 10), dtype=bool)
+    rows[[1, 4], 9] = True
+    rows[2, 0] = True
+    found = {tuple(np.flatnonzero(row)): places.tolist() for row, places in by_pattern(rows)}
+    assert found == {(): [0, 3], (9,): [1, 4], (0,): [2]}
+    assert [(row.tolist(), it.tolist()) for row, it in by_pattern(rows[:, :0])] == [
+        ([], [0, 1, 2, 3, 4])
+    ]
+    assert [*by_pattern(rows[:0])] == [*by_pattern(rows[:0, :0])] == []
