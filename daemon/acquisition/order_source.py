@@ -46,5 +46,8 @@ class OrderSource(Protocol):
     def due_in_s(self) -> float:
         """Seconds until there is something to look at; infinite when nothing is known of."""
 
+    def is_due(self) -> bool:
+        """True if `serve` would look now."""
+
     async def serve(self, execute: Callable[[OrderStep], Awaitable[None]]) -> bool:
         """Execute the next step if one is due; True if there was one."""

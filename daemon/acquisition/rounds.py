@@ -24,8 +24,8 @@ from daemon.acquisition.relay_looks import look_at_asked_relay
 log = structlog.get_logger("line")
 
 HELD_BACK_S = 1.0
-"""A slot that could be read and is not, at midnight or while back-fill must wait, is looked at
-again after this time."""
+"""A slot that could be read and is not, at midnight or while back-fill must wait, or an order that
+is held back, is looked at again after this time."""
 
 
 def begin_round(jobs: Jobs) -> None:
@@ -76,8 +76,16 @@ def idle_for_s(jobs: Jobs) -> float:
         until_command,
         jobs.midnight_in_s(),
         _reread_in_s(jobs),
-        inf if jobs.parts.orders is None else jobs.parts.orders.due_in_s(),
+        _order_in_s(jobs),
     )
+
+
+def _order_in_s(jobs: Jobs) -> float:
+    orders = jobs.parts.orders
+    if orders is None:
+        return inf
+    # One that is due and was not asked for: at midnight, or while it is open who would get it.
+    return HELD_BACK_S if orders.is_due() else orders.due_in_s()
 
 
 def _reread_in_s(jobs: Jobs) -> float:

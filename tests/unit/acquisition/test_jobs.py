@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import structlog
 from prometheus_client import REGISTRY
+from psycopg_pool import AsyncConnectionPool
 
 from daemon.acquisition.conversations import Preempted
 from daemon.acquisition.jobs import Jobs
+from daemon.acquisition.meter_orders import obey_one
 from daemon.acquisition.meter_port import (
     Action,
     GatewayAnswered,
@@ -27,7 +29,10 @@ from daemon.acquisition.meter_port import (
 from daemon.acquisition.planning.reads import ReadRequest
 from daemon.acquisition.rounds import begin_round, do_urgent, idle_for_s, is_urgent
 from daemon.acquisition.site_clock import SiteClock
+from daemon.control.authority import Authority
+from daemon.control.guard import Policy
 from daemon.quality.arrival import Arrival, PolledFreeze, SettingsRead
+from daemon.transactions.meter_orders import LineOrders
 from protocols.errors import FrameError, MeterRefused, NoReply
 from protocols.reading import MeterIdentity, RelayState
 from storage.archive import SiteMeter
@@ -189,6 +194,19 @@ def test_no_freeze_is_made_of_a_clock_that_is_doubted_and_the_line_has_its_time_
     site.doubt = ""
     assert site.rounds() == 1
     assert len(site.arrived) == 1
+
+
+def test_a_line_does_not_spin_over_an_order_that_waits_until_it_is_sure_who_gets_it() -> None:
+    site = Site(Port(), at_s=3600)
+    nobody_asks = cast(AsyncConnectionPool[Any], None)
+    authority = Authority(Policy(), ZONE, shadow_mode=False, running_for=timedelta)
+    orders = LineOrders("midnights", nobody_asks, authority)
+    site.jobs.parts = replace(site.jobs.parts, orders=orders)
+    site.jobs.question = lambda: "two callers say that they are this terminal"
+    orders.wake()
+    ports = cast(Any, site._port)
+    assert not asyncio.run(obey_one(site.jobs, ports))
+    assert 0.5 < idle_for_s(site.jobs) <= 1
 
 
 def test_the_freeze_of_the_day_of_installation_is_the_first() -> None:
