@@ -107,7 +107,9 @@ def after_look(order: Order, relay: RelayState | None, now: datetime) -> Next:
         # Silence is unknown, and what was accepted stays so.
         return put_off(order, "the meter is silent", now, "acked" if was_accepted else "unknown")
     is_keep_power = order.what == "keep_power"
-    if (relay.keep_power if is_keep_power else relay.alarm) == order.is_on:
+    # A meter that never shows its warning shows none whatever became of the frame that ends it.
+    is_told = is_keep_power or order.is_on or was_accepted
+    if is_told and (relay.keep_power if is_keep_power else relay.alarm) == order.is_on:
         bit = 12 if is_keep_power else 7
         return Next("verified", None, f"bit {bit} of status word 3", is_proved=True)
     if was_accepted and order.checks < LOOKS_AFTER_ACK:

@@ -116,7 +116,7 @@ def test_an_answer(answer: Answer, state: str, next_at: datetime | None) -> None
 
 @pytest.mark.parametrize(
     ("order", "relay", "shown"),
-    [(KEEP, KEPT, 12), (END, CLOSED, 12), (WARN, WARNING, 7), (CALM, CLOSED, 7)],
+    [(KEEP, KEPT, 12), (END, CLOSED, 12), (WARN, WARNING, 7)],
 )
 @pytest.mark.parametrize("state", ["sent", "acked", "unknown"])
 def test_the_status_word_proves_it(
@@ -125,6 +125,18 @@ def test_the_status_word_proves_it(
     sent = replace(order, state=state, sends=3)
     detail = f"bit {shown} of status word 3"
     assert after_look(sent, relay, NOW) == Next("verified", None, detail, is_proved=True)
+
+
+def test_that_a_meter_shows_no_warning_does_not_prove_that_it_was_told_to_end_it() -> None:
+    for state in ("sent", "unknown"):
+        lost = replace(CALM, state=state, sends=1)
+        next_at = NOW + timedelta(minutes=1)
+        assert after_look(lost, CLOSED, NOW) == Next(
+            "persisted", next_at, "not so, it is sent again"
+        )
+    told = replace(CALM, state="acked", sends=1)
+    proved = Next("verified", None, "bit 7 of status word 3", is_proved=True)
+    assert after_look(told, CLOSED, NOW) == proved
 
 
 def test_what_was_accepted_may_be_shown_later_and_a_warning_never() -> None:
