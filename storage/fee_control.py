@@ -31,7 +31,7 @@ class Trip(NamedTuple):
 
     `guard`: what was kept of why when it was sent last, or of the last look where it never was.
     `is_heard_before`: that was kept of an earlier step already. `since`: when the credit was
-    exhausted."""
+    exhausted; None where there was some when it was asked for."""
 
     id: UUID
     point: str

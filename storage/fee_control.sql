@@ -105,6 +105,7 @@ LEFT JOIN LATERAL (SELECT x.account_id FROM point_account x
                      AND coalesce(x.to_day::timestamp AT TIME ZONE %(zone)s, 'infinity') > c.created_at LIMIT 1) h ON true
 LEFT JOIN account a ON a.id = h.account_id
 LEFT JOIN LATERAL (SELECT y.started_at FROM arrears_episode y WHERE y.account_id = a.id AND y.started_at <= c.created_at
+                     AND coalesce(y.ended_at, 'infinity') > c.created_at
                    ORDER BY y.started_at DESC LIMIT 1) e ON true
 WHERE c.action = 'trip' AND starts_with(c.id::text, %(begins)s)
 ORDER BY c.id LIMIT 2

@@ -144,3 +144,24 @@ def test_a_cut_is_found_by_what_its_id_begins_with(database_url: str) -> None:
         assert await trips(connection, "%", ZONE) == []
 
     on(database_url, story)
+
+
+def test_a_cut_that_money_has_nothing_to_do_with_is_not_told_from_debts_of_years_ago(
+    database_url: str,
+) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        await a_site(connection)
+        await connection.execute(
+            "INSERT INTO arrears_episode (account_id, started_at, ended_at) SELECT id, %s, %s"
+            " FROM account WHERE number = 'A1'",
+            (at(OPEN), at(OPEN + DAY)),
+        )
+        address = f"{1:012d}"
+        await connection.execute(COMMAND, (FIRST, at(OPEN + 9 * DAY), NOW, NOW, "P1", address))
+        (safety,) = await trips(connection, FIRST, ZONE)
+        assert (safety.account, safety.since) == ("A1", None)
+        await connection.execute("UPDATE arrears_episode SET ended_at = %s", (at(OPEN + 10 * DAY),))
+        (cut,) = await trips(connection, FIRST, ZONE)
+        assert cut.since == at(OPEN)
+
+    on(database_url, story)
