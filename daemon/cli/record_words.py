@@ -77,6 +77,7 @@ CHINESE: Final[Mapping[str, str]] = {
     "verifying": "核实中",
     "verified": "已核实",
     "refused": "被拒绝",
+    "failed": "失败",
     "expired": "已过期",
     "superseded": "被取代",
     "cancelled": "已取消",

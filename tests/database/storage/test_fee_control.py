@@ -1,16 +1,24 @@
 """What was done to a customer is his record, and nobody else's (R40)."""
 
+import re
 from datetime import datetime, time, timedelta
 from typing import Any
 
 import pytest
 from psycopg import AsyncConnection
 
+from daemon.cli.record_words import CHINESE
 from storage.fee_control import record, trips
-from tests.database.small_site import DAY, NOW, OPEN, TODAY, ZONE, Site, on, pay
+from tests.database.small_site import DAY, NOW, OPEN, TODAY, ZONE, Site, on, pay, rows
 
 pytestmark = pytest.mark.hypertables
 GIVEN = OPEN + 20 * DAY
+SAID_OF = ["command", "field_job", "supply_mark", "notice", "cut_order", "guard_verdict"]
+SAID_IN = ("state", "kind", "cause", "decision", "action")
+WORDS = (
+    "SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE contype = 'c'"
+    " AND conrelid = ANY(%s::regclass[]) AND pg_get_constraintdef(oid) ~ %s"
+)
 COMMAND = (
     "INSERT INTO command (id, point_id, meter_id, address, line, action, cause, state, guard,"
     " created_at, expires_at, next_at) SELECT %s::uuid, p.id, m.id, '1', 'line', 'trip', 'arrears',"
@@ -163,5 +171,16 @@ def test_a_cut_that_money_has_nothing_to_do_with_is_not_told_from_debts_of_years
         await connection.execute("UPDATE arrears_episode SET ended_at = %s", (at(OPEN + 10 * DAY),))
         (cut,) = await trips(connection, FIRST, ZONE)
         assert cut.since == at(OPEN)
+
+    on(database_url, story)
+
+
+def test_every_word_that_the_database_may_keep_of_it_is_told_in_chinese(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        pattern = rf"^CHECK \(\(\(?({'|'.join(SAID_IN)})\M.* = ANY"
+        told = await rows(connection, WORDS, SAID_OF, pattern)
+        words = {word for it in told for word in re.findall(r"'(\w+)'", it)}
+        assert len(words) > 30
+        assert words - set(CHINESE) == set()
 
     on(database_url, story)
