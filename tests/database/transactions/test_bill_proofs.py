@@ -182,7 +182,9 @@ def test_an_exchange_in_a_span_over_the_end_of_a_month(database_url: str) -> Non
         moment = datetime.combine(APRIL, time(10, 30), ZONE)
         final, initial = (Decimal("133.25"),), (Decimal("7.25"),)
         change = Exchange("P1", moment, "000000000077", final, initial, ratio=Decimal(2))
-        await file_document(connection, change, LI, NOW)
+        filed = await file_document(connection, change, LI, NOW)
+        assert filed.number is not None
+        await approve_document(connection, filed.number, WANG, NOW)
         new = (await meters(connection))["P1"]
         await read(connection, new, {33: "10.55"})
         bills = await proven(connection)

@@ -15,7 +15,7 @@ from psycopg import AsyncConnection
 from daemon.transactions import decisions
 from daemon.transactions.collect import collect, settle_marked
 from daemon.transactions.documents.desk import DocumentRefused
-from daemon.transactions.documents.filing import file_document
+from daemon.transactions.documents.filing import approve, file_document
 from daemon.transactions.documents.ratio_change import RatioChange
 from daemon.transactions.sweep import sweep
 from storage import archive
@@ -74,7 +74,9 @@ async def import_accounts(connection: AsyncConnection[Any], n: int) -> None:
 async def change_ratios(connection: AsyncConnection[Any], n: int) -> None:
     document = RatioChange(f"P{n % POINTS + 1}", OPEN + 40 * DAY, Decimal(2 + n), None)
     with suppress(DocumentRefused):
-        await file_document(connection, document, Said("Li", "because"), NOW)
+        filed = await file_document(connection, document, Said("Li", "because"), NOW)
+        if filed.number is not None and filed.state == "waits":
+            await approve(connection, filed.number, Said("Wang", "seen"), NOW)
 
 
 async def decide(connection: AsyncConnection[Any], n: int) -> None:
