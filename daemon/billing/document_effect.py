@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -157,8 +157,22 @@ def effect(before: Picture, after: Picture, billed: Iterable[tuple[date, date]])
         moved=frozenset(moved),
         given_back=frozenset(given_back),
         beyond=tuple(_beyond(before, after)),
-        ratios=tuple(it for it in after.ratios if it not in before.ratios),
+        ratios=tuple(_other_ratios(before.ratios, after.ratios)),
     )
+
+
+def _other_ratios(
+    before: Sequence[Multiplied], after: Sequence[Multiplied]
+) -> Iterator[Multiplied]:
+    """From which moments on it is another one: also where what was told is taken back."""
+    for since in sorted({it.since for it in (*before, *after)}):
+        becomes = _ratio_at(after, since)
+        if becomes is not None and becomes != _ratio_at(before, since):
+            yield Multiplied(since, becomes)
+
+
+def _ratio_at(told: Sequence[Multiplied], moment: datetime) -> Decimal | None:
+    return next((it.ratio for it in reversed(told) if it.since <= moment), None)
 
 
 def _beyond(before: Picture, after: Picture) -> Iterator[Beyond]:

@@ -231,6 +231,10 @@ def test_a_ratio_waits_for_a_second_person_though_no_day_is_billed_by_it_yet(
         with pytest.raises(DocumentRefused, match="same_person"):
             await approve(connection, 1, LI, NOW)
         await approve(connection, 1, WANG, NOW)
+        back = await filed(connection, RatioChange("P1", day, Decimal(1), None), is_trial=True)
+        assert (back.needs_another, back.moved) == (True, 0)
+        (words,) = in_words("P1", back.effects["P1"])
+        assert words == f"P1: from {day} 00:00 on the register counts 1 times"
         meter = (await meters(connection))["P1"]
         await store(connection, freeze(meter, day + DAY, "127"))
         assert await balance(connection, "A1") == -50 * (25 + 2 * 80)
