@@ -93,6 +93,15 @@ async def in_service(connection: Connection, month: date) -> list[NumberedAccoun
     return [NumberedAccount(*row) for row in rows]
 
 
+async def unsettled(
+    connection: Connection, accounts: Sequence[NumberedAccount], month: date
+) -> str | None:
+    """The first of them of which something of the month, or before it, is yet to be settled."""
+    values = {"accounts": array([it.id for it in accounts]), "month": month}
+    ((number,),) = await fetch_rows(connection, SQL["unsettled"], values)
+    return None if number is None else str(number)
+
+
 async def counted(
     connection: Connection, accounts: Sequence[NumberedAccount], month: date
 ) -> list[CountedRow]:

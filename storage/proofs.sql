@@ -5,6 +5,10 @@ SELECT id, number, tariff_id FROM account WHERE number = ANY(%(numbers)s) ORDER 
 SELECT id, number, tariff_id FROM account
 WHERE opened_on < %(month)s::date + interval '1 month' AND (last_day IS NULL OR last_day >= %(month)s) ORDER BY number
 
+-- unsettled -- the first of these accounts of which something of a month, or before it, is yet to be settled
+SELECT min(a.number) FROM to_settle s JOIN account a ON a.id = s.account_id
+WHERE s.account_id = ANY(%(accounts)s::int[]) AND s.from_day < %(month)s::date + interval '1 month'
+
 -- counted -- fen by account, the month that they count for and, of charges, the month that they are about: a charge counts for
 -- the month of its stream, which of an adjustment is the one in which it was made, all else for that of its value date
 SELECT c.account_id, m.month, m.about, sum(m.charged_fen)::bigint AS charged_fen, sum(m.other_fen)::bigint AS other_fen

@@ -24,7 +24,7 @@ from protocols.errors import MeterdError
 
 
 class NotSettled(MeterdError):
-    """What is published is not what was billed: the account is yet to be settled."""
+    """What counts is not what was billed: the account is yet to be settled."""
 
 
 class Shown(NamedTuple):

@@ -14,7 +14,7 @@ from config.tariff_version import Versions
 from daemon.billing.links import Link
 from daemon.billing.pricing import Terms, days_of
 from daemon.billing.proof.bill import BillFacts, Money, PointFact
-from daemon.billing.proof.measured import Known, Shown, measured
+from daemon.billing.proof.measured import Known, NotSettled, Shown, measured
 from daemon.billing.settlement import is_posted
 from daemon.transactions.books import account_terms
 from daemon.transactions.proofs.journal import posted
@@ -62,6 +62,8 @@ async def bills(
         links = await _links(connection, told, rated)
         known = await _known(connection, [link for of in links.values() for link in of])
         closed = set(await _closed_days(connection, rated.values()))
+        due = [it for it in accounts if is_posted(told[it.id], month, closed)]
+        await _look_for_unsettled(connection, [it for it in due if told[it.id].is_by_month], month)
         ledger = await posted(connection, accounts, month, rated, head)
     return [
         BillFacts(
@@ -74,9 +76,20 @@ async def bills(
             money=_money(counted[it.id], ledger[it.id].charged, rated[it.id], month),
             seals=ledger[it.id].seals,
         )
-        for it in accounts
-        if is_posted(told[it.id], month, closed)
+        for it in due
     ]
+
+
+async def _look_for_unsettled(
+    connection: AsyncConnection[Any], by_month: Sequence[NumberedAccount], month: date
+) -> None:
+    """Between the end of a month and its postings there is no bill. NotSettled."""
+    waiting = await proofs.unsettled(connection, by_month, month) if by_month else None
+    if waiting is not None:
+        raise NotSettled(
+            f"account {waiting}: something of {month:%Y-%m} is yet to be settled; ask again soon, "
+            "and meterd standstill says what keeps it"
+        )
 
 
 def _rated(counted: Iterable[CountedRow], month: date) -> set[date]:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from psycopg import AsyncConnection
 
+from daemon.billing.proof.measured import NotSettled
 from daemon.transactions.collect import settle_marked
 from daemon.transactions.day_close import close_days
 from daemon.transactions.proofs.bills import bills
@@ -137,6 +138,10 @@ def test_a_bill_of_who_is_settled_by_months_comes_when_the_month_is_over(databas
         asked = await in_service(connection, MARCH)
         found = await bills(connection, asked, MARCH, ZONE)
         assert [it.account for it in found] == ["A2"]
+        # The month is over, and a hundred thousand are settled for it one after the other.
+        await close_days(connection, ZONE, datetime.combine(APRIL, time(1), ZONE))
+        with pytest.raises(NotSettled, match="account A1: something of 2026-03"):
+            await bills(connection, asked, MARCH, ZONE)
         await over(connection, APRIL - DAY)
         await seal(connection, NOW)
         found = await bills(connection, asked, MARCH, ZONE)
