@@ -535,6 +535,12 @@ def test_a_month_of_columns_is_that_of_its_accounts() -> None:
         [terms_of(plain), terms_of(other)], np.array([0, 1, 0]), use, march, MONTHS[1]
     )
     assert numbers_of(found) == numbers_of(month_of_stories(told, MONTHS[1]))
+    assert [found.linked[version].tolist() for version in (0, 2)] == [
+        [True, False, False],
+        [False, False, False],
+    ]
+    alone = month_of_columns([terms_of(plain)], np.array([0]), {}, march, MONTHS[1])
+    assert numbers_of(alone) == numbers_of(month_of_stories([again], MONTHS[1]))
 
 
 def numbers_of(month: Month) -> dict[str, Any]:
@@ -575,6 +581,15 @@ def test_the_slab_at_which_a_month_stands_is_told_of_each_ladder_by_month() -> N
     ]
     found = slabs_reached(month_of_stories(told, march))
     assert found.tolist() == [[0, 0, 1, 2, 0, 1], [0, 1, 1, 1, 0, 1]]
+    assert found.dtype == np.int64, "no number is binary"
+
+
+def test_a_slab_is_reached_by_the_last_decimal_of_large_use() -> None:
+    steps = {"cycle": "month", "method": "price", "bounds_kwh": ["100000000"], "prices": ["1", "2"]}
+    of = {"effective_from": "2026-01-01", "ladder": steps}
+    uses = ["100000000", "100000000.00000001"]
+    told = [Story([of], {date(2026, 3, 3): {"total": Fraction(it)}}) for it in uses]
+    assert slabs_reached(month_of_stories(told, MONTHS[1])).tolist() == [[0, 1]]
 
 
 def test_without_a_ladder_by_month_no_slab_is_told() -> None:

@@ -334,10 +334,10 @@ def test_a_month_that_is_asked_of_another_account_is_left_alone() -> None:
 def test_numbers_that_64_bits_do_not_hold_on_their_way_are_exact() -> None:
     book = book_of(replace(FLAT, energy={TOTAL: Decimal("0.52830001")}))
     steps = MODULUS - 1
-    change = (1, link_of(LAST, (steps, 0, 0), 0, Decimal(90_000)))
+    change = (1, link_of(LAST, (steps, 0, 0), 0, Decimal("90000.0001")))
     told = outcome(book, change)
     assert [told] == one_by_one([book], [[change]], [])
-    assert told[0][MARCH][-1] == steps * 90_000 * 10**6
+    assert told[0][MARCH][-1] == steps * 900_000_001 * 100
 
 
 def test_shares_of_a_span_that_64_bits_do_not_hold_are_exact() -> None:
@@ -349,19 +349,52 @@ def test_shares_of_a_span_that_64_bits_do_not_hold_are_exact() -> None:
     assert [outcome(book, change)] == one_by_one([book], [[change]], [])
 
 
-def test_more_than_64_bits_hold_is_refused() -> None:
-    book = book_of(FLAT, (date(2026, 3, 2), 2**63 - 1))
+@pytest.mark.parametrize(
+    ("before", "steps", "ratio"),
+    [(2**63 - 1, 100, 1), (5 * 10**18, MODULUS - 1, 50_000), (100, MODULUS - 1, 100_000)],
+)
+def test_more_than_64_bits_hold_is_refused(before: int, steps: int, ratio: int) -> None:
+    book = book_of(FLAT, (date(2026, 3, 2), before))
     with pytest.raises(OverflowError):
-        outcome(book, (1, link_of(LAST, (100, 0, 0), 0)))
+        outcome(book, (1, link_of(LAST, (steps, 0, 0, 0, 0), 0, Decimal(ratio))))
+
+
+def test_registers_that_stand_still_used_nothing() -> None:
+    assert outcome(book_of(FLAT), (1, link_of(LAST, (0, 0, 0), 0))) == (
+        {MARCH: [7, 1, 0, 1, 0]},
+        {},
+    )
+    assert outcome(book_of(FLAT), (1, link_of(LAST, (1, 0, 0), 0)))[0] == {
+        MARCH: [7, 1, 0, 1, 10**6]
+    }
+
+
+def test_a_day_of_23_hours_has_that_share_of_a_span() -> None:
+    links = given_of([book_of(FLAT)], [[(1, link_of(date(2026, 4, 2), (1190, 0, 0), 0, days=5))]])
+    found = charged(links, [], ZoneInfo("Europe/Berlin"))
+    assert found is not None
+    (told,) = shown(found, links.tariff.numbers, 1)
+    # 95 of 119 hours lie in March.
+    assert told[0] == {
+        MARCH: [7, 1, 1, 1, 950_000_000],
+        date(2026, 4, 1): [7, 1, 1, 1, 240_000_000],
+    }
+
+
+def test_a_share_of_hours_that_64_bits_do_not_hold_on_its_way_is_exact() -> None:
+    modulus = 10**18
+    first, last = date(2026, 3, 28), date(2026, 4, 2)
+    link = Link(1, first, last, 1, (0,), (119 * 10**15,), modulus, 8, Decimal(1))
+    found = charged(given_of([book_of(FLAT)], [[(1, link)]]), [], ZoneInfo("Europe/Berlin"))
+    assert found is not None
+    assert found.months[MARCH].kept.use[0].registers[TOTAL].tolist() == [95 * 10**15]
 
 
 TOU = replace(FLAT, energy={"peak": Decimal(1), "valley": Decimal("0.3")})
 MATRIX = replace(
     FLAT,
     energy={},
-    ladder=Ladder(
-        "year", "matrix", (Decimal(9),), matrix=({TOTAL: Decimal(1)}, {TOTAL: Decimal(2)})
-    ),
+    ladder=Ladder("year", "matrix", (Decimal(9),), matrix=(TOU.energy, TOU.energy)),
 )
 
 
@@ -448,8 +481,23 @@ def test_what_a_month_cost_is_kept_with_it() -> None:
     found = charged_of([FLAT], [[ONE_YUAN], []], use=[3, 0])
     assert found is not None
     month = found.months[MARCH]
-    assert {code: it.tolist() for code, it in month.kept.posted_fen.items()} == {"energy": [250, 0]}
+    (posted,) = month.kept.posted_fen.values()
+    assert posted.tolist() == month.moved_fen["energy"].tolist() == [250, 0]
+    assert posted.dtype == month.moved_fen["energy"].dtype == np.int64
     assert month.kept.is_there.tolist() == [True, False]
+
+
+def test_what_is_due_no_more_is_given_back() -> None:
+    book = book_of(FLAT, (date(2026, 3, 2), 2 * 10**8))
+    book.month(MARCH).posted_fen = {"energy": 100, "levy": 7}
+    assert outcome(book)[1] == {Stream(MARCH, "levy"): -7}
+
+
+def test_a_month_that_nobody_asks_for_is_not_told() -> None:
+    book = book_of(FLAT, (date(2026, 2, 2), 9 * 10**8))
+    found = charged(given_of([book], [[ONE_YUAN]]), [], ZONE)
+    assert found is not None
+    assert [*found.months] == [MARCH]
 
 
 def test_an_account_of_which_nothing_is_kept_but_a_fee_is_there() -> None:
@@ -504,6 +552,7 @@ EARLIER = replace(FLAT, version_id="earlier", effective_from=date(2025, 1, 1))
     [
         ([replace(EARLIER, ladder=BY_YEAR.ladder), FLAT], True),
         ([EARLIER, BY_YEAR], True),
+        ([EARLIER, replace(BY_YEAR, effective_from=date(2026, 1, 15))], False),
         ([FLAT, replace(BY_YEAR, effective_from=date(2026, 6, 1))], True),
         ([FLAT, replace(BY_YEAR, effective_from=LATER)], False),
         ([BY_YEAR, NEXT], False),
@@ -566,14 +615,16 @@ def test_only_those_who_are_asked_for_are_encoded() -> None:
     month.use[1] = nothing.plus(every, nothing._replace(links=np.array([1, 2, 3, 0])))
     month.use[0] = nothing.plus(every, nothing._replace(links=np.array([4, 0, 0, 0])))
     asked = np.array([True, True, True, True])
-    found = [(a.tolist(), b.tolist()) for a, b in encoded_columns(month, asked, [7, 10])]
+    found = [(which.tolist(), it.tolist()) for which, it in encoded_columns(month, asked, [7, 10])]
     assert sorted(found) == [
         ([0], [[7, 4, 0, 1, 0, 10, 1, 0, 1, 0]]),
         ([1], [[10, 2, 0, 1, 0]]),
         ([3], [[]]),
     ]
     asked[0] = False
-    assert [a.tolist() for a, _ in encoded_columns(month, asked, [7, 10])] == [[3], [1]]
+    found_less = [*encoded_columns(month, asked, [7, 10])]
+    assert [which.tolist() for which, _ in found_less] == [[3], [1]]
+    assert all(use.dtype == np.int64 for _, use in found_less), "no number is binary"
 
 
 def test_what_was_encoded_of_versions_is_read_again() -> None:
@@ -608,4 +659,5 @@ def test_rows_are_told_by_what_is_alike() -> None:
     assert [(row.tolist(), it.tolist()) for row, it in by_pattern(rows[:, :0])] == [
         ([], [0, 1, 2, 3, 4])
     ]
+    assert [places.tolist() for _, places in by_pattern(rows[:1, :0])] == [[0]]
     assert [*by_pattern(rows[:0])] == [*by_pattern(rows[:0, :0])] == []
