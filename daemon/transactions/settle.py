@@ -23,7 +23,7 @@ from daemon.transactions.relinking import Relinked, link_row, relinked
 from storage import ledger, links, tariffs
 from storage.ledger import AccountRow
 from storage.links import BilledPoint
-from storage.settling import Days
+from storage.settling import ALL_DAYS, Days
 
 log = structlog.get_logger("billing")
 
@@ -63,7 +63,9 @@ async def settle_accounts(
         [
             (it.account_id, stream.about.period, number)
             for it, number in posted
+            # Who was settled by months until now is looked at from the first day on.
             if by_account[it.account_id].terms.is_by_month
+            or marks[it.account_id].first == ALL_DAYS.first
             for stream in it.moved_fen
         ],
     )

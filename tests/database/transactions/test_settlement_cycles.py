@@ -123,6 +123,7 @@ def test_who_is_settled_by_days_from_now_on_pays_at_once_what_waited(database_ur
         assert changed == ["A1"]
         assert await settle_marked(connection, ARMED, NOW) == []
         assert await balance(connection, "A1") == -500
+        assert await rows(connection, "SELECT count(*) FROM link WHERE billed_by IS NULL") == [0]
         (was,) = await rows(connection, "SELECT settlement FROM account_journal")
         assert was == "month"
         assert await intact(connection)
