@@ -290,6 +290,12 @@ def test_what_was_used_before_in_the_year_counts_for_its_ladder() -> None:
     assert kept == {MARCH: [7, 2, 0, 1, 12 * 10**8]}
 
 
+def test_use_of_a_year_that_64_bits_do_not_hold_counts_for_its_ladder() -> None:
+    book = book_of(BY_YEAR, (date(2026, 1, 5), 5 * 10**18), (date(2026, 2, 5), 5 * 10**18))
+    _, moved = outcome(book, (1, link_of(LAST, (200, 0, 0), 0)))
+    assert moved == {Stream(MARCH, "energy"): 100, Stream(MARCH, "tier"): 10}
+
+
 def test_a_year_that_begins_in_the_span_begins_its_ladder_anew() -> None:
     version = replace(BY_YEAR, effective_from=date(2025, 1, 1))
     book = book_of(version, (date(2025, 12, 1), 99 * 10**8))
