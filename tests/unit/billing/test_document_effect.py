@@ -15,6 +15,7 @@ from daemon.billing.document_effect import (
     ChangedDay,
     Effect,
     Holding,
+    Multiplied,
     Picture,
     effect,
     in_words,
@@ -227,3 +228,31 @@ def test_use_of_which_no_register_tells_adds_nothing() -> None:
     assert in_words("P", effect(Picture(Verdict({}, (), ()), (A,), ZONE), unknown, [])) == [
         "P: nothing changes for any day so far"
     ]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "others"),
+    [
+        ({0: 1}, {0: 1}, {}),
+        ({0: 1}, {0: 1, 5: 80}, {5: 80}),
+        # It is taken back, told of another day, and told at all.
+        ({0: 1, 5: 80}, {0: 1}, {5: 1}),
+        ({0: 1, 5: 80}, {0: 1, 7: 80}, {5: 1}),
+        ({0: 1, 7: 80}, {0: 1, 5: 80}, {5: 80}),
+        ({0: 1, 5: 80, 9: 40}, {0: 1, 5: 30, 9: 40}, {5: 30}),
+        ({}, {3: 80}, {3: 80}),
+        ({0: 1, 3: 80}, {3: 80}, {}),
+    ],
+)
+def test_the_register_counts_otherwise_from_where_it_does(
+    before: dict[int, int], after: dict[int, int], others: dict[int, int]
+) -> None:
+    def told(ratios: dict[int, int]) -> tuple[Multiplied, ...]:
+        midnight = datetime(2026, 3, 1, tzinfo=ZONE)
+        return tuple(Multiplied(midnight + n * DAY, Decimal(it)) for n, it in ratios.items())
+
+    found = effect(
+        replace(picture(A), ratios=told(before)), replace(picture(A), ratios=told(after)), WHOLE
+    )
+    assert found.ratios == told(others)
+    assert found.is_empty == (not others)
