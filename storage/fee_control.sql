@@ -8,13 +8,15 @@ WITH asked AS (
     WHERE x.to_day IS DISTINCT FROM x.from_day
 ), marked AS MATERIALIZED (
     -- Of the customer, of his points, and of what they are part of.
-    SELECT m.*, NULL AS point FROM asked a JOIN supply_mark m ON m.account_id = a.id
+    SELECT m.*, NULL AS point, '-infinity'::timestamptz AS seen_from, 'infinity'::timestamptz AS seen_to
+    FROM asked a JOIN supply_mark m ON m.account_id = a.id
     UNION
-    SELECT m.*, h.point FROM supply_mark m JOIN held h ON m.point_id = h.point_id
-    WHERE m.from_at < h.to_at AND coalesce(m.lifted_at, m.to_at, 'infinity') > h.from_at
+    -- Why it was set before his time, and lifted behind it, is somebody else's matter.
+    SELECT m.*, h.point, h.from_at, h.to_at FROM supply_mark m JOIN held h ON m.point_id = h.point_id
     UNION
-    SELECT m.*, NULL FROM supply_mark m JOIN held h ON m.area = h.area
-        OR m.line IN (SELECT y.line FROM installation i JOIN meter y ON y.id = i.meter_id WHERE i.point_id = h.point_id)
+    SELECT m.*, NULL, '-infinity', h.to_at FROM supply_mark m JOIN held h ON m.area = h.area
+        OR m.line IN (SELECT y.line FROM installation i JOIN meter y ON y.id = i.meter_id
+                      WHERE i.point_id = h.point_id AND i.from_at < h.to_at AND coalesce(i.to_at, 'infinity') > h.from_at)
         OR num_nonnulls(m.area, m.line, m.account_id, m.point_id) = 0
     WHERE m.from_at < h.to_at AND coalesce(m.lifted_at, m.to_at, 'infinity') > h.from_at
 ), told (at, event, point, actor, facts) AS (
@@ -59,14 +61,16 @@ WITH asked AS (
         (m.from_at, 'mark set', m.actor, jsonb_build_object('reason', m.reason, 'until', m.to_at)),
         (m.lifted_at, 'mark lifted', coalesce(m.lift_second, m.lift_actor), jsonb_build_object('reason', m.lift_reason))
     ) AS v (at, event, actor, facts)
+    WHERE v.at >= m.seen_from AND v.at < m.seen_to
     UNION ALL
     SELECT v.at, v.event, h.point, v.actor, jsonb_build_object('order', o.id, 'kind', o.cause) || v.facts
-    FROM held h JOIN cut_order o ON o.point_id = h.point_id AND o.asked_at >= h.from_at AND o.asked_at < h.to_at
+    FROM held h JOIN cut_order o ON o.point_id = h.point_id
     CROSS JOIN LATERAL (VALUES
         (o.asked_at, 'order asked for', o.actor, jsonb_build_object('reason', o.reason)),
         (o.agreed_at, 'order agreed', o.second, jsonb_build_object()),
         (o.ended_at, 'order ended', o.ended_by, jsonb_build_object('reason', o.ended_why))
     ) AS v (at, event, actor, facts)
+    WHERE v.at >= h.from_at AND v.at < h.to_at
     UNION ALL
     SELECT v.at, 'guard', h.point, NULL, jsonb_build_object('decision', v.decision, 'reasons', v.reasons)
     FROM held h JOIN guard_verdict v ON v.point_id = h.point_id AND v.at >= h.from_at AND v.at < h.to_at
@@ -76,9 +80,9 @@ WITH asked AS (
     FROM held h JOIN command c ON c.point_id = h.point_id JOIN command_event e ON e.command_id = c.id AND e.at >= h.from_at AND e.at < h.to_at
     UNION ALL
     SELECT v.at, v.event, v.point, v.actor, jsonb_build_object('job', j.id, 'kind', j.kind) || v.facts
-    FROM (SELECT j.*, h.point FROM field_job j JOIN held h ON h.point_id = j.point_id AND j.opened_at >= h.from_at AND j.opened_at < h.to_at
+    FROM (SELECT j.*, h.point, h.from_at, h.to_at FROM field_job j JOIN held h ON h.point_id = j.point_id
           UNION
-          SELECT j.*, NULL FROM field_job j JOIN asked a ON a.id = j.account_id WHERE j.point_id IS NULL) j
+          SELECT j.*, NULL, '-infinity', 'infinity' FROM field_job j JOIN asked a ON a.id = j.account_id WHERE j.point_id IS NULL) j
     CROSS JOIN LATERAL (
         SELECT j.opened_at AS at, 'job opened' AS event, j.point, NULL AS actor, jsonb_build_object('reason', j.cause, 'until', j.due_at) AS facts
         UNION ALL
@@ -86,6 +90,7 @@ WITH asked AS (
         UNION ALL
         SELECT j.closed_at, 'job closed', j.point, j.closed_by, jsonb_build_object('reason', j.result)
     ) v
+    WHERE v.at >= j.from_at AND v.at < j.to_at
 )
 SELECT at, event, point, actor, jsonb_strip_nulls(facts) FROM told
 WHERE at >= coalesce(%(since)s::timestamptz, '-infinity') AND at < coalesce(%(until)s::timestamptz, 'infinity')

@@ -54,6 +54,14 @@ async def look_up_by_index(connection: Connection) -> None:
     await connection.execute(SQL["by_index"])
 
 
+async def give_up(
+    connection: Connection, before: datetime, now: datetime
+) -> list[tuple[str, str, str]]:
+    """End what was ordered before then and is still open: address of the meter, line, what."""
+    values = {"before": before, "now": now}
+    return [(*row,) for row in await fetch_rows(connection, SQL["give_up"], values)]
+
+
 async def order_keep_power(connection: Connection, now: datetime) -> None:
     """Write down what the marks say and the meters do not."""
     await connection.execute(SQL["order_keep_power"], {"now": now})

@@ -74,6 +74,12 @@ WITH warning AS (
 )
 SELECT max(meter_id) FROM warning HAVING count(*) = %(most)s
 
+-- give_up -- what no line has done for so long: it is down, disabled, or has the meter no more
+UPDATE meter_order o SET state = 'failed', detail = 'no line has done it', next_at = NULL, changed_at = %(now)s
+FROM meter m
+WHERE m.id = o.meter_id AND o.next_at IS NOT NULL AND o.made_at <= %(before)s
+RETURNING m.address, m.line, o.what
+
 -- due_order -- what the line has to do next, of meters that no supply command is open for
 SELECT o.meter_id, o.what FROM meter m JOIN meter_order o ON o.meter_id = m.id
 WHERE m.line = %(line)s AND o.next_at <= %(now)s AND (%(sending)s OR o.state <> 'persisted')

@@ -14,6 +14,7 @@ from psycopg_pool import AsyncConnectionPool
 
 from daemon.control.authority import Authority
 from daemon.control.meter_orders import (
+    GIVE_UP_AFTER,
     Next,
     after_answer,
     after_look,
@@ -52,6 +53,8 @@ class Ordering:
         async with connection.transaction():
             await meter_orders.look_up_by_index(connection)
             now = await supply.database_clock(connection)
+            # A line that is tried ends it sooner; one that is down or gone says nothing of it.
+            given_up = await meter_orders.give_up(connection, now - 2 * GIVE_UP_AFTER, now)
             await meter_orders.order_keep_power(connection, now)
             if alarms:
                 self.low_after = await meter_orders.order_alarms(
@@ -60,6 +63,8 @@ class Ordering:
             self.warning_after = await meter_orders.end_alarms(
                 connection, now, self.warning_after, LOOKED_AT_TOGETHER, alarms=alarms
             )
+        for address, line, what in given_up:
+            log.error(f"{what} given up", meter=address, line=line, detail="no line has done it")
 
 
 @dataclass(frozen=True, slots=True)

@@ -262,6 +262,26 @@ def test_a_meter_that_is_off_or_on_its_way_there_is_never_told_to_keep_power(
     run(story())
 
 
+def test_what_no_line_does_is_given_up(database_url: str) -> None:
+    async def story() -> None:
+        async with scene(database_url) as here:
+            await here.connection.execute("UPDATE meter SET line = 'gone'")
+            await here.keep_power()
+            for days, state in ((1, "persisted"), (3, "failed")):
+                age = f"made_at = now() - interval '{days} days'"
+                await here.connection.execute(f"UPDATE meter_order SET {age}".encode())
+                await here.tick()
+                assert await rows(here.connection, ORDERS) == [("keep_power", True, state, False)]
+            # It is ordered anew when that is a day ago.
+            await here.connection.execute(
+                b"UPDATE meter_order SET changed_at = now() - interval '2 days'"
+            )
+            await here.tick()
+            assert await rows(here.connection, ORDERS) == [("keep_power", True, "persisted", False)]
+
+    run(story())
+
+
 def test_in_shadow_mode_nothing_is_written_down_and_nothing_leaves(database_url: str) -> None:
     async def story() -> None:
         async with scene(database_url, replace(SHADOW, meter_alarm=True)) as here:

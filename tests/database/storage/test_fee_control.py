@@ -106,11 +106,45 @@ def test_marks_of_all_that_a_point_is_part_of_are_told_while_it_is_the_customers
             ("keep_power", "P1", "li"),
             ("weather", None, "li"),
         ]
-        # A2 had P2 all the time, and came to P1 when one of its marks was over.
+        # A2 had P2 all the time; why marks of P1 were set before it came is A1's matter.
         told = await record(connection, "A2", ZONE)
         assert sorted(it.facts["kind"] for it in told if it.event == "mark set") == [
-            *("hold", "keep_power", "keep_power", "weather")
+            *("hold", "keep_power", "weather")
         ]
+
+    on(database_url, story)
+
+
+def test_what_becomes_of_marks_orders_and_jobs_behind_a_hand_over_is_of_the_next(
+    database_url: str,
+) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        await a_site(connection)
+        before, after = at(GIVEN - DAY), at(GIVEN + DAY)
+        await connection.execute(
+            "INSERT INTO supply_mark (kind, point_id, from_at, actor, reason, lift_actor, lift_reason,"
+            " lift_asked_at, lifted_at) SELECT 'dispute', id, %s, 'li', 'a', 'wu', 'b', %s, %s"
+            " FROM point WHERE number = 'P1'",
+            (before, after, after),
+        )
+        await connection.execute(
+            "INSERT INTO cut_order (point_id, cause, actor, reason, asked_at, ended_at, ended_by,"
+            " ended_why) SELECT id, 'safety', 'li', 'a', %s, %s, 'wu', 'b'"
+            " FROM point WHERE number = 'P1'",
+            (before, after),
+        )
+        await connection.execute(
+            "INSERT INTO field_job (kind, point_id, cause, opened_at, due_at, closed_at, closed_by,"
+            " result) SELECT 'restore', id, 'a', %s, %s, %s, 'wu', 'b'"
+            " FROM point WHERE number = 'P1'",
+            (before, before, after),
+        )
+        told = {
+            account: [it.event for it in await record(connection, account, ZONE)]
+            for account in ("A1", "A2")
+        }
+        assert sorted(told["A1"]) == ["guard", "job opened", "mark set", "order asked for"]
+        assert sorted(told["A2"]) == ["guard", "job closed", "mark lifted", "order ended"]
 
     on(database_url, story)
 
