@@ -88,6 +88,8 @@ class Scene:
     authority: Authority
     line: WireLine
     orders: Orders
+    told: int = 0
+    """Steps of commands that the line was woken for."""
 
     @property
     def relay(self) -> Any:
@@ -135,6 +137,11 @@ class Scene:
         for late in (LATE_ORDERS, LATE_COMMANDS):
             if (await self.connection.execute(late)).rowcount:
                 self.line.wake()
+        # The daemon hears of it by the database's notification.
+        (told,) = await rows(self.connection, "SELECT count(*) FROM command_event")
+        if told != self.told:
+            self.told = told
+            self.line.wake()
 
     async def looked(self, times: int = 2) -> None:
         """Until the line looked for its orders so often, whatever came of it."""
