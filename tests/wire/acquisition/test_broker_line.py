@@ -1089,6 +1089,8 @@ def test_two_clients_with_one_id_are_named_and_told_once(broker: Mosquitto) -> N
         try:
             async with asyncio.timeout(PATIENCE_S):
                 while not flaps():
+                    # Who is thrown out before he is up has lost nothing.
+                    await site.until(lambda: site.gateway.up or flaps())
                     with suppress(LineDown):
                         async with MqttConnection(twin) as rival:
                             await rival.receive()
