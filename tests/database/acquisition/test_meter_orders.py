@@ -150,7 +150,7 @@ class Scene:
             before = self.orders.looks
             self.line.wake()
             async with asyncio.timeout(PATIENCE_S):
-                while self.orders.looks == before:  # noqa: ASYNC110
+                while self.orders.looks == before:  # noqa: ASYNC110  a look has no event
                     await asyncio.sleep(0.02)
 
 

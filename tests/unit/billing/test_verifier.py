@@ -598,16 +598,8 @@ def test_steps_without_a_price_of_a_rate_are_told_with_the_place_of_the_ladder()
     rows = [{"peak": "1"}, {"valley": "1"}]
     ladder = Ladder(fact(**{**STEPS, "method": "matrix"}, matrix=rows))
     kwh = {"total": Fraction(0), "peak": Fraction(5)}
-    for before, after in ((60, 60), (40, 60)):
-        told = wrong(
-            lambda: verify.at_matrix(
-                ladder,
-                ladder.bounds,
-                Fraction(before),  # noqa: B023
-                Fraction(after),  # noqa: B023
-                kwh,
-            )
-        )
+    for before, after in ((Fraction(60), Fraction(60)), (Fraction(40), Fraction(60))):
+        told = wrong(partial(verify.at_matrix, ladder, ladder.bounds, before, after, kwh))
         assert told == ("f:1", "the rate {} has no register, or no price", "valley")
 
 
